@@ -1,0 +1,101 @@
+# Nucleus: `make serve` and `make test` do everything from a bare clone with Python, a C/C++ compiler and make.
+
+PYTHON ?= $(shell python3.11 --version >/dev/null 2>&1 && echo python3.11 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+LOG := $(VENV)/install.log
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+SOURCES := setup.py $(wildcard csrc/* engine/*.pxd)
+TESTING := $(VENV)/.installed-model,test,bench
+
+# `make serve MODEL=...` is another spelling of `NUCLEUS_MODEL=... make serve`.
+ifeq ($(origin MODEL),command line)
+export NUCLEUS_MODEL := $(MODEL)
+endif
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL: # the compilers under pip use every core already
+.PHONY: serve test check proto proto-check bench clean help
+
+# $(call patiently,what,command): the command's output goes to the log; a line every 15 seconds says it is alive.
+# The command stays in the foreground, so that Ctrl-C reaches the compilers under it.
+define patiently
+@echo "$(1)"; began=$$(date +%s); \
+(while sleep 15 >/dev/null 2>&1 && kill -0 $$$$ 2>/dev/null; do \
+	echo "  still at it after $$(($$(date +%s) - began)) s; follow it in $(LOG)"; done) & beat=$$!; \
+{ $(2); } >$(LOG) 2>&1; status=$$?; kill $$beat; wait $$beat 2>/dev/null; \
+[ $$status -eq 0 ] || { tail -n 40 $(LOG); echo "Failed ($$status): $(1)"; echo "The whole output is in $(LOG)."; \
+	exit $$status; } >&2
+endef
+
+# $(call tool,command): one check, named before it runs and again when it fails. On PATH, as one tool calls another.
+define tool
+@echo "--- $(1)"; PATH="$(CURDIR)/$(BIN):$$PATH" $(1) || { echo "*** failed: $(1)" >&2; exit 1; }
+endef
+
+# $(call generate,folder): Python from the proto file; only the imports change, the descriptor keeps its file name.
+define generate
+PATH="$(CURDIR)/$(BIN):$$PATH" python -m grpc_tools.protoc -I proto --python_out=$(1) --grpc_python_out=$(1) \
+	--mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) nucleus/v1/completions.proto && \
+sed -i.orig 's/^from nucleus\./from engine.pb.nucleus./' $(1)/nucleus/v1/*_pb2*.py* && \
+rm $(1)/nucleus/v1/*.orig && touch $(1)/nucleus/__init__.py $(1)/nucleus/v1/__init__.py
+endef
+
+serve: $(VENV)/.installed-model $(VENV)/.extension ## build what is missing, then serve (MODEL=..., ARGS="--http-port 8001")
+	@exec $(BIN)/nucleus serve $(ARGS)
+
+test: check ## build what is missing, then run every check and every test (ARGS="-k stop")
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(TESTING) $(VENV)/.extension proto-check ## linters, types, import rules, stubs, generated code
+	$(call tool,ruff check)
+	$(call tool,ruff format --check)
+	$(call tool,mypy)
+	$(call tool,lint-imports --no-logo)
+	$(call tool,cython-lint csrc)
+	$(call tool,python -m mypy.stubtest engine._sampler)
+
+proto: $(TESTING) ## regenerate engine/pb from the proto file
+	@$(call generate,engine/pb)
+
+proto-check: $(TESTING) ## lint the proto file; fail if engine/pb is not what it generates
+	$(call tool,buf lint proto)
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && echo "--- engine/pb against proto" && \
+	$(call generate,"$$fresh") && diff -rq -x __pycache__ engine/pb/nucleus "$$fresh/nucleus" || \
+	{ echo "*** failed: engine/pb is not what proto generates; make proto regenerates it" >&2; exit 1; }
+
+bench: $(VENV)/.installed-model,bench $(VENV)/.extension ## time the sampler and the engine (ARGS="-k sampler")
+	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only $(ARGS)
+
+clean: ## remove the virtual environment and everything built (pip keeps its cache)
+	rm -rf $(VENV) build dist *.egg-info engine/*.so
+	rm -rf .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# Each stamp stands for a finished step: a second `make serve` compares a few times and starts.
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	@echo "Making the virtual environment $(VENV)"
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# What setup.py needs, and llama.cpp before the rest: its own step, because it is the long one.
+$(VENV)/.llama: pyproject.toml | $(VENV)/.created
+	@$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); \
+	print(*p["build-system"]["requires"], *(d for d in p["project"]["dependencies"] if "llama" in d), sep="\n")' \
+	>$(VENV)/requirements.txt
+	$(call patiently,Installing llama.cpp (from source: about seven minutes the first time on two cores; pip keeps \
+	the wheel),$(PIP) install -r $(VENV)/requirements.txt)
+	@touch $@
+
+# With the build requirements at hand there is no need of isolation, nor of a network when all is installed already.
+$(VENV)/.installed-%: pyproject.toml setup.py $(VENV)/.llama
+	$(call patiently,Installing Nucleus [$*],$(PIP) install --no-build-isolation -e ".[$*]")
+	@touch $(VENV)/.extension $@
+
+$(VENV)/.extension: $(SOURCES) | $(VENV)/.llama
+	$(call patiently,Compiling the sampler,$(BIN)/python setup.py build_ext --inplace)
+	@touch $@
