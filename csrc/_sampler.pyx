@@ -1,0 +1,426 @@
+# cython: auto_pickle=False, autotestdict=False
+"""The sampler's extension module: a thin class over the C in this directory.
+
+:mod:`engine.sampling` is its public face. It needs no numpy headers and imports nothing from the package.
+"""
+
+from collections import namedtuple
+from operator import index
+
+import numpy as np
+
+from libc.math cimport INFINITY, isfinite
+from libc.stdint cimport INT32_MAX, int32_t, uint32_t
+
+from csrc.kernels cimport (
+    ROW_OK,
+    SAMPLER_BAD_SLOT,
+    SAMPLER_CLOSED_SLOT,
+    SAMPLER_BAD_ROW,
+    SAMPLER_OK,
+    SAMPLER_SLOT_TWICE,
+    c_distribution,
+    c_params,
+    c_philox4x32_10,
+    c_sampler,
+    c_slot,
+    distribution_id,
+    draw_uniform,
+    params_valid,
+    row_status,
+    sampler_batch,
+    sampler_distribution,
+    sampler_draw,
+    sampler_fault,
+    sampler_free,
+    sampler_new,
+    sampler_prepare,
+    slot_advance,
+    slot_clear,
+    slot_init,
+    slot_note_prompt,
+    slot_reserve,
+)
+
+
+Draws = namedtuple("Draws", ["tokens", "logprobs", "top_tokens", "top_logprobs", "status"])
+Draws.__module__ = __name__
+Draws.__doc__ = """What one call of :meth:`Sampler.sample` drew; entry ``i`` of an array is for draw ``i``.
+
+The arrays are views of memory that the sampler owns: they are valid until its next call of ``sample``.
+
+Attributes:
+    tokens: int32 [m]. The drawn token, or -1 where ``status`` is not OK.
+    logprobs: float64 [m]. The drawn token's raw log-probability (natural logarithm), before bias, penalties,
+        temperature and filters. NaN where the slot asked for none or the row failed.
+    top_tokens: int32 [m, max_logprobs]. The slot's ``logprobs`` = k tokens of largest raw logit in
+        descending order, ties to the lowest id; columns from ``min(k, n_vocab)`` on are -1.
+    top_logprobs: float64 [m, max_logprobs]. Their raw log-probabilities: -inf where a logit is -inf, NaN in
+        unused columns. A token's number here and in ``logprobs`` is the same bit for bit.
+    status: int32 [m]. A :class:`engine.sampling.RowStatus`.
+"""
+
+
+def philox4x32(counter, key):
+    """Return the four 32-bit words of Philox4x32-10 for a counter of four words and a key of two.
+
+    The generator behind every draw (Salmon et al., SC 2011), exposed so that its published test vectors can
+    be run.
+
+    Raises:
+        ValueError: There are not four and two words, or one is not in [0, 2**32).
+    """
+    if len(counter) != 4 or len(key) != 2:
+        raise ValueError(f"philox4x32 takes 4 + 2 words, got {len(counter)} + {len(key)}")
+    cdef uint32_t[4] words
+    cdef uint32_t[2] keys
+    for i in range(4):
+        words[i] = _within("counter word", counter[i], 0, 2**32 - 1, ValueError)
+    for i in range(2):
+        keys[i] = _within("key word", key[i], 0, 2**32 - 1, ValueError)
+    c_philox4x32_10(words, keys)
+    return (words[0], words[1], words[2], words[3])
+
+
+def uniform(seed, stream, position):
+    """Return the uniform number in [0, 1) that selects the token at ``position`` of a choice.
+
+    Args:
+        seed: The choice's seed, in [0, 2**64).
+        stream: Index of the choice, in [0, 2**32).
+        position: Number of tokens the choice has generated before, in [0, 2**64).
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+    return draw_uniform(
+        _within("seed", seed, 0, 2**64 - 1, ValueError),
+        _within("stream", stream, 0, 2**32 - 1, ValueError),
+        _within("position", position, 0, 2**64 - 1, ValueError),
+    )
+
+
+cdef object _within(str name, object value, object low, object high, type error):
+    """The value as an int, or an error that names it and the limits."""
+    number = index(value)
+    if not low <= number <= high:
+        raise error(f"{name} must be in [{low}, {high}], got {number}")
+    return number
+
+
+cdef object _token_array(str name, object tokens, size_t n_vocab):
+    """Token ids as a contiguous int32 array, each one checked."""
+    array = np.asarray(tokens)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must have one dimension, got {array.ndim}")
+    if array.size == 0:
+        return np.empty(0, np.int32)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers, got {array.dtype}")
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high >= n_vocab:
+        raise ValueError(
+            f"token ids in {name} must be in [0, {n_vocab - 1}], got {low if low < 0 else high}"
+        )
+    return np.ascontiguousarray(array, np.int32)
+
+
+cdef class Sampler:
+    """Exact sampling for up to ``max_slots`` choices over a vocabulary of ``n_vocab`` tokens.
+
+    A slot holds one choice: its parameters, its place in its stream of random numbers, and the tokens it has
+    seen as far as its penalties need them. What a choice draws depends on its parameters, its seed and
+    stream, its position and its logits, never on the other draws of the call. ``docs/sampler.md`` defines
+    every step.
+
+    A sampler is for one thread at a time: it lets go of the GIL while it works, and a second thread that
+    calls it meanwhile gets a RuntimeError.
+
+    Args:
+        n_vocab: Width of a row of logits, in [1, 2**31 - 1].
+        max_slots: Number of slots, at least 1.
+        max_logprobs: The largest ``SamplingParams.logprobs`` that a slot may ask for.
+
+    Raises:
+        ValueError: A number is out of its range.
+        MemoryError: There is no memory for ``n_vocab`` (about 32 bytes a token) or ``max_slots``.
+    """
+
+    cdef c_sampler *_core
+    cdef bint _busy
+    cdef object _tokens, _logprobs, _top_tokens, _top_logprobs, _status
+
+    def __cinit__(self, n_vocab, max_slots, *, max_logprobs=20):
+        _within("n_vocab", n_vocab, 1, INT32_MAX, ValueError)
+        _within("max_slots", max_slots, 1, INT32_MAX, ValueError)
+        _within("max_logprobs", max_logprobs, 0, INT32_MAX, ValueError)
+        self._core = sampler_new(n_vocab, max_slots, max_logprobs)
+        if self._core == NULL:
+            raise MemoryError(f"no memory for a sampler of {n_vocab} tokens and {max_slots} slots")
+        columns = max(max_logprobs, 1)  # a view of no columns has no address
+        self._tokens = np.empty(max_slots, np.int32)
+        self._logprobs = np.empty(max_slots, np.float64)
+        self._top_tokens = np.empty((max_slots, columns), np.int32)
+        self._top_logprobs = np.empty((max_slots, columns), np.float64)
+        self._status = np.empty(max_slots, np.int32)
+
+    def __dealloc__(self):
+        sampler_free(self._core)
+
+    @property
+    def n_vocab(self):
+        """Width of a row of logits."""
+        return self._core.n_vocab
+
+    @property
+    def max_slots(self):
+        """Number of slots."""
+        return self._core.max_slots
+
+    @property
+    def max_logprobs(self):
+        """The most alternatives that a slot may ask for."""
+        return self._core.max_logprobs
+
+    def open(self, slot, params, *, stream=0, prompt=(), generated=()):
+        """Put a choice into a slot; what was in the slot before is gone.
+
+        Args:
+            slot: In [0, max_slots).
+            params: A :class:`engine.sampling.SamplingParams`; copied.
+            stream: Index of the choice among those that share a seed, in [0, 2**32): choices differ by it.
+            prompt: Token ids [k] of the prompt; read for ``repetition_penalty`` only.
+            generated: Token ids [k] that this choice has generated already, when it is resumed: it goes on
+                exactly as if it had never stopped.
+
+        Raises:
+            IndexError: ``slot`` is out of range.
+            ValueError: A token id, ``stream`` or a parameter is out of range.
+            TypeError: Token ids are not integers.
+            MemoryError: There is no memory for the bias or for the tokens seen; the slot is as it was.
+        """
+        self._refuse_while_busy()
+        number = _within("slot", slot, 0, self._core.max_slots - 1, IndexError)
+        cdef c_params values = self._read_params(params, stream)
+        biases = sorted(params.logit_bias.items())
+        bias_ids = _token_array("logit_bias", [token for token, _ in biases], self._core.n_vocab)
+        bias_values = np.array([value for _, value in biases], np.float64)
+        prompt_ids = _token_array("prompt", prompt, self._core.n_vocab)
+        generated_ids = _token_array("generated", generated, self._core.n_vocab)
+        self._fill(number, &values, bias_ids, bias_values, prompt_ids, generated_ids)
+
+    cdef c_params _read_params(self, object given, object stream) except *:
+        cdef c_params result
+        result.temperature = given.temperature
+        result.top_p = given.top_p
+        result.min_p = given.min_p
+        result.presence_penalty = given.presence_penalty
+        result.frequency_penalty = given.frequency_penalty
+        result.repetition_penalty = given.repetition_penalty
+        result.seed = _within("seed", given.seed, 0, 2**64 - 1, ValueError)
+        result.stream = _within("stream", stream, 0, 2**32 - 1, ValueError)
+        result.top_k = max(-1, min(index(given.top_k), self._core.n_vocab))
+        result.logprobs = -1
+        if given.logprobs is not None:
+            result.logprobs = _within("logprobs", given.logprobs, 0, self._core.max_logprobs, ValueError)
+        if not params_valid(&result):
+            raise ValueError(f"a parameter is out of its range: {given!r}")
+        return result
+
+    cdef int _fill(
+        self,
+        size_t number,
+        const c_params *values,
+        const int32_t[::1] bias_ids,
+        const double[::1] bias_values,
+        const int32_t[::1] prompt,
+        const int32_t[::1] generated,
+    ) except -1:
+        """Build the slot apart and swap it in when it is complete."""
+        cdef c_slot fresh
+        cdef bint complete
+        cdef Py_ssize_t i
+        cdef double value
+        for i in range(bias_values.shape[0]):
+            value = bias_values[i]
+            if not isfinite(value) and value != -INFINITY:
+                raise ValueError(f"logit_bias must be finite or -inf, got {value} for token {bias_ids[i]}")
+        complete = slot_init(
+            &fresh,
+            values,
+            &bias_ids[0] if bias_ids.shape[0] else NULL,
+            &bias_values[0] if bias_ids.shape[0] else NULL,
+            bias_ids.shape[0],
+        )
+        if complete and prompt.shape[0]:
+            complete = slot_note_prompt(&fresh, &prompt[0], prompt.shape[0])
+        for i in range(generated.shape[0]):
+            complete = complete and slot_reserve(&fresh)
+            if complete:
+                slot_advance(&fresh, generated[i])
+        if not complete:
+            slot_clear(&fresh)
+            raise MemoryError("no memory for the tokens that a choice has seen")
+        slot_clear(&self._core.slots[number])
+        self._core.slots[number] = fresh
+        return 0
+
+    def close(self, slot):
+        """Empty a slot and free its memory; closing a closed slot does nothing.
+
+        Raises:
+            IndexError: ``slot`` is out of range.
+        """
+        self._refuse_while_busy()
+        number = _within("slot", slot, 0, self._core.max_slots - 1, IndexError)
+        slot_clear(&self._core.slots[<size_t>number])
+
+    def sample(
+        self,
+        const float[:, ::1] logits not None,
+        const int32_t[::1] slots not None,
+        const int32_t[::1] rows=None,
+    ):
+        """Draw one token for each of ``slots``, count it in its slot and advance the slot's position.
+
+        The GIL is released once for the whole batch. Neighbouring draws that read the same row with equal
+        parameters (seed, stream and ``logprobs`` aside) and no penalty in effect share the work on the row.
+
+        Args:
+            logits: float32 [n_rows, n_vocab], C-contiguous; only read. Unused rows are not looked at.
+            slots: int32 [m], open slots, each at most once.
+            rows: int32 [m], the row of ``logits`` that each draw reads. None: draw ``i`` reads row ``i``, and
+                m must be n_rows.
+
+        Returns:
+            The draws. A row with NaN, +inf or no finite logit gives its draws the token -1 and a status,
+            leaves their slots as they were, and disturbs no other draw.
+
+        Raises:
+            ValueError: A dtype or shape is wrong, a slot is not open or given twice.
+            IndexError: A slot or row is out of range.
+            TypeError: An argument is not an array.
+            MemoryError: There is no memory to count a token. Whenever this method raises, nothing was drawn.
+        """
+        self._refuse_while_busy()
+        cdef size_t n = slots.shape[0]
+        cdef sampler_batch batch
+        self._check_shapes(logits.shape[0], logits.shape[1], n, -1 if rows is None else rows.shape[0])
+        draws = Draws(
+            self._tokens[:n],
+            self._logprobs[:n],
+            self._top_tokens[:n, : self._core.max_logprobs],
+            self._top_logprobs[:n, : self._core.max_logprobs],
+            self._status[:n],
+        )
+        if n == 0:
+            return draws
+        batch.logits = &logits[0, 0]
+        batch.n_rows = logits.shape[0]
+        batch.n_draws = n
+        batch.slots = &slots[0]
+        batch.rows = NULL
+        if rows is not None:
+            batch.rows = &rows[0]
+        self._aim(&batch)
+        self._prepare(&batch)
+        self._busy = True
+        with nogil:
+            sampler_draw(self._core, &batch)
+        self._busy = False
+        return draws
+
+    cdef int _refuse_while_busy(self) except -1:
+        if self._busy:
+            raise RuntimeError("this sampler is in use by another thread")
+        return 0
+
+    cdef int _check_shapes(
+        self, Py_ssize_t n_rows, Py_ssize_t width, Py_ssize_t n, Py_ssize_t n_given
+    ) except -1:
+        if width != <Py_ssize_t>self._core.n_vocab:
+            raise ValueError(f"logits must have {self._core.n_vocab} columns (n_vocab), got {width}")
+        if n_given == -1 and n != n_rows:
+            raise ValueError(f"without rows, slots must have one entry per row of logits ({n_rows}), got {n}")
+        if n_given != -1 and n_given != n:
+            raise ValueError(f"rows must have one entry per slot ({n}), got {n_given}")
+        if n > <Py_ssize_t>self._core.max_slots:
+            raise ValueError(f"slots must have at most {self._core.max_slots} entries (max_slots), got {n}")
+        if n > 0 and n_rows == 0:
+            raise ValueError(f"logits must have a row to draw from, got 0 rows for {n} slots")
+        return 0
+
+    cdef int _aim(self, sampler_batch *batch) except -1:
+        """Let the batch write into this sampler's arrays."""
+        cdef int32_t[::1] tokens = self._tokens
+        cdef double[::1] logprobs = self._logprobs
+        cdef int32_t[:, ::1] top_tokens = self._top_tokens
+        cdef double[:, ::1] top_logprobs = self._top_logprobs
+        cdef int32_t[::1] status = self._status
+        batch.top_columns = top_tokens.shape[1]
+        batch.tokens = &tokens[0]
+        batch.logprobs = &logprobs[0]
+        batch.top_tokens = &top_tokens[0, 0]
+        batch.top_logprobs = &top_logprobs[0, 0]
+        batch.status = &status[0]
+        return 0
+
+    cdef int _prepare(self, const sampler_batch *batch) except -1:
+        """Check every index of the batch, and turn the C side's fault into an exception."""
+        cdef size_t at = 0
+        cdef sampler_fault fault = sampler_prepare(self._core, batch, &at)
+        if fault == SAMPLER_OK:
+            return 0
+        slot = batch.slots[at]
+        if fault == SAMPLER_BAD_SLOT:
+            raise IndexError(f"slots[{at}] must be in [0, {self._core.max_slots - 1}], got {slot}")
+        if fault == SAMPLER_CLOSED_SLOT:
+            raise ValueError(f"slots[{at}] is {slot}, which is not open")
+        if fault == SAMPLER_SLOT_TWICE:
+            raise ValueError(f"slots[{at}] is {slot}, which is in the batch already")
+        if fault == SAMPLER_BAD_ROW:
+            raise IndexError(f"rows[{at}] must be in [0, {batch.n_rows - 1}], got {batch.rows[at]}")
+        raise MemoryError(f"no memory to count the tokens of slot {slot}")
+
+    def distribution(self, const float[::1] logits not None, slot):
+        """Return the tokens that a slot may draw next from a row, with their probabilities; nothing is drawn.
+
+        Args:
+            logits: float32 [n_vocab], C-contiguous; only read.
+            slot: An open slot.
+
+        Returns:
+            int32 [k] ids in ascending order and float64 [k] probabilities that add up to 1. Temperature 0
+            gives one token. Tokens whose probability underflows (under e^-708 of the best) are left out.
+
+        Raises:
+            ValueError: The shape or dtype is wrong, the slot is not open, or the row gives nothing to draw.
+            IndexError: ``slot`` is out of range.
+        """
+        self._refuse_while_busy()
+        cdef size_t number = _within("slot", slot, 0, self._core.max_slots - 1, IndexError)
+        cdef row_status status
+        if <size_t>logits.shape[0] != self._core.n_vocab:
+            raise ValueError(
+                f"logits must have {self._core.n_vocab} entries (n_vocab), got {logits.shape[0]}"
+            )
+        if not self._core.slots[number].open:
+            raise ValueError(f"slot {number} is not open")
+        status = sampler_distribution(self._core, &logits[0], number)
+        if status != ROW_OK:
+            raise ValueError(f"nothing can be drawn from this row: row status {<int>status}")
+        return self._kept()
+
+    cdef object _kept(self):
+        cdef c_distribution *d = &self._core.distribution
+        ids = np.empty(d.count, np.int32)
+        probabilities = np.empty(d.count, np.float64)
+        cdef int32_t[::1] id_view = ids
+        cdef double[::1] probability_view = probabilities
+        cdef size_t i, n = 0
+        for i in range(d.count):
+            if d.mass[i] > 0.0:
+                id_view[n] = distribution_id(d, i)
+                probability_view[n] = d.mass[i] / d.total
+                n += 1
+        return ids[:n], probabilities[:n]

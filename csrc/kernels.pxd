@@ -1,0 +1,82 @@
+# What the extension module uses of the C in this directory. Not named after the module: Cython takes a .pxd
+# of that name only from the package it installs into.
+
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+
+
+cdef extern from "random.h" nogil:
+    void c_philox4x32_10 "philox4x32_10"(uint32_t counter[4], const uint32_t key[2])
+    double draw_uniform(uint64_t seed, uint32_t stream, uint64_t position)
+
+cdef extern from "slot.h" nogil:
+    struct c_params "params":
+        double temperature
+        double top_p
+        double min_p
+        double presence_penalty
+        double frequency_penalty
+        double repetition_penalty
+        uint64_t seed
+        uint32_t stream
+        int32_t top_k
+        int32_t logprobs
+
+    struct c_slot "slot":
+        bint open
+        uint64_t position
+
+    bint params_valid(const c_params *)
+    bint slot_init(c_slot *, const c_params *, const int32_t *bias_id, const double *bias, size_t n_bias)
+    void slot_clear(c_slot *)
+    bint slot_note_prompt(c_slot *, const int32_t *tokens, size_t n)
+    bint slot_reserve(c_slot *)
+    void slot_advance(c_slot *, int32_t token)
+
+cdef extern from "distribution.h" nogil:
+    struct c_distribution "distribution":
+        size_t count
+        double *mass
+        double total
+
+    int32_t distribution_id(const c_distribution *, size_t i)
+
+cdef extern from "sampler.h" nogil:
+    enum row_status:
+        ROW_OK
+        ROW_NAN_LOGIT
+        ROW_INFINITE_LOGIT
+        ROW_NO_FINITE_LOGIT
+
+    enum sampler_fault:
+        SAMPLER_OK
+        SAMPLER_BAD_SLOT
+        SAMPLER_CLOSED_SLOT
+        SAMPLER_SLOT_TWICE
+        SAMPLER_BAD_ROW
+        SAMPLER_NO_MEMORY
+
+    struct c_sampler "sampler":
+        size_t n_vocab
+        size_t max_slots
+        int32_t max_logprobs
+        c_slot *slots
+        c_distribution distribution
+
+    struct sampler_batch:
+        const float *logits
+        size_t n_rows
+        size_t n_draws
+        const int32_t *slots
+        const int32_t *rows
+        size_t top_columns
+        int32_t *tokens
+        double *logprobs
+        int32_t *top_tokens
+        double *top_logprobs
+        int32_t *status
+
+    c_sampler *sampler_new(size_t n_vocab, size_t max_slots, int32_t max_logprobs)
+    void sampler_free(c_sampler *)
+    sampler_fault sampler_prepare(c_sampler *, const sampler_batch *, size_t *at)
+    void sampler_draw(c_sampler *, const sampler_batch *)
+    row_status sampler_distribution(c_sampler *, const float *logits, size_t slot)

@@ -1,0 +1,60 @@
+"""Nucleus: the completions contract on your own hardware.
+
+>>> from engine import LLM
+>>> with LLM("smollm2-135m-instruct") as llm:
+...     print(llm.complete(prompt="The capital of France is", max_tokens=8, temperature=0).choices[0].text)
+
+What is named here is loaded when it is first used, so that ``import engine`` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from engine.contract import Choice, Completion, CompletionChunk, CompletionRequest, Logprobs, Usage
+    from engine.errors import EngineError
+    from engine.llm import LLM, AsyncLLM
+    from engine.sampling import Sampler, SamplingParams
+
+_HOMES = {
+    "AsyncLLM": "engine.llm",
+    "Choice": "engine.contract",
+    "Completion": "engine.contract",
+    "CompletionChunk": "engine.contract",
+    "CompletionRequest": "engine.contract",
+    "EngineError": "engine.errors",
+    "LLM": "engine.llm",
+    "Logprobs": "engine.contract",
+    "Sampler": "engine.sampling",
+    "SamplingParams": "engine.sampling",
+    "Usage": "engine.contract",
+}
+
+__all__ = [
+    "LLM",
+    "AsyncLLM",
+    "Choice",
+    "Completion",
+    "CompletionChunk",
+    "CompletionRequest",
+    "EngineError",
+    "Logprobs",
+    "Sampler",
+    "SamplingParams",
+    "Usage",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'engine' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,100 @@
+"""The sampler in Python: :class:`SamplingParams` and :class:`Sampler`, on any logits, without a model.
+
+    sampler = Sampler(n_vocab=32_000, max_slots=4)
+    sampler.open(0, SamplingParams(seed=1, temperature=0.7, top_p=0.95, logprobs=5))
+    draws = sampler.sample(logits, slots=np.array([0], dtype=np.int32))  # logits: float32 [1, 32_000]
+
+``docs/sampler.md`` defines every step and the guarantee about seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import IntEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from engine._sampler import Draws, Sampler
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Draws", "RowStatus", "Sampler", "SamplingParams"]
+
+
+class RowStatus(IntEnum):
+    """Why a row of logits gave no token; mirrors ``enum row_status`` of ``csrc/raw.h``."""
+
+    OK = 0
+    NAN_LOGIT = 1
+    INFINITE_LOGIT = 2
+    NO_FINITE_LOGIT = 3
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person."""
+        return _MESSAGES[self]
+
+
+_MESSAGES = {
+    RowStatus.OK: "A token was drawn.",
+    RowStatus.NAN_LOGIT: "The model gave a logit that is not a number (NaN).",
+    RowStatus.INFINITE_LOGIT: "The model gave a logit of +infinity.",
+    RowStatus.NO_FINITE_LOGIT: "No token can be drawn: every logit is -infinity or banned.",
+}
+
+_NO_BIAS: Mapping[int, float] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How the tokens of a choice are drawn: complete, in range, with the seed resolved.
+
+    The steps, in order: ``logit_bias``; ``repetition_penalty``, then ``frequency_penalty`` and
+    ``presence_penalty``; ``temperature``; ``min_p``; ``top_k``; ``top_p``; one draw. Log-probabilities are
+    those of the raw logits.
+
+    Raises:
+        ValueError: A number is out of the range given below, or not finite.
+    """
+
+    seed: int
+    """Key of the random numbers, in [0, 2**64)."""
+    temperature: float = 1.0
+    """Divides the logits; finite, at least 0. At 0 the largest logit wins, ties to the lowest id."""
+    top_p: float = 1.0
+    """Keep the smallest set of best tokens whose mass reaches this, in (0, 1]; 1 is off."""
+    top_k: int = 0
+    """Keep this many of the best tokens, at least 0; 0 is off."""
+    min_p: float = 0.0
+    """Drop tokens less probable than this share of the best one's probability, in [0, 1]; 0 is off."""
+    presence_penalty: float = 0.0
+    """Taken from the logit of each token generated so far; finite."""
+    frequency_penalty: float = 0.0
+    """Taken from a token's logit once for each time it was generated; finite."""
+    repetition_penalty: float = 1.0
+    """Divides positive, multiplies negative logits of tokens in prompt or generated; above 0, 1 is off."""
+    logit_bias: Mapping[int, float] = field(default_factory=lambda: _NO_BIAS)
+    """Token id -> what is added to its logit: finite, or -inf to ban it; :meth:`Sampler.open` checks ids."""
+    logprobs: int | None = None
+    """None: no log-probabilities; 0: the drawn token's; k: also those of the k best tokens."""
+
+    def __post_init__(self) -> None:
+        _check("seed", self.seed, "in [0, 2**64)", 0 <= self.seed < 2**64)
+        _check("temperature", self.temperature, "finite and at least 0", 0 <= self.temperature < math.inf)
+        _check("top_p", self.top_p, "in (0, 1]", 0 < self.top_p <= 1)
+        _check("top_k", self.top_k, "at least 0", self.top_k >= 0)
+        _check("min_p", self.min_p, "in [0, 1]", 0 <= self.min_p <= 1)
+        _check("presence_penalty", self.presence_penalty, "finite", math.isfinite(self.presence_penalty))
+        _check("frequency_penalty", self.frequency_penalty, "finite", math.isfinite(self.frequency_penalty))
+        in_range = 0 < self.repetition_penalty < math.inf
+        _check("repetition_penalty", self.repetition_penalty, "finite and above 0", in_range)
+        for token, bias in self.logit_bias.items():
+            _check(f"logit_bias[{token}]", bias, "finite or -inf", bias < math.inf)
+        _check("logprobs", self.logprobs, "None or at least 0", self.logprobs is None or self.logprobs >= 0)
+
+
+def _check(name: str, value: float | None, limit: str, holds: bool) -> None:
+    if not holds:
+        raise ValueError(f"{name} must be {limit}, got {value}")
