@@ -1,0 +1,1 @@
+"""What decodes tokens into logits: a protocol, and llama.cpp behind it."""

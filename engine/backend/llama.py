@@ -1,0 +1,240 @@
+"""llama.cpp through the low-level functions of llama-cpp-python."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import llama_cpp as lib
+import numpy as np
+
+from engine.backend.base import BackendError, Batch, ModelInfo
+from engine.errors import ModelLoadError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+log = logging.getLogger("nucleus.llama")
+
+_GGML_LEVELS = {2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
+
+
+def _on_log(level: int, text: bytes, _user: object) -> None:
+    log.log(_GGML_LEVELS.get(level, logging.DEBUG), "%s", text.decode("utf-8", "replace").rstrip())
+
+
+# llama.cpp keeps the pointer, so the callback must live as long as the process.
+_LOG_CALLBACK = lib.llama_log_callback(_on_log)
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaOptions:
+    """How a model is loaded; every value is already chosen, none is "automatic"."""
+
+    n_slots: int
+    n_cells: int
+    n_batch: int
+    n_threads: int
+    n_gpu_layers: int
+
+
+def supports_gpu() -> bool:
+    """Tell whether this llama.cpp was built with a GPU backend that found a device."""
+    return bool(lib.llama_supports_gpu_offload())
+
+
+class LlamaModel:
+    """The weights and the vocabulary: read-only, and safe to use from any thread."""
+
+    def __init__(self, path: Path, *, n_gpu_layers: int = 0) -> None:
+        lib.llama_log_set(_LOG_CALLBACK, None)
+        lib.llama_backend_init()
+        params = lib.llama_model_default_params()
+        params.n_gpu_layers = n_gpu_layers
+        self.handle: Any = lib.llama_model_load_from_file(str(path).encode(), params)
+        if not self.handle:
+            raise ModelLoadError(
+                f"llama.cpp cannot load {path}: the file is damaged, or of a kind this build does not know.",
+                hint="Run with --log-level debug to see what llama.cpp says.",
+            )
+        self.vocab: Any = lib.llama_model_get_vocab(self.handle)
+        self.info = _describe(self.handle, self.vocab)
+        self.cell_bytes = _cell_bytes(self.handle)
+        """Bytes that one token takes in the KV cache, or 0 where the model does not tell."""
+
+    def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
+        raw = text.encode()
+        capacity = len(raw) + 2  # never more tokens than bytes, and at most a BOS and an EOS
+        ids = (lib.llama_token * capacity)()
+        count = lib.llama_tokenize(self.vocab, raw, len(raw), ids, capacity, add_special, True)
+        if count < 0:
+            ids = (lib.llama_token * -count)()
+            count = lib.llama_tokenize(self.vocab, raw, len(raw), ids, -count, add_special, True)
+        return ids[:count]
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        buffer = ctypes.create_string_buffer(64)
+        size = lib.llama_token_to_piece(self.vocab, token, buffer, 64, 0, special)
+        if size < 0:
+            buffer = ctypes.create_string_buffer(-size)
+            size = lib.llama_token_to_piece(self.vocab, token, buffer, -size, 0, special)
+        return buffer.raw[:size]
+
+    def apply_chat_template(self, messages: Sequence[tuple[str, str]]) -> str | None:
+        if self.info.chat_template is None:
+            return None
+        encoded = [(role.encode(), content.encode()) for role, content in messages]
+        chat = (lib.llama_chat_message * len(encoded))(*(lib.llama_chat_message(*pair) for pair in encoded))
+        template = self.info.chat_template.encode()
+        size = 256 + 2 * sum(len(role) + len(content) for role, content in encoded)
+        for _ in range(2):  # the first answer may say that the buffer is too small
+            buffer = ctypes.create_string_buffer(size)
+            needed = lib.llama_chat_apply_template(template, chat, len(encoded), True, buffer, size)
+            if needed <= size:
+                return buffer.raw[:needed].decode() if needed >= 0 else None
+            size = needed
+        return None
+
+    def close(self) -> None:
+        if self.handle:
+            lib.llama_model_free(self.handle)
+            self.handle = None
+
+
+class LlamaBackend:
+    """A :class:`engine.backend.base.Backend` over one llama.cpp context with a unified KV cache."""
+
+    def __init__(self, model: LlamaModel, options: LlamaOptions) -> None:
+        self.model = model
+        self.info = model.info
+        self.tokenize = model.tokenize
+        self.apply_chat_template = model.apply_chat_template
+        params = _context_params(options)
+        self._context: Any = lib.llama_init_from_model(model.handle, params)
+        if not self._context:
+            raise ModelLoadError(
+                f"llama.cpp cannot make a context of {options.n_cells} tokens for {options.n_slots} sequences.",
+                hint="Less memory is needed with a smaller --ctx-size.",
+            )
+        self._memory = lib.llama_get_memory(self._context)
+        self.n_slots = options.n_slots
+        self.n_cells = int(lib.llama_n_ctx(self._context))
+        self.n_batch = int(lib.llama_n_batch(self._context))
+        self._pieces: dict[int, bytes] = {}
+        self._wire = _WireBatch(self.n_batch)
+
+    def piece(self, token: int) -> bytes:
+        piece = self._pieces.get(token)
+        if piece is None:
+            piece = self._pieces[token] = self.model.piece(token)
+        return piece
+
+    def special_text(self, token: int) -> bytes:
+        return self.model.piece(token, special=True)
+
+    def decode(self, batch: Batch) -> NDArray[np.float32]:
+        status = lib.llama_decode(self._context, self._wire.over(batch))
+        if status != 0:
+            raise BackendError(f"llama_decode returned {status} for a batch of {batch.size} tokens")
+        rows = int(np.count_nonzero(batch.wants_logits[: batch.size]))
+        if rows == 0:
+            return np.empty((0, self.info.n_vocab), np.float32)
+        logits = lib.llama_get_logits(self._context)
+        return np.ctypeslib.as_array(logits, shape=(rows, self.info.n_vocab))
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        lib.llama_memory_seq_cp(self._memory, source, target, 0, length)
+
+    def truncate(self, slot: int, length: int) -> None:
+        if not lib.llama_memory_seq_rm(self._memory, slot, length, -1):
+            raise BackendError(f"the cache of slot {slot} cannot be cut at {length}")
+
+    def used_cells(self, slot: int) -> int:
+        first = lib.llama_memory_seq_pos_min(self._memory, slot)
+        last = lib.llama_memory_seq_pos_max(self._memory, slot)
+        return 0 if last < 0 else int(last - first + 1)
+
+    def close(self) -> None:
+        if self._context:
+            lib.llama_free(self._context)
+            self._context = None
+        self.model.close()
+
+
+class _WireBatch:
+    """llama.cpp's batch struct over the arrays of a :class:`Batch`: nothing is copied but the slot ids."""
+
+    def __init__(self, capacity: int) -> None:
+        self._counts = np.ones(capacity, np.int32)
+        self._slots = np.zeros(capacity, np.int32)
+        # llama.cpp wants a pointer to each token's list of sequences; ours are one long, one after another.
+        self._lists = (self._slots.ctypes.data + 4 * np.arange(capacity)).astype(np.uintp)
+        self._struct = lib.llama_batch()
+        self._struct.n_seq_id = _pointer(self._counts, ctypes.POINTER(lib.llama_pos))
+        self._struct.seq_id = _pointer(self._lists, ctypes.POINTER(ctypes.POINTER(lib.llama_seq_id)))
+
+    def over(self, batch: Batch) -> Any:
+        self._slots[: batch.size] = batch.slots[: batch.size]
+        self._struct.n_tokens = batch.size
+        self._struct.token = _pointer(batch.tokens, ctypes.POINTER(lib.llama_token))
+        self._struct.pos = _pointer(batch.positions, ctypes.POINTER(lib.llama_pos))
+        self._struct.logits = _pointer(batch.wants_logits, ctypes.POINTER(ctypes.c_int8))
+        return self._struct
+
+
+def _pointer(array: NDArray[Any], kind: Any) -> Any:
+    return ctypes.cast(array.ctypes.data, kind)
+
+
+def _context_params(options: LlamaOptions) -> Any:
+    params = lib.llama_context_default_params()
+    params.n_ctx = options.n_cells
+    params.n_batch = params.n_ubatch = options.n_batch
+    params.n_seq_max = options.n_slots
+    params.n_outputs_max = options.n_slots  # the default reserves a row of logits for every token of a batch
+    params.n_threads = params.n_threads_batch = options.n_threads
+    params.kv_unified = True  # sharing a prompt between sequences is then a matter of metadata
+    params.swa_full = True  # a sliding window's cache can otherwise not be cut or shared
+    return params
+
+
+def _describe(model: Any, vocab: Any) -> ModelInfo:
+    text = ctypes.create_string_buffer(256)
+    lib.llama_model_desc(model, text, 256)
+    n_vocab = int(lib.llama_vocab_n_tokens(vocab))
+    template = lib.llama_model_chat_template(model, None)
+    return ModelInfo(
+        description=text.value.decode("utf-8", "replace"),
+        n_vocab=n_vocab,
+        n_ctx_train=int(lib.llama_model_n_ctx_train(model)),
+        n_params=int(lib.llama_model_n_params(model)),
+        n_bytes=int(lib.llama_model_size(model)),
+        bos_token=_token_or_none(lib.llama_vocab_bos(vocab)),
+        eos_token=_token_or_none(lib.llama_vocab_eos(vocab)),
+        eog_tokens=frozenset(token for token in range(n_vocab) if lib.llama_vocab_is_eog(vocab, token)),
+        chat_template=template.decode("utf-8", "replace") if template else None,
+    )
+
+
+def _cell_bytes(model: Any) -> int:
+    """Half-precision keys and values of every layer; a model with a key of its own per head says how long."""
+    n_embd, n_head = int(lib.llama_model_n_embd(model)), int(lib.llama_model_n_head(model))
+    architecture = _metadata(model, "general.architecture")
+    length = _metadata(model, f"{architecture}.attention.key_length")
+    head = int(length) if length and length.isdigit() else n_embd // max(n_head, 1)
+    return int(lib.llama_model_n_layer(model)) * int(lib.llama_model_n_head_kv(model)) * head * 2 * 2
+
+
+def _metadata(model: Any, key: str) -> str | None:
+    value = ctypes.create_string_buffer(256)
+    size = lib.llama_model_meta_val_str(model, key.encode(), value, 256)
+    return value.value.decode("utf-8", "replace") if size >= 0 else None
+
+
+def _token_or_none(token: int) -> int | None:
+    return int(token) if token >= 0 else None

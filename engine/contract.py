@@ -1,0 +1,424 @@
+"""The completions contract: every field with its range, default and cap, once, for all doors.
+
+A door turns its wire into a mapping of plain Python values and calls :func:`parse_request`; nothing else in the
+package validates a request. Answers are built from the models in the second half.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NoReturn, Self, TypedDict
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from engine.errors import InvalidRequestError
+
+log = logging.getLogger("nucleus.contract")
+
+MAX_CHOICES = 128
+"""Most choices of one prompt."""
+MAX_STOPS = 4
+"""Most stop strings of one request."""
+MAX_TEXT = 1 << 22
+"""Most characters of a string in a request."""
+
+PromptInput = str | list[str] | list[int] | list[list[int]]
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one server allows, beyond the ranges of the contract."""
+
+    max_logprobs: int = 5
+    max_prompts: int = 256
+    max_sequences: int = 1024
+    """Most choices of one request, over all its prompts."""
+
+    def check(self, request: CompletionRequest) -> None:
+        """Refuse a request that asks for more than this server allows.
+
+        Raises:
+            InvalidRequestError: naming the field, the limit and the value.
+        """
+        if request.logprobs is not None and request.logprobs > self.max_logprobs:
+            _refuse("logprobs", f"should be at most {self.max_logprobs}", request.logprobs)
+        n_prompts = len(request.prompts)
+        if n_prompts > self.max_prompts:
+            _refuse("prompt", f"should hold at most {self.max_prompts} prompts", n_prompts)
+        if n_prompts * request.n > self.max_sequences:
+            limit = f"times the number of prompts ({n_prompts}) should be at most {self.max_sequences}"
+            _refuse("n", limit, request.n)
+
+
+def _without_nulls(value: Any) -> Any:
+    """An explicit null means the default, everywhere."""
+    if isinstance(value, Mapping):
+        return {name: item for name, item in value.items() if item is not None}
+    return value
+
+
+def _check_prompt(value: Any) -> Any:
+    """Tell the four forms of a prompt apart before pydantic does, for one clear message instead of four."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list | tuple):
+        raise _wrong("should be a string, a list of strings, a list of token ids, or a list of such lists")
+    if not value:
+        raise _wrong("should not be an empty list")
+    if all(isinstance(item, str) for item in value) or _is_ids(value):
+        return list(value)
+    for position, item in enumerate(value):
+        if not isinstance(item, list | tuple) or not _is_ids(item):
+            raise _wrong(f"item {position} fits none of: all strings, all token ids, all lists of token ids")
+        if not item:
+            raise _wrong(f"item {position} should not be an empty list")
+    return [list(item) for item in value]
+
+
+def _is_ids(value: Any) -> bool:
+    return all(type(item) is int for item in value)
+
+
+def _check_text(value: Any) -> Any:
+    """A string that UTF-8 cannot carry (a lone surrogate) would fail much later and much less clearly."""
+    for text in value if isinstance(value, list) else [value]:
+        if isinstance(text, str):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise _wrong(f"should be valid Unicode; character {error.start} is a lone surrogate") from None
+            if len(text) > MAX_TEXT:
+                raise _wrong(f"should have at most {MAX_TEXT} characters, not {len(text)}")
+    return value
+
+
+def _one_or_many(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _wrong(problem: str) -> PydanticCustomError:
+    return PydanticCustomError("contract", "{problem}", {"problem": problem})
+
+
+Text = Annotated[str, BeforeValidator(_check_text)]
+Stop = Annotated[str, Field(min_length=1), BeforeValidator(_check_text)]
+
+
+class _Strict(BaseModel):
+    """Lax mode would turn ``true`` into 1.0 and let NaN through."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, data: Any) -> Any:
+        return _without_nulls(data)
+
+
+class Message(_Strict):
+    """One message of a chat."""
+
+    role: Annotated[Text, Field(min_length=1)]
+    content: Text
+
+
+class StreamOptions(_Strict):
+    """What a stream tells besides text."""
+
+    include_usage: bool = Field(False, description="End the stream with a chunk that carries the usage.")
+
+
+class CompletionRequest(_Strict):
+    """One request, valid on its own; :meth:`Limits.check` compares it with one server's limits."""
+
+    model: str = Field(min_length=1, description="Name of the model that is to answer.")
+    prompt: Annotated[PromptInput, BeforeValidator(_check_text), BeforeValidator(_check_prompt)] | None = Field(
+        None, description="Text, token ids, or a list of either. Give this or `messages`."
+    )
+    messages: list[Message] | None = Field(
+        None, min_length=1, description="A chat; the model's own template makes the prompt of it."
+    )
+    max_tokens: int = Field(16, ge=1, le=1 << 31, description="Most tokens to generate for a choice.")
+    temperature: float = Field(1.0, ge=0, le=2, description="0 always takes the most probable token.")
+    top_p: float = Field(1.0, ge=0, le=1, description="Mass of the nucleus that is drawn from.")
+    n: int = Field(1, ge=1, le=MAX_CHOICES, description="Choices for each prompt.")
+    stream: bool = Field(False, description="Send the answer as server-sent events.")
+    stream_options: StreamOptions | None = None
+    logprobs: int | None = Field(None, ge=0, description="Alternatives to report for each token.")
+    presence_penalty: float = Field(0.0, ge=-2, le=2, description="Lowers tokens generated before.")
+    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="Lowers tokens by how often generated.")
+    logit_bias: dict[Annotated[int, Field(strict=False)], Annotated[float, Field(ge=-100, le=100)]] = Field(
+        default_factory=dict, description="Token id to bias; -100 bans the token."
+    )
+    stop: Annotated[list[Stop], BeforeValidator(_one_or_many)] = Field(
+        default_factory=list, max_length=MAX_STOPS, description="Strings that end a choice."
+    )
+    seed: int | None = Field(None, ge=-(1 << 63), lt=1 << 63, description="Repeats the same draws.")
+    user: Text | None = Field(None, description="The end user's id; logged, never interpreted.")
+    top_k: int = Field(0, ge=-1, le=1 << 31, description="Most tokens to draw from; 0 or -1 is off.")
+    min_p: float = Field(0.0, ge=0, le=1, description="Least probability, relative to the best token's.")
+    repetition_penalty: float = Field(
+        1.0,
+        gt=0,
+        le=100,
+        validation_alias=AliasChoices("repetition_penalty", "repeat_penalty"),
+        description="Divides or multiplies the logits of tokens in prompt and answer.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_what_is_to_come(cls, data: Any) -> Any:
+        """A field of the contract that has no effect yet must not be taken silently."""
+        if isinstance(data, Mapping):
+            for name, default in _NOT_YET.items():
+                if data.get(name, default) not in (None, default):
+                    raise _wrong(f"{name}: is not supported by this version")
+            if data.get("best_of") not in (None, data.get("n") or 1):
+                raise _wrong("best_of: other than 'n' is not supported by this version")
+        return data
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if (self.prompt is None) == (self.messages is None):
+            given = "neither" if self.prompt is None else "both"
+            raise _wrong(f"prompt: exactly one of 'prompt' and 'messages' is required, {given} given")
+        if self.stream_options is not None and not self.stream:
+            raise _wrong("stream_options: is only allowed together with 'stream': true")
+        return self
+
+    @property
+    def prompts(self) -> list[str] | list[list[int]] | list[list[Message]]:
+        """The prompts one by one, whichever form they came in."""
+        if self.messages is not None:
+            return [self.messages]
+        prompt = self.prompt
+        if isinstance(prompt, str):
+            return [prompt]
+        if prompt and isinstance(prompt[0], int):
+            return [prompt]  # type: ignore[list-item]
+        return prompt  # type: ignore[return-value]
+
+
+_NOT_YET: Mapping[str, object] = {
+    "echo": False,
+    "suffix": "",
+    "min_tokens": 0,
+    "ignore_eos": False,
+    "stop_token_ids": [],
+    "include_stop_str_in_output": False,
+}
+
+
+class CompletionFields(TypedDict, total=False):
+    """The fields of :class:`CompletionRequest` as keyword arguments of the Python door."""
+
+    model: str
+    prompt: PromptInput | None
+    messages: list[dict[str, str]] | None
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    n: int | None
+    stream: bool | None
+    stream_options: dict[str, bool] | None
+    logprobs: int | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    logit_bias: dict[int, float] | None
+    stop: str | list[str] | None
+    seed: int | None
+    user: str | None
+    top_k: int | None
+    min_p: float | None
+    repetition_penalty: float | None
+
+
+def parse_request(fields: Any, limits: Limits) -> CompletionRequest:
+    """Make a request of plain Python values.
+
+    Args:
+        fields: What a door read: a mapping of field names to numbers, strings, lists and mappings.
+        limits: What this server allows.
+
+    Raises:
+        InvalidRequestError: naming the first field at fault, its limit and its value.
+    """
+    if not isinstance(fields, Mapping):
+        raise InvalidRequestError(f"The request should be an object, not {shown(fields)}.")
+    try:
+        request = CompletionRequest.model_validate(fields)
+    except ValidationError as error:
+        raise _explained(error) from None
+    limits.check(request)
+    _log_unknown(fields)
+    return request
+
+
+_known_fields = {*CompletionRequest.model_fields, *_NOT_YET, "best_of", "repeat_penalty"}
+_logged_fields: set[str] = set()
+
+
+def _log_unknown(fields: Mapping[str, Any]) -> None:
+    for name in fields.keys() - _known_fields - _logged_fields:
+        if len(_logged_fields) < 100:  # a client that makes up names must not fill the memory
+            _logged_fields.add(name)
+            log.warning("ignoring the unknown field %.80r; said once", name)
+
+
+_SIZES = {
+    "too_short": "should have at least {min_length} item(s)",
+    "too_long": "should have at most {max_length} item(s)",
+    "string_too_short": "should have at least {min_length} character(s)",
+    "string_too_long": "should have at most {max_length} character(s)",
+}
+
+
+def _explained(error: ValidationError) -> InvalidRequestError:
+    """Turn pydantic's first complaint into one sentence of ours."""
+    first = error.errors(include_url=False)[0]
+    path = [str(part) for part in first["loc"] if not isinstance(part, str) or _is_field_name(part)]
+    name = f"{'.'.join(path):.80}"
+    if first["type"] == "missing":
+        return InvalidRequestError(f"'{name}' is required.", param=path[0])
+    problem = first["msg"].removeprefix("Input ").removeprefix("Value ")
+    if first["type"] in _SIZES:
+        problem, size = _SIZES[first["type"]].format(**first["ctx"]), len(first["input"])
+        return InvalidRequestError(f"'{name}' {problem}, not {size}.", param=path[0])
+    if first["type"] == "contract":
+        problem = first["ctx"]["problem"]
+        if not path:  # a rule over several fields names its own
+            name, _, problem = problem.partition(": ")
+            return InvalidRequestError(f"'{name}' {problem}.", param=name)
+        return InvalidRequestError(f"'{name}' {problem}.", param=path[0])
+    return InvalidRequestError(f"'{name}' {problem}, not {shown(first['input'])}.", param=path[0])
+
+
+def _is_field_name(part: str) -> bool:
+    """Tell a field from the tags that pydantic puts into the path of a union or a mapping."""
+    return part.isidentifier()
+
+
+def _refuse(name: str, limit: str, value: object) -> NoReturn:
+    raise InvalidRequestError(f"'{name}' {limit}, not {shown(value)}.", param=name)
+
+
+def shown(value: object) -> str:
+    """Show a value in an error's message, but never all of a long one."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int) and abs(value) >= 1 << 64:
+        return "an integer of more than 64 bits"
+    shown = repr(value) if isinstance(value, str | int | float) else f"a value of type {type(value).__name__}"
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Logprobs(_Answer):
+    """Four parallel arrays, an entry for each token of the choice.
+
+    A token that is not whole UTF-8 is written ``bytes:\\xe5\\xa4``; a probability of 0 as -9999.0.
+    """
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None] | None
+    text_offset: list[int]
+    """Where each token begins, in characters from the start of the prompt."""
+    token_ids: list[int] = Field(exclude=True)
+    """For Python and gRPC; the contract's JSON has no place for them."""
+    token_bytes: list[bytes] = Field(exclude=True)
+
+
+class Choice(_Answer):
+    """One completion of one prompt, or a piece of it in a stream."""
+
+    text: str
+    index: int
+    logprobs: Logprobs | None = None
+    finish_reason: FinishReason | None = None
+
+
+class PromptTokensDetails(_Answer):
+    """Where the prompt's tokens came from."""
+
+    cached_tokens: int = 0
+
+
+class Usage(_Answer):
+    """Tokens of a whole request; each prompt counts once, whatever ``n`` is."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails = PromptTokensDetails()
+
+
+class Completion(_Answer):
+    """The answer to a request."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+
+
+class CompletionChunk(_Answer):
+    """A piece of a streamed answer: of one choice, or the usage at the end."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage | None = None
+
+
+class ModelCard(_Answer):
+    """One model that the server serves."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "nucleus"
+    max_model_len: int
+    """Most tokens of a prompt and its completion together."""
+    n_vocab: int
+
+
+class ModelList(_Answer):
+    """The models that the server serves."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class ErrorDetail(_Answer):
+    """What went wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(_Answer):
+    """The form of every error."""
+
+    error: ErrorDetail

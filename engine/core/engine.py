@@ -1,0 +1,206 @@
+"""The engine thread: it owns the model's context, and everybody else talks to it through one queue.
+
+::
+
+    any thread ── submit, cancel, close ──▶ commands ──▶ engine thread: step, step, step …
+    event loop ◀───────── one wake-up per step, with all of the step's deltas ──────┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections import defaultdict
+from typing import TYPE_CHECKING, Self
+
+from engine.core.loop import Output, StepLoop
+from engine.core.sequence import Delta
+from engine.errors import EngineError, InternalError, QueueFullError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from engine.backend.base import Backend
+    from engine.core.sequence import Prompt
+
+log = logging.getLogger("nucleus.engine")
+
+
+class Run:
+    """One request in the engine: an asynchronous iterator over its deltas, in order.
+
+    It belongs to the event loop in which :meth:`Engine.submit` made it.
+    """
+
+    def __init__(self, engine: Engine, prompts: list[Prompt]) -> None:
+        self.owner = prompts[0].owner
+        self.prompts = prompts
+        self.loop = asyncio.get_running_loop()
+        self._engine = engine
+        self._deltas: asyncio.Queue[Delta] = asyncio.Queue()
+        self._n_open = self.n_choices
+
+    @property
+    def n_choices(self) -> int:
+        """How many sequences the request has."""
+        return sum(len(prompt.sequences) for prompt in self.prompts)
+
+    def deliver(self, delta: Delta) -> None:
+        """Hand over one delta; called in the event loop."""
+        self._deltas.put_nowait(delta)
+
+    def close(self) -> None:
+        """Stop the work within one step, unless the last delta of every choice has been read."""
+        if self._n_open:
+            self._n_open = 0
+            self._engine.cancel(self)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Delta:
+        """Return the next delta.
+
+        Raises:
+            EngineError: a choice failed; the others are of no use to the caller any more.
+        """
+        if not self._n_open:
+            raise StopAsyncIteration
+        delta = await self._deltas.get()
+        if delta.error is not None:
+            raise delta.error
+        self._n_open -= delta.is_last
+        return delta
+
+
+class Engine:
+    """A backend and the thread that drives it.
+
+    Args:
+        backend: The model; the engine owns it from now on, and closes it.
+        max_logprobs: Most alternatives that a request may ask for.
+        max_requests: Unfinished requests beyond which new ones are refused.
+    """
+
+    def __init__(self, backend: Backend, *, max_logprobs: int, max_requests: int) -> None:
+        self.backend = backend
+        self._max_requests = max_requests
+        self._steps = StepLoop(backend, max_logprobs=max_logprobs)
+        self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # guards _n_requests and _refusal, which any thread may read
+        self._n_requests = 0
+        self._refusal: EngineError | None = None  # why no request is taken any more
+        self._runs: dict[Hashable, tuple[Run, int]] = {}  # engine thread only: run and its open choices
+        self._thread = threading.Thread(target=self._work, name="nucleus-engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether requests are being served."""
+        return self._thread.is_alive() and self._refusal is None
+
+    @property
+    def n_requests(self) -> int:
+        """Requests that were taken and have not ended."""
+        return self._n_requests
+
+    def submit(self, prompts: list[Prompt]) -> Run:
+        """Queue a request; called inside the event loop that will read its deltas.
+
+        Raises:
+            QueueFullError: ``max_requests`` are unfinished already.
+            UnavailableError: the engine is closed, or its thread has died.
+        """
+        run = Run(self, prompts)
+        with self._lock:
+            if self._refusal is not None:
+                raise type(self._refusal)(self._refusal.message)  # a shared one would collect tracebacks
+            if self._n_requests >= self._max_requests:
+                raise QueueFullError(f"{self._n_requests} requests wait or run already, the limit.")
+            self._n_requests += 1
+            self._commands.put(lambda: self._begin(run))
+        return run
+
+    def cancel(self, run: Run) -> None:
+        """Stop working for a run within one step; nothing happens when it has ended."""
+        self._commands.put(lambda: self._drop(run.owner))
+
+    def close(self) -> None:
+        """End every request with :class:`UnavailableError`, stop the thread and free the model."""
+        with self._lock:
+            self._refusal = self._refusal or UnavailableError("The engine is closed.")
+        self._commands.put(lambda: None)
+        self._thread.join()
+
+    # --- engine thread -----------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            while self._refusal is None:
+                self._take_commands()
+                if self._steps.scheduler.has_work:
+                    self._deliver(self._steps.step())
+        except BaseException as error:  # whatever it was: nobody may wait for a thread that is gone
+            log.exception("the engine thread died")
+            self._refuse(InternalError(f"The engine has failed ({type(error).__name__}: {error})."))
+        finally:
+            self._end_all()
+            self.backend.close()
+
+    def _take_commands(self) -> None:
+        """Carry out what has been asked for since the last step; wait for something when idle."""
+        if not self._steps.scheduler.has_work:
+            self._commands.get()()
+        while not self._commands.empty():
+            self._commands.get()()
+
+    def _begin(self, run: Run) -> None:
+        self._runs[run.owner] = (run, run.n_choices)
+        for prompt in run.prompts:
+            self._steps.submit(prompt)
+
+    def _drop(self, owner: Hashable) -> None:
+        if owner in self._runs:
+            self._steps.cancel(owner)
+            self._forget(owner)
+
+    def _forget(self, owner: Hashable) -> None:
+        del self._runs[owner]
+        with self._lock:
+            self._n_requests -= 1
+
+    def _deliver(self, outputs: list[Output]) -> None:
+        """Hand a step's deltas to their event loops, with one wake-up for each loop."""
+        batches: defaultdict[asyncio.AbstractEventLoop, list[tuple[Run, Delta]]] = defaultdict(list)
+        for owner, delta in outputs:
+            run, n_open = self._runs[owner]
+            batches[run.loop].append((run, delta))
+            self._runs[owner] = (run, n_open - delta.is_last)
+        for owner in {output.owner for output in outputs if self._runs[output.owner][1] == 0}:
+            self._forget(owner)
+        for loop, batch in batches.items():
+            try:
+                loop.call_soon_threadsafe(_dispatch, batch)
+            except RuntimeError:  # the loop is closed: nobody is left to read
+                for run, _ in batch:
+                    self._drop(run.owner)
+
+    def _refuse(self, error: EngineError) -> None:
+        with self._lock:
+            self._refusal = self._refusal or error
+
+    def _end_all(self) -> None:
+        """Tell everybody who still waits why nothing more will come."""
+        while not self._commands.empty():
+            self._commands.get()()
+        reason = self._refusal or UnavailableError("The engine is closed.")
+        self._deliver([Output(owner, Delta(0, "", (), 0, error=reason)) for owner in self._runs])
+        for owner in list(self._runs):
+            self._forget(owner)
+
+
+def _dispatch(batch: list[tuple[Run, Delta]]) -> None:
+    for run, delta in batch:
+        run.deliver(delta)

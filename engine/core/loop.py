@@ -1,0 +1,130 @@
+"""The step: plan, decode, sample, advance."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from engine.backend.base import BackendError, Batch
+from engine.core.scheduler import Copy, Plan, Scheduler
+from engine.core.sequence import Phase
+from engine.errors import EngineError, InternalError
+from engine.sampling import RowStatus, Sampler
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from numpy.typing import NDArray
+
+    from engine.backend.base import Backend
+    from engine.core.sequence import Delta, Prompt, Sequence
+    from engine.sampling import Draws
+
+log = logging.getLogger("nucleus.loop")
+
+
+class Output(NamedTuple):
+    """What one step has for one request."""
+
+    owner: Hashable
+    delta: Delta
+
+
+class StepLoop:
+    """Everything that the engine thread does, one step at a time; it knows neither threads nor clocks.
+
+    Args:
+        backend: The model.
+        max_logprobs: Most alternatives that a request may ask for.
+    """
+
+    def __init__(self, backend: Backend, *, max_logprobs: int) -> None:
+        self._backend = backend
+        self._batch = Batch(backend.n_batch)
+        self._sampler = Sampler(backend.info.n_vocab, backend.n_slots, max_logprobs=max_logprobs)
+        self.scheduler = Scheduler(backend.n_slots, backend.n_cells, backend.n_batch)
+
+    def submit(self, prompt: Prompt) -> None:
+        """Queue all choices of a prompt."""
+        self.scheduler.submit(prompt)
+
+    def cancel(self, owner: Hashable) -> None:
+        """Drop a request, wherever it stands."""
+        self.scheduler.cancel(owner)
+
+    def step(self) -> list[Output]:
+        """Give every running sequence one token, and some waiting prompts a part of their prefill."""
+        plan = self.scheduler.plan()
+        try:
+            self._prepare(plan)
+            logits = self._decode(plan)
+        except BackendError as error:
+            return self._fail_running(InternalError(f"the model could not be run: {error}"))
+        drawers = [sequence for span in plan.spans for sequence in span.draws]
+        return self._advance(drawers, self._sample(plan, drawers, logits)) if drawers else []
+
+    def _prepare(self, plan: Plan) -> None:
+        for operation in plan.cache:
+            if isinstance(operation, Copy):
+                self._backend.copy(operation.source, operation.target, operation.length)
+            else:
+                self._backend.truncate(operation.slot, operation.length)
+        for sequence in plan.admitted:
+            self._sampler.open(
+                sequence.slot, sequence.params, stream=sequence.stream, prompt=sequence.prompt.tokens
+            )
+
+    def _decode(self, plan: Plan) -> NDArray[np.float32]:
+        if not plan.spans:
+            return np.empty((0, self._backend.info.n_vocab), np.float32)
+        self._batch.clear()
+        for span in plan.spans:
+            self._batch.add(span.sequence.slot, span.start, span.tokens, wants_logits=bool(span.draws))
+        logits = self._backend.decode(self._batch)
+        for span in plan.spans:
+            for fork in span.draws[1:]:
+                self._backend.copy(span.sequence.slot, fork.slot, span.start + len(span.tokens))
+            self.scheduler.computed(span)
+        return logits
+
+    def _sample(self, plan: Plan, drawers: list[Sequence], logits: NDArray[np.float32]) -> Draws:
+        drawing = (span for span in plan.spans if span.draws)
+        rows = [row for row, span in enumerate(drawing) for _ in span.draws]
+        slots = [sequence.slot for sequence in drawers]
+        return self._sampler.sample(logits, np.array(slots, np.int32), np.array(rows, np.int32))
+
+    def _advance(self, drawers: list[Sequence], draws: Draws) -> list[Output]:
+        tokens, statuses = draws.tokens.tolist(), draws.status.tolist()
+        outputs = []
+        for i, sequence in enumerate(drawers):
+            if statuses[i] != RowStatus.OK:
+                status = RowStatus(statuses[i])
+                delta: Delta | None = sequence.fail(InternalError(f"no token can be drawn: {status.message}"))
+            else:
+                delta = self._take(sequence, tokens[i], draws, i)
+            if sequence.phase is Phase.FINISHED:
+                self.scheduler.retire(sequence)
+            if delta is not None:
+                outputs.append(Output(sequence.prompt.owner, delta))
+        return outputs
+
+    def _take(self, sequence: Sequence, token: int, draws: Draws, row: int) -> Delta | None:
+        logprob, alternatives = 0.0, ()
+        wanted = sequence.params.logprobs
+        if wanted is not None:
+            logprob = float(draws.logprobs[row])
+            ids, values = draws.top_tokens[row, :wanted], draws.top_logprobs[row, :wanted]
+            alternatives = tuple(zip(ids.tolist(), values.tolist(), strict=True))
+        return sequence.advance(token, logprob, alternatives, self._backend.piece)
+
+    def _fail_running(self, error: EngineError) -> list[Output]:
+        """End whatever runs: after a failed decode nobody's part of the cache can be trusted."""
+        log.error("%s", error)
+        running = [seq for seq in self.scheduler.unfinished() if seq.slot >= 0]
+        outputs = [Output(seq.prompt.owner, seq.fail(error)) for seq in running]
+        for sequence in running:
+            self.scheduler.retire(sequence)
+        self.scheduler.distrust()
+        return outputs

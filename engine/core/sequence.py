@@ -1,0 +1,165 @@
+"""One choice of one prompt as a state machine, without I/O.
+
+::
+
+    WAITING ──admitted──▶ PREFILL ──its prompt's last chunk is decoded──▶ DECODE ──▶ FINISHED
+       └───────admitted beside a sibling that prefills──▶ FORK ──────────────┘
+
+``FORK`` is what makes ``n`` choices cost one prefill: the sequence waits for its sibling's prompt, shares its KV
+cache and draws its first token from the very same row of logits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from engine.core.text import TextStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from engine.errors import EngineError
+    from engine.sampling import SamplingParams
+
+FinishReason = Literal["stop", "length"]
+
+
+class Phase(Enum):
+    """Where a sequence stands; see the picture at the head of the file."""
+
+    WAITING = auto()
+    PREFILL = auto()
+    FORK = auto()
+    DECODE = auto()
+    FINISHED = auto()
+
+
+class TokenScore(NamedTuple):
+    """One generated token with what the sampler said about it."""
+
+    token: int
+    offset: int
+    logprob: float
+    alternatives: tuple[tuple[int, float], ...]
+    """(token, logprob) of the most probable tokens, best first."""
+
+
+class Delta(NamedTuple):
+    """What one step adds to one choice."""
+
+    choice: int
+    text: str
+    scores: tuple[TokenScore, ...]
+    n_tokens: int
+    """Tokens generated since the delta before."""
+    finish_reason: FinishReason | None = None
+    error: EngineError | None = None
+
+    @property
+    def is_last(self) -> bool:
+        """Tell whether nothing follows for this choice."""
+        return self.finish_reason is not None or self.error is not None
+
+
+@dataclass(frozen=True, slots=True)
+class StopRules:
+    """What ends a choice besides its length."""
+
+    tokens: frozenset[int] = frozenset()
+    strings: tuple[str, ...] = ()
+    keep_string: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Prompt:
+    """A prompt and the sequences that continue it."""
+
+    owner: Hashable
+    """Whose request this is; what :meth:`Scheduler.cancel` is given."""
+    tokens: list[int]
+    text_length: int
+    """Characters of the prompt's text, where the offsets of generated tokens begin."""
+    sequences: list[Sequence] = field(default_factory=list)
+
+
+class Sequence:
+    """One choice: what it has generated, and what it may still do."""
+
+    __slots__ = ("_fresh", "_held", "choice", "computed", "generated", "max_tokens", "params", "phase")
+    __slots__ += ("prompt", "slot", "stop", "stream", "text")
+
+    def __init__(
+        self,
+        prompt: Prompt,
+        choice: int,
+        params: SamplingParams,
+        *,
+        max_tokens: int,
+        stop: StopRules,
+        stream: int = 0,
+    ) -> None:
+        self.prompt = prompt
+        self.choice = choice
+        self.params = params
+        self.max_tokens = max_tokens
+        self.stop = stop
+        self.stream = stream
+        self.phase = Phase.WAITING
+        self.slot = -1
+        self.computed = 0
+        """Positions of prompt and generated tokens that the KV cache holds."""
+        self.generated: list[int] = []
+        self.text = TextStream(stop.strings, start=prompt.text_length, keep_stop=stop.keep_string)
+        self._held: list[TokenScore] = []  # scores whose text is held back
+        self._fresh = 0  # tokens since the last delta
+
+    def advance(
+        self,
+        token: int,
+        logprob: float,
+        alternatives: tuple[tuple[int, float], ...],
+        piece_of: Callable[[int], bytes],
+    ) -> Delta | None:
+        """Take one drawn token; return what can be told of it, or None while everything is held back."""
+        self.generated.append(token)
+        self._fresh += 1
+        ended = token in self.stop.tokens
+        offset = self.text.offset
+        text = "" if ended else self.text.push(piece_of(token))
+        if self.params.logprobs is not None:
+            self._held.append(TokenScore(token, offset, logprob, alternatives))
+        reason = self._finish_reason(ended=ended)
+        if reason is None:
+            return self._delta(text, self._release_scores(self.text.released)) if text else None
+        self.phase = Phase.FINISHED
+        if not self.text.stopped:
+            text += self.text.finish()
+            return self._delta(text, self._release_scores(None), reason)
+        return self._delta(text, self._release_scores(self.text.released), reason)
+
+    def fail(self, error: EngineError) -> Delta:
+        """End the choice with an error."""
+        self.phase = Phase.FINISHED
+        return Delta(self.choice, "", (), self._fresh, error=error)
+
+    def _finish_reason(self, *, ended: bool) -> FinishReason | None:
+        if ended or self.text.stopped:
+            return "stop"
+        return "length" if len(self.generated) >= self.max_tokens else None
+
+    def _release_scores(self, before: int | None) -> tuple[TokenScore, ...]:
+        """Let go of the scores whose token begins before an offset of the text; of all of them for None."""
+        count = 0
+        for score in self._held:
+            if before is not None and score.offset >= before:
+                break
+            count += 1
+        released = tuple(self._held[:count])
+        del self._held[:count]
+        return released
+
+    def _delta(self, text: str, scores: tuple[TokenScore, ...], reason: FinishReason | None = None) -> Delta:
+        count, self._fresh = self._fresh, 0
+        return Delta(self.choice, text, scores, count, reason)

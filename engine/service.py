@@ -1,0 +1,330 @@
+"""What every door does with a request: admit it, run it, and put the answer together."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+import time
+import uuid
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from engine.answer import TokenNames, logprobs_of
+from engine.contract import (
+    Choice,
+    Completion,
+    CompletionChunk,
+    Message,
+    ModelCard,
+    ModelList,
+    Usage,
+    parse_request,
+    shown,
+)
+from engine.core.sequence import Prompt, Sequence, StopRules
+from engine.errors import InvalidRequestError, ModelNotFoundError
+from engine.sampling import SamplingParams
+
+if TYPE_CHECKING:
+    from engine.contract import CompletionRequest, FinishReason, Limits, Logprobs
+    from engine.core.engine import Engine, Run
+    from engine.core.sequence import Delta, TokenScore
+
+_LONG_TEXT = 4096  # characters from which tokenizing leaves the event loop
+_BAN = -100.0
+
+
+class CompletionService:
+    """One model behind the completions contract.
+
+    Args:
+        engine: The running engine; :meth:`close` closes it.
+        name: The model's name in requests and answers.
+        limits: What this server allows.
+        max_model_len: Most tokens of a prompt and its completion together.
+    """
+
+    def __init__(self, engine: Engine, *, name: str, limits: Limits, max_model_len: int) -> None:
+        self.engine = engine
+        self.name = name
+        self.limits = limits
+        self.max_model_len = max_model_len
+        self._created = int(time.time())
+        self._names = TokenNames(engine.backend)
+
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether requests are being served."""
+        return self.engine.is_alive
+
+    def models(self) -> ModelList:
+        """List the one model that is served."""
+        card = ModelCard(
+            id=self.name,
+            created=self._created,
+            max_model_len=self.max_model_len,
+            n_vocab=self.engine.backend.info.n_vocab,
+        )
+        return ModelList(data=[card])
+
+    def parse(self, fields: Any) -> CompletionRequest:
+        """Make a request of plain Python values; see :func:`engine.contract.parse_request`."""
+        return parse_request(fields, self.limits)
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """Answer a request as a whole.
+
+        Raises:
+            EngineError: the request cannot be served, or has failed.
+        """
+        head, run = await self._admit(request)
+        drafts = [_Draft() for _ in range(run.n_choices)]
+        with closing(run):
+            async for delta in run:
+                drafts[delta.choice].add(delta)
+        return Completion(
+            id=head.id,
+            created=head.created,
+            model=head.model,
+            choices=[
+                Choice(
+                    text="".join(draft.texts),
+                    index=index,
+                    logprobs=self._logprobs(draft.scores, request),
+                    finish_reason=draft.finish_reason,
+                )
+                for index, draft in enumerate(drafts)
+            ],
+            usage=head.usage(sum(draft.n_tokens for draft in drafts)),
+        )
+
+    async def stream(self, request: CompletionRequest) -> CompletionStream:
+        """Answer a request in chunks; the first is there when this returns.
+
+        Raises:
+            EngineError: the request cannot be served, or has failed before its first chunk.
+        """
+        head, run = await self._admit(request)
+        try:
+            first = await anext(run)
+        except BaseException:
+            run.close()
+            raise
+        return CompletionStream(self, request, head, run, first)
+
+    def close(self) -> None:
+        """End every request and free the model."""
+        self.engine.close()
+
+    def chunk_choice(self, delta: Delta, request: CompletionRequest) -> Choice:
+        """Write one delta as the contract has it."""
+        return Choice(
+            text=delta.text,
+            index=delta.choice,
+            logprobs=self._logprobs(delta.scores, request),
+            finish_reason=delta.finish_reason,
+        )
+
+    def _logprobs(
+        self, scores: list[TokenScore] | tuple[TokenScore, ...], request: CompletionRequest
+    ) -> Logprobs | None:
+        return None if request.logprobs is None else logprobs_of(scores, request.logprobs, self._names)
+
+    async def _admit(self, request: CompletionRequest) -> tuple[_Head, Run]:
+        if request.model != self.name:
+            raise ModelNotFoundError(
+                f"The model '{request.model[:80]}' does not exist; this server serves '{self.name}'.",
+                param="model",
+            )
+        prompts = await self._prompts(request)
+        head = _Head(
+            id=f"cmpl-{uuid.uuid4().hex}",
+            created=int(time.time()),
+            model=self.name,
+            prompt_tokens=sum(len(prompt.tokens) for prompt in prompts),
+        )
+        return head, self.engine.submit(prompts)
+
+    async def _prompts(self, request: CompletionRequest) -> list[Prompt]:
+        """Tokenize, check against the model, and make a sequence for each choice."""
+        owner, seed = object(), _seed_of(request)
+        bias = self._logit_bias(request)
+        stop = StopRules(self.engine.backend.info.eog_tokens, tuple(request.stop))
+        prompts = []
+        for number, given in enumerate(request.prompts):
+            tokens, length = await self._tokenize(given)
+            self._check_length(tokens, request)
+            prompt = Prompt(owner, tokens, length)
+            params = _sampling_params(request, seed, bias)
+            for choice in range(request.n):
+                # Streams are numbered so that neither n nor another prompt moves a choice to other numbers.
+                stream = (number << 16) | choice
+                index = number * request.n + choice
+                sequence = Sequence(
+                    prompt, index, params, max_tokens=request.max_tokens, stop=stop, stream=stream
+                )
+                prompt.sequences.append(sequence)
+            prompts.append(prompt)
+        return prompts
+
+    async def _tokenize(self, given: str | list[int] | list[Message]) -> tuple[list[int], int]:
+        """Return a prompt's tokens and the length of its text in characters."""
+        backend = self.engine.backend
+        if isinstance(given, str):
+            return await self._tokenize_text(given, add_special=True), len(given)
+        if isinstance(given[0], Message):
+            text = backend.apply_chat_template([(m.role, m.content) for m in given])  # type: ignore[union-attr]
+            if text is None:
+                raise InvalidRequestError(
+                    "'messages' needs a chat template that llama.cpp knows, and this model has none.",
+                    param="messages",
+                )
+            return await self._tokenize_text(text, add_special=True), len(text)
+        tokens: list[int] = given  # type: ignore[assignment]
+        n_vocab = backend.info.n_vocab
+        for token in tokens:
+            if not 0 <= token < n_vocab:
+                raise InvalidRequestError(
+                    f"'prompt' should hold token ids from 0 to {n_vocab - 1}, not {shown(token)}.",
+                    param="prompt",
+                )
+        text_bytes = b"".join(map(backend.piece, tokens))
+        return tokens, len(text_bytes.decode("utf-8", "replace"))
+
+    async def _tokenize_text(self, text: str, *, add_special: bool) -> list[int]:
+        backend = self.engine.backend
+        if len(text) < _LONG_TEXT:
+            tokens = backend.tokenize(text, add_special=add_special)
+        else:
+            tokens = await asyncio.to_thread(backend.tokenize, text, add_special=add_special)
+        if tokens:
+            return tokens
+        start = backend.info.bos_token if backend.info.bos_token is not None else backend.info.eos_token
+        if start is None:
+            raise InvalidRequestError(
+                "'prompt' should not be empty: this model has no token to start a text with.", param="prompt"
+            )
+        return [start]
+
+    def _check_length(self, tokens: list[int], request: CompletionRequest) -> None:
+        total = len(tokens) + request.max_tokens
+        if total > self.max_model_len:
+            raise InvalidRequestError(
+                f"'max_tokens' and the prompt should be at most {self.max_model_len} tokens together, "
+                f"not {total} ({len(tokens)} of the prompt and {request.max_tokens} to generate).",
+                param="max_tokens",
+            )
+
+    def _logit_bias(self, request: CompletionRequest) -> dict[int, float]:
+        n_vocab = self.engine.backend.info.n_vocab
+        for token in request.logit_bias:
+            if not 0 <= token < n_vocab:
+                raise InvalidRequestError(
+                    f"'logit_bias' should name token ids from 0 to {n_vocab - 1}, not {token}.",
+                    param="logit_bias",
+                )
+        return {
+            token: -float("inf") if bias == _BAN else bias for token, bias in request.logit_bias.items()
+        }
+
+
+class CompletionStream:
+    """The chunks of one answer: an asynchronous iterator that must be closed."""
+
+    def __init__(
+        self, service: CompletionService, request: CompletionRequest, head: _Head, run: Run, first: Delta
+    ) -> None:
+        self._service = service
+        self._request = request
+        self._head = head
+        self._run = run
+        self._first: Delta | None = first
+        self._n_tokens = 0
+        options = request.stream_options
+        self._owes_usage = options is not None and options.include_usage
+        self.includes_usage = self._owes_usage
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> CompletionChunk:
+        """Return the next chunk.
+
+        Raises:
+            EngineError: the request has failed; no chunk follows.
+        """
+        delta, self._first = self._first, None
+        try:
+            delta = delta or await anext(self._run)
+        except StopAsyncIteration:
+            if not self._owes_usage:
+                raise
+            self._owes_usage = False
+            return self._chunk([], self._head.usage(self._n_tokens))
+        self._n_tokens += delta.n_tokens
+        return self._chunk([self._service.chunk_choice(delta, self._request)])
+
+    async def aclose(self) -> None:
+        """Stop the work within one step, unless it is done."""
+        self._run.close()
+
+    def _chunk(self, choices: list[Choice], usage: Usage | None = None) -> CompletionChunk:
+        head = self._head
+        return CompletionChunk(
+            id=head.id, created=head.created, model=head.model, choices=choices, usage=usage
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What every part of one answer repeats."""
+
+    id: str
+    created: int
+    model: str
+    prompt_tokens: int
+
+    def usage(self, completion_tokens: int) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=completion_tokens,
+            total_tokens=self.prompt_tokens + completion_tokens,
+        )
+
+
+@dataclass(slots=True)
+class _Draft:
+    """One choice of an answer that is sent as a whole."""
+
+    texts: list[str] = field(default_factory=list)
+    scores: list[TokenScore] = field(default_factory=list)
+    n_tokens: int = 0
+    finish_reason: FinishReason | None = None
+
+    def add(self, delta: Delta) -> None:
+        self.texts.append(delta.text)
+        self.scores.extend(delta.scores)
+        self.n_tokens += delta.n_tokens
+        self.finish_reason = delta.finish_reason
+
+
+def _seed_of(request: CompletionRequest) -> int:
+    """The request's seed as 64 bits, or fresh ones from the operating system."""
+    return secrets.randbits(64) if request.seed is None else request.seed & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def _sampling_params(request: CompletionRequest, seed: int, bias: dict[int, float]) -> SamplingParams:
+    return SamplingParams(
+        seed=seed,
+        temperature=request.temperature,
+        top_p=request.top_p or sys.float_info.min,  # 0 keeps the most probable token alone
+        top_k=max(request.top_k, 0),
+        min_p=request.min_p,
+        presence_penalty=request.presence_penalty,
+        frequency_penalty=request.frequency_penalty,
+        repetition_penalty=request.repetition_penalty,
+        logit_bias=bias,
+        logprobs=request.logprobs,
+    )
