@@ -1,0 +1,1 @@
+"""Protocol buffers, generated from ``proto/`` by ``make proto``."""

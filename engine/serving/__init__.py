@@ -1,0 +1,1 @@
+"""The two doors on the network: HTTP and gRPC over one service."""

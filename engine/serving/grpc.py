@@ -1,0 +1,284 @@
+"""The gRPC door: protocol buffers to the contract and back, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from grpc_status import rpc_status
+from typing_extensions import override
+
+from engine.errors import AddressError, EngineError, InternalError, InvalidRequestError
+from engine.pb.nucleus.v1 import completions_pb2 as pb
+from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
+from engine.serving import wire
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    from engine.service import CompletionService
+    from engine.serving.auth import ApiKeys
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+    Handler = grpc.RpcMethodHandler[Any, Any]
+    Metadata = Iterable[tuple[str, str | bytes]]
+
+log = logging.getLogger("nucleus.grpc")
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CompletionService"].full_name
+MAX_MESSAGE_BYTES = 4 << 20
+_HEALTH_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+_WATCH_SECONDS = 1.0  # the engine's death is no event that could be waited for
+
+
+async def start_grpc(
+    service: CompletionService,
+    keys: ApiKeys,
+    *,
+    host: str,
+    port: int,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+) -> GrpcServer:
+    """Start to serve on the running event loop.
+
+    Args:
+        service: What answers; the caller closes it, after :meth:`GrpcServer.stop`.
+        keys: The API keys that open every method but those of the health service.
+        host: Name or address to listen on.
+        port: Port to listen on; 0 takes a free one, which :attr:`GrpcServer.port` tells.
+        max_message_bytes: Largest message of a request; a larger one is answered with RESOURCE_EXHAUSTED.
+
+    Raises:
+        AddressError: the address is taken or does not exist.
+    """
+    server = grpc.aio.server(
+        interceptors=[_Gate(keys)],
+        options=[
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.so_reuseport", 0),  # or a port in use would be shared in silence
+        ],
+    )
+    health = _Health(service)
+    pb_grpc.add_CompletionServiceServicer_to_server(_Completions(service), server)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    reflection.enable_server_reflection((SERVICE_NAME, _HEALTH_NAME, reflection.SERVICE_NAME), server)
+    try:
+        bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    except RuntimeError:  # gRPC tells the reason to its own log only
+        raise AddressError(
+            f"gRPC cannot listen on {host}:{port}: the port is taken, or the address is not of this machine.",
+            hint="Choose another port.",
+        ) from None
+    await server.start()
+    return GrpcServer(server, health, bound)
+
+
+class GrpcServer:
+    """A running gRPC door.
+
+    Attributes:
+        port: The port that it listens on.
+    """
+
+    def __init__(self, server: grpc.aio.Server, health: _Health, port: int) -> None:
+        self._server = server
+        self._health = health
+        self.port = port
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Refuse new calls, wait up to ``grace`` seconds for those that run, and cancel the rest."""
+        self._health.drain()
+        await self._server.stop(grace)
+
+
+class _Completions(pb_grpc.CompletionServiceServicer):
+    def __init__(self, service: CompletionService) -> None:
+        self._service = service
+
+    @override
+    async def CreateCompletion(
+        self, request: pb.CreateCompletionRequest, context: Context
+    ) -> pb.CreateCompletionResponse:
+        parsed = self._service.parse(wire.fields_of(request.request))
+        completion = await self._service.complete(parsed)
+        return pb.CreateCompletionResponse(completion=wire.completion_message(completion))
+
+    @override
+    async def StreamCompletion(
+        self, request: pb.StreamCompletionRequest, context: Context
+    ) -> AsyncIterator[pb.StreamCompletionResponse]:
+        parsed = self._service.parse({**wire.fields_of(request.request), "stream": True})
+        async with aclosing(await self._service.stream(parsed)) as stream:
+            async for chunk in stream:
+                yield pb.StreamCompletionResponse(chunk=wire.chunk_message(chunk))
+
+    @override
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        return pb.ListModelsResponse(models=wire.model_messages(self._service.models()))
+
+
+class _Health(health_pb2_grpc.HealthServicer):
+    """Asks the service at the time of the call, so that a dead engine is never reported as healthy."""
+
+    def __init__(self, service: CompletionService) -> None:
+        self._service = service
+        self._draining = asyncio.Event()
+
+    def drain(self) -> None:
+        """Report NOT_SERVING from now on, and end every watch: one would hold up the server's stop."""
+        self._draining.set()
+
+    @override
+    async def Check(
+        self, request: health_pb2.HealthCheckRequest, context: Context
+    ) -> health_pb2.HealthCheckResponse:
+        if request.service not in ("", SERVICE_NAME):
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"There is no service {request.service[:80]!r}.")
+        return self._report(request.service)
+
+    @override
+    async def Watch(
+        self, request: health_pb2.HealthCheckRequest, context: Context
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        told = None
+        while True:
+            draining = self._draining.is_set()
+            if (report := self._report(request.service)) != told:
+                yield (told := report)
+            if draining:
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._draining.wait(), _WATCH_SECONDS)
+
+    async def List(self, _request: object, _context: Context) -> Any:  # noqa: N802
+        # The stubs are older than this method.
+        answer = health_pb2.HealthListResponse()  # type: ignore[attr-defined]
+        for name in ("", SERVICE_NAME):
+            answer.statuses[name].CopyFrom(self._report(name))
+        return answer
+
+    def _report(self, name: str) -> health_pb2.HealthCheckResponse:
+        if name not in ("", SERVICE_NAME):
+            return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
+        if self._service.is_ready and not self._draining.is_set():
+            return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+        return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.NOT_SERVING)
+
+
+class _Gate(grpc.aio.ServerInterceptor):
+    """What every call passes first: its key, its id, and a clean status for whatever is raised behind.
+
+    It guards every method that is not open by name, so that a service added later is guarded too.
+    """
+
+    def __init__(self, keys: ApiKeys) -> None:
+        self._keys = keys
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        # gRPC looks the method up by this very string: what begins so can only reach the health service.
+        if not handler_call_details.method.startswith(f"/{_HEALTH_NAME}/"):
+            try:
+                self._keys.check(_value(handler_call_details.invocation_metadata, "authorization"))
+            except EngineError as error:
+                return _refusal(error)
+        handler = await continuation(handler_call_details)
+        return None if handler is None else _guarded(handler)
+
+
+def _refusal(error: EngineError) -> Handler:
+    """Answer any method with an error; as a stream, so that the request is not even read."""
+
+    async def refuse(_request: object, context: Context) -> None:
+        await _send_request_id(context)
+        await context.abort_with_status(rpc_status.to_status(wire.status_of(error)))
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def _guarded(handler: Handler) -> Handler:
+    """Wrap a method of whatever kind, so that it fails as the contract says."""
+    if handler.unary_unary is not None:
+        behaviour = _answering(handler.unary_unary, handler.request_deserializer)
+        return grpc.unary_unary_rpc_method_handler(behaviour, None, handler.response_serializer)
+    if handler.unary_stream is not None:
+        behaviour = _streaming(handler.unary_stream, handler.request_deserializer)
+        return grpc.unary_stream_rpc_method_handler(behaviour, None, handler.response_serializer)
+    if handler.stream_stream is not None:
+        behaviour = _streaming(handler.stream_stream, None)
+        return grpc.stream_stream_rpc_method_handler(
+            behaviour, handler.request_deserializer, handler.response_serializer
+        )
+    raise TypeError("a method that reads a stream and answers once is not foreseen")
+
+
+def _answering(behaviour: Any, deserialize: Any) -> Callable[[Any, Context], Awaitable[Any]]:
+    async def answer(request: Any, context: Context) -> Any:
+        await _send_request_id(context)
+        async with _failing_clearly(context):
+            return await behaviour(_read(request, deserialize), context)
+
+    return answer
+
+
+def _streaming(behaviour: Any, deserialize: Any) -> Callable[[Any, Context], Awaitable[None]]:
+    """Drive the method's generator here: gRPC leaves it open when the client goes away during a write."""
+
+    async def stream(request: Any, context: Context) -> None:
+        await _send_request_id(context)
+        async with _failing_clearly(context):
+            responses = behaviour(_read(request, deserialize), context)
+        async with aclosing(responses):
+            while True:
+                async with _failing_clearly(context):
+                    response = await anext(responses, None)
+                if response is None:
+                    return
+                await context.write(response)
+
+    return stream
+
+
+def _read(request: Any, deserialize: Any) -> Any:
+    """Read a message here: gRPC answers one that is malformed with UNKNOWN, and a traceback in the log."""
+    if deserialize is None:
+        return request
+    try:
+        return deserialize(request)
+    except DecodeError as error:
+        raise InvalidRequestError(f"The request is not a message of this method: {error}.") from None
+
+
+@asynccontextmanager
+async def _failing_clearly(context: Context) -> AsyncIterator[None]:
+    try:
+        yield
+    except grpc.aio.AbortError:
+        raise
+    except EngineError as error:
+        failure = error
+    except Exception as error:
+        log.exception("a call failed")
+        failure = InternalError(f"The server failed ({type(error).__name__}); its log says more.")
+    else:
+        return
+    await context.abort_with_status(rpc_status.to_status(wire.status_of(failure)))
+
+
+async def _send_request_id(context: Context) -> None:
+    given = _value(context.invocation_metadata() or (), "x-request-id") or ""
+    await context.send_initial_metadata((("x-request-id", given[:128] or f"req-{uuid.uuid4().hex}"),))
+
+
+def _value(metadata: Metadata, name: str) -> str | None:
+    return next((value for key, value in metadata if key == name and isinstance(value, str)), None)

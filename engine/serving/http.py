@@ -1,0 +1,271 @@
+"""The HTTP door: JSON and server-sent events to the contract and back, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic_core import from_json
+from sse_starlette import EventSourceResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from engine import __version__
+from engine.contract import Completion, CompletionRequest, ErrorAnswer, ModelList
+from engine.errors import (
+    EngineError,
+    InternalError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    RequestTooLargeError,
+    RouteNotFoundError,
+    UnavailableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Mapping
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from engine.contract import CompletionChunk
+    from engine.service import CompletionService, CompletionStream
+    from engine.serving.auth import ApiKeys
+
+log = logging.getLogger("nucleus.http")
+T = TypeVar("T")
+
+MAX_BODY_BYTES = 4 << 20
+_REF = "#/components/schemas/"
+_OPEN_PATHS = frozenset({"/health", "/ready"})
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer} for status in (400, 401, 404, 413, 429, 500, 503)
+}
+
+
+def create_app(service: CompletionService, keys: ApiKeys, *, max_body_bytes: int = MAX_BODY_BYTES) -> ASGIApp:
+    """Return the ASGI application in front of a service.
+
+    Args:
+        service: What answers; the caller closes it.
+        keys: The API keys that open every route but ``/health`` and ``/ready``.
+        max_body_bytes: Largest body of a request; a larger one is answered with 413.
+    """
+    app = FastAPI(
+        title="Nucleus",
+        version=__version__,
+        description="The completions contract on your own hardware.",
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.add_exception_handler(EngineError, _answer_engine_error)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+    app.add_exception_handler(ClientDisconnect, _answer_nobody)
+    _add_routes(app, service, max_body_bytes)
+    _describe_request(app)
+    return _Gate(app, keys)
+
+
+def _add_routes(app: FastAPI, service: CompletionService, max_body_bytes: int) -> None:
+    body = {"required": True, "content": {"application/json": {"schema": {"$ref": _REF + "CompletionRequest"}}}}
+
+    @app.post(
+        "/v1/completions",
+        response_model=Completion,
+        responses={200: {"content": {"text/event-stream": {}}}, **_ERRORS},
+        openapi_extra={"requestBody": body},
+    )
+    async def create_completion(http: Request) -> Response:
+        """Continue a prompt."""
+        request = service.parse(_parse_json(await _read_body(http, max_body_bytes)))
+        if request.stream:
+            return _Events(await _while_connected(http, service.stream(request)))
+        completion = await _while_connected(http, service.complete(request))
+        return Response(completion.model_dump_json(), media_type="application/json")
+
+    @app.get("/v1/models", responses=_ERRORS)
+    async def list_models() -> ModelList:
+        """List the models that this server serves."""
+        return service.models()
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Tell whether the server is alive."""
+        _require_ready(service)
+        return {"status": "ok"}
+
+    @app.get("/ready")
+    async def ready() -> dict[str, str]:
+        """Tell whether the server takes requests."""
+        _require_ready(service)
+        return {"status": "ready"}
+
+
+def _describe_request(app: FastAPI) -> None:
+    """Put the request's schema into the OpenAPI page; the framework does not see a body that we parse."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = made()
+        request = CompletionRequest.model_json_schema(ref_template=_REF + "{model}")
+        schema["components"]["schemas"] |= request.pop("$defs") | {"CompletionRequest": request}
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _require_ready(service: CompletionService) -> None:
+    if not service.is_ready:
+        raise UnavailableError("The engine is not running.")
+
+
+async def _read_body(http: Request, limit: int) -> bytes:
+    body = bytearray()
+    async for piece in http.stream():
+        body += piece
+        if len(body) > limit:
+            raise RequestTooLargeError(f"The body should have at most {limit} bytes.")
+    return bytes(body)
+
+
+def _parse_json(body: bytes) -> Any:
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidRequestError(f"The body should be JSON: {error}.") from None
+
+
+async def _while_connected(http: Request, work: Awaitable[T]) -> T:
+    """Wait for ``work``, and drop it as soon as the client is gone."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(http))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+async def _disconnected(http: Request) -> None:
+    while (await http.receive())["type"] != "http.disconnect":
+        pass
+
+
+class _Events(EventSourceResponse):
+    """A stream of chunks as server-sent events, which ends the work however the response ends."""
+
+    def __init__(self, stream: CompletionStream) -> None:
+        super().__init__(self._frames(stream), sep="\n")
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._stream.aclose()
+
+    @staticmethod
+    async def _frames(stream: CompletionStream) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in stream:
+                yield _frame(_chunk_json(chunk, with_usage=stream.includes_usage))
+            yield b"data: [DONE]\n\n"
+        except EngineError as error:
+            yield _frame(JSONResponse(error.body()).body)
+        except Exception as error:
+            log.exception("a stream failed")
+            yield _frame(JSONResponse(_internal(error).body()).body)
+
+
+def _frame(data: str | bytes | memoryview) -> bytes:
+    return b"data: " + (data.encode() if isinstance(data, str) else bytes(data)) + b"\n\n"
+
+
+def _chunk_json(chunk: CompletionChunk, *, with_usage: bool) -> str:
+    """Write a chunk; the key ``usage`` is there on every chunk of a stream that was asked for it."""
+    return chunk.model_dump_json(exclude=None if with_usage else {"usage"})
+
+
+def _answer(error: EngineError) -> JSONResponse:
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    if error.http_status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(error.body(), error.http_status, headers)
+
+
+async def _answer_engine_error(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, EngineError):
+        raise error
+    return _answer(error)
+
+
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
+    """Write the framework's own refusals in the contract's form."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers: Mapping[str, str] = getattr(error, "headers", None) or {}
+    if status == 404:
+        answer = _answer(RouteNotFoundError(f"There is no route {request.url.path[:80]!r}."))
+    elif status == 405:
+        answer = _answer(MethodNotAllowedError(f"{request.url.path[:80]!r} does not take {request.method}."))
+    else:
+        answer = _answer(InvalidRequestError(str(getattr(error, "detail", error))))
+    answer.headers.update(headers)
+    return answer
+
+
+async def _answer_nobody(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=499)  # nobody reads it; the access log does
+
+
+def _internal(error: Exception) -> InternalError:
+    return InternalError(f"The server failed ({type(error).__name__}); its log says more.")
+
+
+class _Gate:
+    """What every request passes first: its id, its key, and a clean answer to whatever is raised behind.
+
+    It guards every path that is not open by name, so that a route added later is guarded too.
+    """
+
+    def __init__(self, app: ASGIApp, keys: ApiKeys) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        request_id = headers.get(b"x-request-id", "")[:128] or f"req-{uuid.uuid4().hex}"
+        began, answered = time.perf_counter(), False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal answered
+            if message["type"] == "http.response.start":
+                answered = True
+                spent = f"{(time.perf_counter() - began) * 1e3:.0f}"
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode("latin-1")),
+                    (b"openai-processing-ms", spent.encode()),
+                ]
+            await send(message)
+
+        try:
+            if scope["path"] not in _OPEN_PATHS:
+                self._keys.check(headers.get(b"authorization"))
+            await self._app(scope, receive, send_with_headers)
+        except EngineError as error:
+            await _answer(error)(scope, receive, send_with_headers)
+        except Exception as error:
+            log.exception("request %s failed", request_id)
+            if answered:
+                raise
+            await _answer(_internal(error))(scope, receive, send_with_headers)

@@ -1,0 +1,152 @@
+"""Protocol buffers to plain values of the contract, and its answers and errors to protocol buffers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import (  # type: ignore[import-untyped]
+    BadRequest,
+    ErrorInfo,
+    RetryInfo,
+)
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+
+from engine.pb.nucleus.v1 import completions_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from google.protobuf.descriptor import FieldDescriptor
+
+    from engine.contract import Choice, Completion, CompletionChunk, Logprobs, ModelList, Usage
+    from engine.errors import EngineError
+
+_DOMAIN = "nucleus"
+_REASONS = {
+    None: pb.FINISH_REASON_UNSPECIFIED,
+    "stop": pb.FINISH_REASON_STOP,
+    "length": pb.FINISH_REASON_LENGTH,
+}
+
+
+def fields_of(message: Message) -> dict[str, Any]:
+    """Return the fields that are set, by name, as the plain values that the contract validates.
+
+    A scalar set to 0 is there, one left out is not; an empty list or mapping counts as left out.
+    """
+    return {field.name: _plain(field, value) for field, value in message.ListFields()}
+
+
+def _plain(field: FieldDescriptor, value: Any) -> Any:
+    if field.message_type is None:
+        return list(value) if field.is_repeated else value
+    if field.message_type.GetOptions().map_entry:
+        return dict(value)
+    return [_unwrapped(item) for item in value] if field.is_repeated else _unwrapped(value)
+
+
+def _unwrapped(message: Message) -> Any:
+    """Return a message as a mapping, or as the list or the text that it only stands in for."""
+    if isinstance(message, pb.Prompt):
+        form = message.WhichOneof("form")
+        if form is None:
+            return None
+        value = getattr(message, form)
+        return _unwrapped(value) if isinstance(value, Message) else value
+    if isinstance(message, pb.TextList | pb.TokenList):
+        return list(message.values)
+    if isinstance(message, pb.TokenLists):
+        return [list(tokens.values) for tokens in message.values]
+    return fields_of(message)
+
+
+def completion_message(completion: Completion) -> pb.Completion:
+    """Write a whole answer."""
+    return pb.Completion(
+        id=completion.id,
+        created=completion.created,
+        model=completion.model,
+        choices=map(_choice, completion.choices),
+        usage=_usage(completion.usage),
+    )
+
+
+def chunk_message(chunk: CompletionChunk) -> pb.CompletionChunk:
+    """Write a piece of a streamed answer."""
+    return pb.CompletionChunk(
+        id=chunk.id,
+        created=chunk.created,
+        model=chunk.model,
+        choices=map(_choice, chunk.choices),
+        usage=None if chunk.usage is None else _usage(chunk.usage),
+    )
+
+
+def model_messages(models: ModelList) -> list[pb.Model]:
+    """Write the list of models."""
+    return [
+        pb.Model(
+            id=card.id,
+            created=card.created,
+            owned_by=card.owned_by,
+            max_model_len=card.max_model_len,
+            n_vocab=card.n_vocab,
+        )
+        for card in models.data
+    ]
+
+
+def status_of(error: EngineError) -> Status:
+    """Write an error as gRPC's rich status; what a program reads is in the details, never in the message."""
+    details: list[Message] = [ErrorInfo(reason=error.code.upper(), domain=_DOMAIN)]
+    if error.param is not None:
+        violation = BadRequest.FieldViolation(field=error.param, description=error.message)
+        details.append(BadRequest(field_violations=[violation]))
+    if error.retry_after is not None:
+        details.append(RetryInfo(retry_delay=Duration(seconds=error.retry_after)))
+    code: int = grpc.StatusCode[error.grpc_status].value[0]
+    return Status(code=code, message=str(error), details=map(_packed, details))
+
+
+def _packed(message: Message) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed
+
+
+def _choice(choice: Choice) -> pb.Choice:
+    return pb.Choice(
+        text=choice.text,
+        index=choice.index,
+        logprobs=None if choice.logprobs is None else pb.Logprobs(tokens=_token_logprobs(choice.logprobs)),
+        finish_reason=_REASONS[choice.finish_reason],
+    )
+
+
+def _token_logprobs(logprobs: Logprobs) -> Iterator[pb.TokenLogprob]:
+    tops = logprobs.top_logprobs
+    for i, token in enumerate(logprobs.tokens):
+        top = (tops[i] if tops is not None else None) or {}
+        yield pb.TokenLogprob(
+            token=token,
+            token_id=logprobs.token_ids[i],
+            token_bytes=logprobs.token_bytes[i],
+            logprob=logprobs.token_logprobs[i],
+            top_logprobs=[pb.TopLogprob(token=name, logprob=logprob) for name, logprob in top.items()],
+            text_offset=logprobs.text_offset[i],
+        )
+
+
+def _usage(usage: Usage) -> pb.Usage:
+    return pb.Usage(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        total_tokens=usage.total_tokens,
+        prompt_tokens_details=pb.PromptTokensDetails(
+            cached_tokens=usage.prompt_tokens_details.cached_tokens,
+        ),
+    )
