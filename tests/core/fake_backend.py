@@ -1,0 +1,135 @@
+"""A model whose logits are made of the text alone, with a cache that checks what it is asked to do."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import zlib
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engine.backend.base import BackendError, Batch, ModelInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+N_VOCAB = 32
+END = 0
+POISON = 31
+"""A prompt that begins with it gives NaN once it is six tokens long."""
+_PATIENCE = 30
+"""Seconds after which a test that waits for the engine is broken; nothing is ever measured with it."""
+
+
+class FakeBackend:
+    """A :class:`engine.backend.base.Backend`: token 0 ends, the others are the characters from "A" on.
+
+    Args:
+        n_slots, n_cells, n_batch: As in the protocol.
+        gated: Whether every decode waits for :meth:`let`.
+        endless: Whether the end token is never drawn.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_slots: int = 4,
+        n_cells: int = 256,
+        n_batch: int = 64,
+        gated: bool = False,
+        endless: bool = True,
+    ) -> None:
+        self.n_slots, self.n_cells, self.n_batch = n_slots, n_cells, n_batch
+        self.info = ModelInfo("fake", N_VOCAB, n_cells, 0, 0, None, END, frozenset({END}), None)
+        self.faults: dict[int, BaseException] = {}
+        """Number of a decode, from 1, to what it raises."""
+        self.cut_faults: list[BackendError] = []
+        """What the next truncations raise."""
+        self.n_decodes = 0
+        self.closed = False
+        self._gated = gated
+        self._endless = endless
+        self._held: defaultdict[int, list[int]] = defaultdict(list)
+        self._permits = threading.Semaphore(0)
+        self._entered: queue.SimpleQueue[frozenset[int]] = queue.SimpleQueue()
+        self._emptied: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
+        return [0] * add_special + [ord(character) - 64 for character in text]
+
+    def piece(self, token: int) -> bytes:
+        return b"" if token == END else bytes([64 + token])
+
+    def special_text(self, token: int) -> bytes:
+        return b"<end>" if token == END else self.piece(token)
+
+    def apply_chat_template(self, messages: Sequence[tuple[str, str]]) -> str | None:
+        return "".join(content for _, content in messages)
+
+    def decode(self, batch: Batch) -> NDArray[np.float32]:
+        self.n_decodes += 1
+        slots = batch.slots[: batch.size].tolist()
+        self._entered.put(frozenset(slots))
+        if self._gated:
+            self._permits.acquire()
+        if self.n_decodes in self.faults:
+            for slot in set(slots):  # as the protocol says: the sequences of that batch have no usable cache
+                self._held[slot].clear()
+            raise self.faults[self.n_decodes]
+        rows = []
+        for i, slot in enumerate(slots):
+            held = self._held[slot]
+            assert batch.positions[i] == len(held), "a position that does not follow what the slot holds"
+            held.append(int(batch.tokens[i]))
+            if batch.wants_logits[i]:
+                rows.append(self._logits(held))
+        return np.array(rows, np.float32).reshape(len(rows), N_VOCAB)
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        assert not self._held[target]
+        self._held[target] = self._held[source][:length]
+
+    def truncate(self, slot: int, length: int) -> None:
+        if self.cut_faults:
+            raise self.cut_faults.pop()
+        del self._held[slot][length:]
+        if length == 0:
+            self._emptied.put(slot)
+
+    def used_cells(self, slot: int) -> int:
+        return len(self._held[slot])
+
+    def close(self) -> None:
+        assert not self.closed
+        self.closed = True
+
+    def let(self, steps: int) -> None:
+        """Let this many decodes happen."""
+        self._permits.release(steps)
+
+    def open_gate(self) -> None:
+        """Let every decode happen from now on."""
+        self._gated = False
+        self._permits.release()
+
+    async def next_decode(self) -> frozenset[int]:
+        """Wait until a decode has begun; return its slots."""
+        return await asyncio.to_thread(self._entered.get, timeout=_PATIENCE)
+
+    async def next_emptied(self) -> int:
+        """Wait until a slot has been emptied; return it."""
+        return await asyncio.to_thread(self._emptied.get, timeout=_PATIENCE)
+
+    def _logits(self, held: list[int]) -> NDArray[np.float32]:
+        rng = np.random.default_rng(zlib.crc32(bytes(held)))
+        logits = rng.normal(0, 2, N_VOCAB).astype(np.float32)
+        if self._endless:
+            logits[END] = -np.inf
+        if held[0] == POISON and len(held) >= 6:
+            logits[7] = np.nan
+        return logits

@@ -1,0 +1,404 @@
+"""Who runs when: a table of events, and any order of events against a cache that only counts cells."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from engine.core.scheduler import Copy, Plan, Scheduler, Span
+from engine.core.sequence import Phase, Prompt, Sequence, StopRules
+from engine.sampling import SamplingParams
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+TOKEN = 5
+END = 0
+
+
+def prompt(length: int, n: int = 1, *, max_tokens: int = 4, owner: Hashable | None = None) -> Prompt:
+    """Make a prompt of one request with ``n`` choices."""
+    made = Prompt(object() if owner is None else owner, list(range(1000, 1000 + length)), length)
+    params, stop = SamplingParams(seed=1), StopRules(frozenset({END}))
+    made.sequences.extend(Sequence(made, i, params, max_tokens=max_tokens, stop=stop) for i in range(n))
+    return made
+
+
+class Cells:
+    """A KV cache in which a cell is an id: slots that share a position share its cell."""
+
+    def __init__(self) -> None:
+        self.of: defaultdict[int, list[tuple[int, int]]] = defaultdict(
+            list
+        )  # slot -> (cell, token) by position
+        self._ids = itertools.count()
+
+    @property
+    def n_used(self) -> int:
+        return len({cell for row in self.of.values() for cell, _ in row})
+
+    def tokens(self, slot: int) -> list[int]:
+        return [token for _, token in self.of[slot]]
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        assert source != target
+        assert not self.of[target], "a copy into a slot that is in use would mix two texts"
+        assert length <= len(self.of[source]), "a copy of positions that are not there"
+        self.of[target] = self.of[source][:length]
+
+    def truncate(self, slot: int, length: int) -> None:
+        assert length <= len(self.of[slot])
+        del self.of[slot][length:]
+
+    def append(self, slot: int, start: int, tokens: list[int]) -> None:
+        assert start == len(self.of[slot]), "a span begins where its slot ends: no gap, no overlap"
+        self.of[slot] += [(next(self._ids), token) for token in tokens]
+
+
+class Steps:
+    """The step loop without a model: carries out plans and draws the tokens it is told to."""
+
+    def __init__(self, n_slots: int, n_cells: int, budget: int) -> None:
+        self.scheduler = Scheduler(n_slots, n_cells, budget)
+        self.cells = Cells()
+        self.n_slots, self.n_cells, self.budget = n_slots, n_cells, budget
+        self.running: list[Sequence] = []
+        self.admitted: list[Sequence] = []
+        self.decoded: Counter[Prompt] = Counter()
+        """Prompt tokens decoded for each prompt, over all its choices."""
+
+    def submit(self, *prompts: Prompt) -> None:
+        for each in prompts:
+            self.scheduler.submit(each)
+
+    def cancel(self, owner: Hashable) -> None:
+        self.scheduler.cancel(owner)
+        self.running = [sequence for sequence in self.running if sequence.prompt.owner is not owner]
+
+    def step(self, token: int = TOKEN, *, failing: frozenset[Sequence] = frozenset()) -> Plan:
+        """Do what the step loop does, and check the plan while doing it."""
+        decoding = [sequence for sequence in self.running if sequence.phase is Phase.DECODE]
+        plan = self.scheduler.plan()
+        for operation in plan.cache:
+            if isinstance(operation, Copy):
+                self.cells.copy(operation.source, operation.target, operation.length)
+            else:
+                self.cells.truncate(operation.slot, operation.length)
+        self.running += plan.admitted
+        self.admitted += plan.admitted
+        self._check(plan, decoding)
+        for span in plan.spans:
+            self._decode(span)
+        assert self.cells.n_used <= self.n_cells, "a decode that finds no cell"
+        for sequence in [sequence for span in plan.spans for sequence in span.draws]:
+            self._draw(sequence, token, fails=sequence in failing)
+        return plan
+
+    def finish(self) -> None:
+        """Step until nothing is left to do; the number of steps has a bound."""
+        waiting = self.scheduler.unfinished()
+        bound = sum(len(s.prompt.tokens) + s.max_tokens + 2 for s in waiting) + 2
+        for _ in range(bound):
+            if not self.scheduler.has_work:
+                break
+            self.step()
+        assert not self.scheduler.has_work
+        assert self.cells.n_used == 0
+        assert self.scheduler.free_cells == self.n_cells
+        assert (self.scheduler.n_running, self.scheduler.n_waiting, self.running) == (0, 0, [])
+
+    def _check(self, plan: Plan, decoding: list[Sequence]) -> None:
+        slots = [sequence.slot for sequence in self.running]
+        assert len(set(slots)) == len(slots), "a slot belongs to one sequence"
+        assert set(slots) <= set(range(self.n_slots))
+        spanned = [span.sequence for span in plan.spans]
+        assert len(set(map(id, spanned))) == len(spanned), "one span for a sequence"
+        assert spanned[: len(decoding)] == decoding, "every running decode, and before any prefill"
+        assert sum(len(span.tokens) for span in plan.spans) <= self.budget
+        drawers = [sequence for span in plan.spans for sequence in span.draws]
+        assert len(set(map(id, drawers))) == len(drawers)
+        assert set(decoding) <= set(drawers), "each of them gets its token"
+
+    def _decode(self, span: Span) -> None:
+        sequence = span.sequence
+        if sequence.phase is Phase.PREFILL:
+            self.decoded[sequence.prompt] += len(span.tokens)
+        else:
+            assert (sequence.phase, len(span.tokens)) == (Phase.DECODE, 1)
+        self.cells.append(sequence.slot, span.start, span.tokens)
+        for fork in span.draws[1:]:
+            assert fork.phase is Phase.FORK
+            assert fork.prompt is sequence.prompt
+            self.cells.copy(sequence.slot, fork.slot, span.start + len(span.tokens))
+        self.scheduler.computed(span)
+
+    def _draw(self, sequence: Sequence, token: int, *, fails: bool) -> None:
+        assert sequence.phase is Phase.DECODE
+        held = self.cells.tokens(sequence.slot)
+        assert held == [*sequence.prompt.tokens, *sequence.generated], "the logits of another text"
+        if fails:
+            sequence.phase = Phase.FINISHED
+        else:
+            sequence.advance(token, 0.0, (), lambda _: b"x")
+        if sequence.phase is Phase.FINISHED:
+            self.scheduler.retire(sequence)
+            self.running.remove(sequence)
+
+
+def spans(plan: Plan) -> list[tuple[int, int, int, int]]:
+    """Write spans as (slot, start, number of tokens, number of draws)."""
+    return [(s.sequence.slot, s.start, len(s.tokens), len(s.draws)) for s in plan.spans]
+
+
+class TestTable:
+    def test_a_prompt_is_prefilled_then_decoded_one_token_a_step(self) -> None:
+        steps = Steps(n_slots=2, n_cells=64, budget=8)
+        steps.submit(prompt(3, max_tokens=3))
+        assert [spans(steps.step()) for _ in range(4)] == [
+            [(0, 0, 3, 1)],
+            [(0, 3, 1, 1)],
+            [(0, 4, 1, 1)],
+            [],
+        ]
+        steps.finish()
+
+    def test_a_long_prompt_is_cut_to_the_budget(self) -> None:
+        steps = Steps(n_slots=2, n_cells=64, budget=4)
+        steps.submit(prompt(10))
+        assert [spans(steps.step()) for _ in range(3)] == [[(0, 0, 4, 0)], [(0, 4, 4, 0)], [(0, 8, 2, 1)]]
+
+    def test_a_prompt_as_long_as_the_budget_draws_in_its_only_step(self) -> None:
+        steps = Steps(n_slots=2, n_cells=64, budget=4)
+        steps.submit(prompt(4))
+        assert spans(steps.step()) == [(0, 0, 4, 1)]
+
+    def test_a_long_prompt_does_not_stop_a_running_stream(self) -> None:
+        steps = Steps(n_slots=2, n_cells=64, budget=4)
+        steps.submit(prompt(2, max_tokens=9))
+        steps.step()
+        steps.submit(prompt(7))
+        assert [spans(steps.step()) for _ in range(3)] == [
+            [(0, 2, 1, 1), (1, 0, 3, 0)],
+            [(0, 3, 1, 1), (1, 3, 3, 0)],
+            [(0, 4, 1, 1), (1, 6, 1, 1)],
+        ]
+
+    def test_prompts_share_a_step_in_the_order_they_came(self) -> None:
+        steps = Steps(n_slots=3, n_cells=64, budget=6)
+        steps.submit(prompt(2), prompt(3), prompt(4))
+        assert spans(steps.step()) == [(0, 0, 2, 1), (1, 0, 3, 1), (2, 0, 1, 0)]
+        assert spans(steps.step()) == [(0, 2, 1, 1), (1, 3, 1, 1), (2, 1, 3, 1)]
+
+    def test_choices_at_once_are_prefilled_once_and_draw_from_one_row(self) -> None:
+        steps = Steps(n_slots=4, n_cells=64, budget=4)
+        steps.submit(shared := prompt(6, n=3))
+        assert spans(steps.step()) == [(0, 0, 4, 0)]
+        assert spans(steps.step()) == [(0, 4, 2, 3)]
+        assert steps.cells.n_used == 6
+        assert spans(steps.step()) == [(0, 6, 1, 1), (1, 6, 1, 1), (2, 6, 1, 1)]
+        assert steps.cells.n_used == 9
+        steps.finish()
+        assert steps.decoded[shared] == 6
+
+    @pytest.mark.parametrize(("n", "n_slots"), [(2, 1), (5, 1), (5, 2), (7, 3), (8, 4)])
+    def test_choices_in_waves_cost_at_most_one_prompt_token_each(self, n: int, n_slots: int) -> None:
+        steps = Steps(n_slots, n_cells=256, budget=8)
+        steps.submit(shared := prompt(20, n=n))
+        steps.finish()
+        assert 20 <= steps.decoded[shared] <= 20 + n - n_slots
+
+    def test_a_later_wave_beside_a_running_sibling_shares_its_prompt(self) -> None:
+        steps = Steps(n_slots=2, n_cells=64, budget=16)
+        steps.submit(shared := prompt(6, n=3, max_tokens=5))
+        first, second, third = shared.sequences
+        steps.step()
+        steps.step(failing=frozenset({second}))
+        assert spans(steps.step()) == [(0, 7, 1, 1), (1, 5, 1, 1)]
+        assert steps.cells.of[0][:5] == steps.cells.of[1][:5]
+        assert (first.phase, third.phase) == (Phase.DECODE, Phase.DECODE)
+        steps.finish()
+
+    def test_a_fork_draws_once_though_two_siblings_prefill(self) -> None:
+        """Two of the second wave take slots that hold the prompt, a third one a slot of another request."""
+        steps = Steps(n_slots=3, n_cells=64, budget=16)
+        other, shared = prompt(3, max_tokens=1), prompt(4, n=5, max_tokens=1)
+        steps.submit(other, shared)
+        assert spans(steps.step()) == [(0, 0, 3, 1), (1, 0, 4, 2)]
+        second = steps.step()
+        drawers = [sequence.choice for span in second.spans for sequence in span.draws]
+        assert sorted(drawers) == [2, 3, 4]
+        steps.finish()
+
+    def test_a_prompt_of_one_token_in_waves(self) -> None:
+        steps = Steps(n_slots=1, n_cells=8, budget=4)
+        steps.submit(shared := prompt(1, n=3, max_tokens=2))
+        steps.finish()
+        assert steps.decoded[shared] == 3
+
+    def test_one_token_to_generate_ends_with_the_prefill(self) -> None:
+        steps = Steps(n_slots=2, n_cells=64, budget=8)
+        steps.submit(prompt(3, n=2, max_tokens=1))
+        assert spans(steps.step()) == [(0, 0, 3, 2)]
+        assert steps.scheduler.n_running == 0
+        steps.finish()
+
+    def test_the_cache_may_be_filled_to_the_last_cell(self) -> None:
+        steps = Steps(n_slots=4, n_cells=20, budget=8)
+        steps.submit(prompt(8, n=3, max_tokens=4))
+        steps.step()
+        assert (steps.scheduler.n_running, steps.scheduler.free_cells) == (3, 0)
+        steps.finish()
+
+    def test_who_finds_no_room_waits_and_nobody_overtakes(self) -> None:
+        steps = Steps(n_slots=4, n_cells=20, budget=8)
+        small, large, late = prompt(4, max_tokens=4), prompt(12, max_tokens=4), prompt(1, max_tokens=1)
+        steps.submit(small, large, late)
+        for _ in range(4):
+            steps.step()
+            assert steps.admitted == small.sequences
+        steps.step()
+        assert steps.admitted == [*small.sequences, *large.sequences, *late.sequences]
+        steps.finish()
+
+    def test_a_slot_is_free_in_the_step_after_its_sequence_ends(self) -> None:
+        steps = Steps(n_slots=1, n_cells=64, budget=8)
+        first, second = prompt(3, max_tokens=9), prompt(2)
+        steps.submit(first, second)
+        steps.step()
+        steps.step(END)
+        assert spans(steps.step()) == [(0, 0, 2, 1)]
+        assert steps.admitted == [*first.sequences, *second.sequences]
+
+    @pytest.mark.parametrize(
+        "n_steps", [0, 1, 2, 3, 4], ids=["waiting", "prefill", "prefill 2", "decode", "decode 2"]
+    )
+    @pytest.mark.parametrize("n", [1, 2, 4])
+    def test_a_cancelled_request_is_gone_in_the_next_plan(self, n_steps: int, n: int) -> None:
+        steps = Steps(n_slots=2, n_cells=64, budget=4)
+        steps.submit(gone := prompt(9, n=n, max_tokens=8))
+        for _ in range(n_steps):
+            steps.step()
+        steps.cancel(gone.owner)
+        steps.submit(prompt(2))
+        assert spans(steps.step()) == [(0, 0, 2, 1)]
+        assert steps.cells.n_used == 2
+        steps.finish()
+
+    def test_cancelling_a_request_of_several_prompts_spares_the_others(self) -> None:
+        steps = Steps(n_slots=3, n_cells=64, budget=16)
+        owner = object()
+        other = prompt(2, max_tokens=6)
+        steps.submit(prompt(3, n=2, owner=owner), other, prompt(4, owner=owner))
+        steps.step()
+        steps.cancel(owner)
+        assert spans(steps.step()) == [(2, 2, 1, 1)]
+        assert steps.cells.n_used == 3
+        steps.finish()
+        assert other.sequences[0].generated == [TOKEN] * 6
+
+    def test_cancelling_somebody_unknown_does_nothing(self) -> None:
+        steps = Steps(n_slots=1, n_cells=64, budget=16)
+        steps.submit(known := prompt(3))
+        steps.cancel("nobody")
+        steps.finish()
+        assert len(known.sequences[0].generated) == 4
+
+    def test_an_empty_scheduler_has_no_work_and_plans_nothing(self) -> None:
+        scheduler = Scheduler(2, 16, 4)
+        assert not scheduler.has_work
+        assert scheduler.plan() == Plan()
+
+    def test_a_budget_below_the_slots_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="all 5 slots, not 4 tokens"):
+            Scheduler(n_slots=5, n_cells=16, budget=4)
+
+    def test_unfinished_sequences_are_told_running_first(self) -> None:
+        steps = Steps(n_slots=1, n_cells=64, budget=16)
+        steps.submit(shared := prompt(3, n=2))
+        steps.step()
+        assert steps.scheduler.unfinished() == shared.sequences
+        assert (steps.scheduler.n_running, steps.scheduler.n_waiting) == (1, 1)
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Requests come, end, fail and are cancelled between any two steps; :class:`Steps` checks every plan."""
+
+    @initialize(n_slots=st.integers(1, 4), spare=st.integers(0, 6), n_cells=st.integers(8, 40))
+    def begin(self, n_slots: int, spare: int, n_cells: int) -> None:
+        self.steps = Steps(n_slots, n_cells, n_slots + spare)
+        self.submitted: list[Sequence] = []
+        self.prompts: list[Prompt] = []
+        self.cancelled: set[Hashable] = set()
+        self.failed: set[Sequence] = set()
+
+    @rule(
+        sizes=st.lists(st.tuples(st.integers(1, 12), st.integers(1, 5)), min_size=1, max_size=2),
+        max_tokens=st.integers(1, 6),
+    )
+    def submit(self, sizes: list[tuple[int, int]], max_tokens: int) -> None:
+        owner = object()
+        for length, n in sizes:
+            fitting = min(length, self.steps.n_cells - max_tokens)
+            made = prompt(fitting, n, max_tokens=max_tokens, owner=owner)
+            self.steps.submit(made)
+            self.prompts.append(made)
+            self.submitted += made.sequences
+
+    @rule(token=st.sampled_from([TOKEN, TOKEN, TOKEN, END]))
+    def step(self, token: int) -> None:
+        self.steps.step(token)
+
+    @precondition(lambda self: self.steps.running)
+    @rule(data=st.data())
+    def fail(self, data: st.DataObject) -> None:
+        """A row without a token ends one sequence, and its siblings go on."""
+        unlucky = data.draw(st.sampled_from(self.steps.running), label="unlucky")
+        self.steps.step(failing=frozenset({unlucky}))
+        self.failed.add(unlucky)
+
+    @precondition(lambda self: self.prompts)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        """Cancel anybody: waiting, in prefill, a fork, in decode, or gone; the next plan has no trace."""
+        owner = data.draw(st.sampled_from(self.prompts), label="prompt").owner
+        self.steps.cancel(owner)
+        self.cancelled.add(owner)
+        self.steps.step()
+        assert all(sequence.prompt.owner is not owner for sequence in self.steps.scheduler.unfinished())
+        used = {slot for slot, row in self.steps.cells.of.items() if row}
+        living = {sequence.slot for sequence in self.steps.running}
+        ended_now = {
+            s.slot for s in self.submitted if s.phase is Phase.FINISHED and s.prompt.owner is not owner
+        }
+        assert used <= living | ended_now
+
+    @invariant()
+    def first_come_first_served(self) -> None:
+        expected = [s for s in self.submitted if s.slot >= 0]
+        assert self.steps.admitted == expected
+
+    @invariant()
+    def a_prompt_costs_at_most_one_more_token_a_choice(self) -> None:
+        for each in self.prompts:
+            begun = sum(sequence.slot >= 0 for sequence in each.sequences)
+            assert self.steps.decoded[each] <= len(each.tokens) + max(0, begun - 1)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "steps"):
+            return
+        self.steps.finish()
+        for sequence in self.submitted:
+            if sequence.prompt.owner not in self.cancelled:
+                assert sequence.phase is Phase.FINISHED
+                if sequence not in self.failed:
+                    assert len(sequence.generated) == sequence.max_tokens or sequence.generated[-1] == END
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
