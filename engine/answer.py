@@ -53,7 +53,7 @@ def logprobs_of(scores: Sequence[TokenScore], alternatives: int, names: TokenNam
 
 
 def _top(score: TokenScore, names: TokenNames) -> dict[str, float]:
-    """Map names to logprobs, best first; the drawn token is always there, with the very value it was given."""
+    """Map names to logprobs, best first; the drawn token is always there, with the very value of its own."""
     top: dict[str, float] = {}
     for token, logprob in score.alternatives:
         top.setdefault(names[token], _finite(logprob))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -12,12 +12,6 @@ from rich.console import Console
 from engine import __version__
 from engine.errors import EngineError
 from engine.settings import CompleteSettings, ServeSettings, takes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from engine.contract import CompletionFields
-    from engine.llm import LLM
 
 app = typer.Typer(
     name="nucleus",
@@ -76,14 +70,9 @@ def complete(settings: CompleteSettings) -> None:
     _configure_logging("error")
     request = {"prompt", "max_tokens", "temperature", "top_p", "seed"}
     with LLM(**settings.model_dump(exclude=request)) as llm:
-        for text in _texts(llm, settings.model_dump(include=request)):
-            print(text, end="", flush=True)
+        for chunk in llm.stream(**settings.model_dump(include=request)):
+            print(chunk.choices[0].text, end="", flush=True)
     print()
-
-
-def _texts(llm: LLM, request: CompletionFields) -> Iterator[str]:
-    for chunk in llm.stream(**request):
-        yield chunk.choices[0].text
 
 
 def _configure_logging(level: str) -> None:

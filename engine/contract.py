@@ -1,7 +1,7 @@
 """The completions contract: every field with its range, default and cap, once, for all doors.
 
-A door turns its wire into a mapping of plain Python values and calls :func:`parse_request`; nothing else in the
-package validates a request. Answers are built from the models in the second half.
+A door turns its wire into a mapping of plain Python values and calls :func:`parse_request`; nothing else in
+the package validates a request. Answers are built from the models in the second half.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NoReturn, Self, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Self, TypedDict
 
 from pydantic import (
     AliasChoices,
@@ -30,6 +30,8 @@ MAX_CHOICES = 128
 """Most choices of one prompt."""
 MAX_STOPS = 4
 """Most stop strings of one request."""
+MAX_STOP = 1024
+"""Most characters of a stop string; a longer one would be searched for at a price."""
 MAX_TEXT = 1 << 22
 """Most characters of a string in a request."""
 
@@ -98,7 +100,9 @@ def _check_text(value: Any) -> Any:
             try:
                 text.encode()
             except UnicodeEncodeError as error:
-                raise _wrong(f"should be valid Unicode; character {error.start} is a lone surrogate") from None
+                raise _wrong(
+                    f"should be valid Unicode; character {error.start} is a lone surrogate"
+                ) from None
             if len(text) > MAX_TEXT:
                 raise _wrong(f"should have at most {MAX_TEXT} characters, not {len(text)}")
     return value
@@ -113,7 +117,7 @@ def _wrong(problem: str) -> PydanticCustomError:
 
 
 Text = Annotated[str, BeforeValidator(_check_text)]
-Stop = Annotated[str, Field(min_length=1), BeforeValidator(_check_text)]
+Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP), BeforeValidator(_check_text)]
 
 
 class _Strict(BaseModel):
@@ -134,18 +138,27 @@ class Message(_Strict):
     content: Text
 
 
+class Chat(NamedTuple):
+    """A prompt that the model's chat template has to make."""
+
+    messages: list[Message]
+
+
 class StreamOptions(_Strict):
     """What a stream tells besides text."""
 
     include_usage: bool = Field(False, description="End the stream with a chunk that carries the usage.")
+    continuous_usage_stats: bool = Field(
+        False, description="With include_usage: usage so far on every chunk."
+    )
 
 
 class CompletionRequest(_Strict):
     """One request, valid on its own; :meth:`Limits.check` compares it with one server's limits."""
 
     model: str = Field(min_length=1, description="Name of the model that is to answer.")
-    prompt: Annotated[PromptInput, BeforeValidator(_check_text), BeforeValidator(_check_prompt)] | None = Field(
-        None, description="Text, token ids, or a list of either. Give this or `messages`."
+    prompt: Annotated[PromptInput, BeforeValidator(_check_text), BeforeValidator(_check_prompt)] | None = (
+        Field(None, description="Text, token ids, or a list of either. Give this or `messages`.")
     )
     messages: list[Message] | None = Field(
         None, min_length=1, description="A chat; the model's own template makes the prompt of it."
@@ -199,16 +212,15 @@ class CompletionRequest(_Strict):
         return self
 
     @property
-    def prompts(self) -> list[str] | list[list[int]] | list[list[Message]]:
+    def prompts(self) -> list[str | list[int] | Chat]:
         """The prompts one by one, whichever form they came in."""
         if self.messages is not None:
-            return [self.messages]
-        prompt = self.prompt
+            return [Chat(self.messages)]
+        prompt = self.prompt or ""
         if isinstance(prompt, str):
             return [prompt]
-        if prompt and isinstance(prompt[0], int):
-            return [prompt]  # type: ignore[list-item]
-        return prompt  # type: ignore[return-value]
+        ids = [token for token in prompt if isinstance(token, int)]
+        return [ids] if ids else [item for item in prompt if not isinstance(item, int)]
 
 
 _NOT_YET: Mapping[str, object] = {
@@ -329,9 +341,9 @@ class _Answer(BaseModel):
 
 
 class Logprobs(_Answer):
-    """Four parallel arrays, an entry for each token of the choice.
+    r"""Four parallel arrays, an entry for each token of the choice.
 
-    A token that is not whole UTF-8 is written ``bytes:\\xe5\\xa4``; a probability of 0 as -9999.0.
+    A token that is not whole UTF-8 is written ``bytes:\xe5\xa4``; a probability of 0 as -9999.0.
     """
 
     tokens: list[str]

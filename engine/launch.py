@@ -22,6 +22,9 @@ _BATCH = 512  # tokens in one step; llama.cpp computes no larger piece at once b
 _MEMORY_SHARE = 4  # the KV cache takes at most this part of what is free, unless it is told otherwise
 
 
+_AUTOMATIC = "(default: chosen for the model and the machine)"
+
+
 class EngineOptions(BaseModel):
     """How a model is loaded and run; what is not given is chosen for the model and the machine."""
 
@@ -33,9 +36,9 @@ class EngineOptions(BaseModel):
     alias: str | None = Field(None, min_length=1, description="The model's name in requests and answers.")
     parallel: int = Field(16, ge=1, le=MAX_PARALLEL, description="Sequences that are generated at once.")
     ctx_size: int | None = Field(
-        None, ge=2, description="Tokens that the KV cache holds, for all sequences together. (default: chosen for model and machine)"
+        None, ge=2, description=f"Tokens that the KV cache holds, for all sequences together. {_AUTOMATIC}"
     )
-    threads: int | None = Field(None, ge=1, le=512, description="Threads of llama.cpp. (default: chosen for model and machine)")
+    threads: int | None = Field(None, ge=1, le=512, description=f"Threads of llama.cpp. {_AUTOMATIC}")
     gpu_layers: int | Literal["auto"] = Field("auto", description="Layers to put on a GPU.")
     max_logprobs: int = Field(5, ge=0, le=100, description="Most alternatives a request may ask for.")
     max_requests: int = Field(1024, ge=1, description="Unfinished requests beyond which 429 is answered.")
@@ -97,7 +100,9 @@ def launch(options: EngineOptions) -> Launched:
         [
             Chosen("model", name, f"{model.info.description}, {_size(model.info.n_bytes)}, {file.source}"),
             Chosen("context", f"{service.max_model_len} tokens", cells_reason),
-            Chosen("parallel", f"{options.parallel} sequences", f"sharing {backend.n_cells} tokens of KV cache"),
+            Chosen(
+                "parallel", f"{options.parallel} sequences", f"share {backend.n_cells} tokens of KV cache"
+            ),
             Chosen("threads", str(threads), threads_reason),
             Chosen("gpu", f"{'all' if layers < 0 else layers} layers", layers_reason),
         ],

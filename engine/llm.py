@@ -1,4 +1,4 @@
-"""The Python door: :class:`AsyncLLM`, and :class:`LLM` with the same methods for code without an event loop."""
+"""The Python door: :class:`AsyncLLM`, and :class:`LLM` with the same methods for plain code."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import ValidationError
 
-from engine.contract import CompletionFields
 from engine.errors import InvalidRequestError
 from engine.launch import EngineOptions, launch
 from engine.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, Coroutine, Iterator
     from types import TracebackType
 
     from typing_extensions import Unpack
 
-    from engine.contract import Completion, CompletionChunk, ModelList
+    from engine.contract import Completion, CompletionChunk, CompletionFields, ModelList
     from engine.service import CompletionService, CompletionStream
 
 T = TypeVar("T")
@@ -67,7 +66,7 @@ class AsyncLLM:
         """
         return await self.service.complete(self.service.parse({"model": self.name, **fields}))
 
-    async def stream(self, **fields: Unpack[CompletionFields]) -> AsyncIterator[CompletionChunk]:
+    async def stream(self, **fields: Unpack[CompletionFields]) -> AsyncGenerator[CompletionChunk, None]:
         """Yield the answer in chunks, of one choice each.
 
         Leaving the loop early stops the work; ``async with contextlib.aclosing(...)`` makes that certain.

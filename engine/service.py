@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from engine.answer import TokenNames, logprobs_of
 from engine.contract import (
+    Chat,
     Choice,
     Completion,
     CompletionChunk,
-    Message,
     ModelCard,
     ModelList,
+    StreamOptions,
     Usage,
     parse_request,
     shown,
@@ -169,29 +170,28 @@ class CompletionService:
             prompts.append(prompt)
         return prompts
 
-    async def _tokenize(self, given: str | list[int] | list[Message]) -> tuple[list[int], int]:
+    async def _tokenize(self, given: str | list[int] | Chat) -> tuple[list[int], int]:
         """Return a prompt's tokens and the length of its text in characters."""
         backend = self.engine.backend
         if isinstance(given, str):
             return await self._tokenize_text(given, add_special=True), len(given)
-        if isinstance(given[0], Message):
-            text = backend.apply_chat_template([(m.role, m.content) for m in given])  # type: ignore[union-attr]
+        if isinstance(given, Chat):
+            text = backend.apply_chat_template([(m.role, m.content) for m in given.messages])
             if text is None:
                 raise InvalidRequestError(
                     "'messages' needs a chat template that llama.cpp knows, and this model has none.",
                     param="messages",
                 )
             return await self._tokenize_text(text, add_special=True), len(text)
-        tokens: list[int] = given  # type: ignore[assignment]
         n_vocab = backend.info.n_vocab
-        for token in tokens:
+        for token in given:
             if not 0 <= token < n_vocab:
                 raise InvalidRequestError(
                     f"'prompt' should hold token ids from 0 to {n_vocab - 1}, not {shown(token)}.",
                     param="prompt",
                 )
-        text_bytes = b"".join(map(backend.piece, tokens))
-        return tokens, len(text_bytes.decode("utf-8", "replace"))
+        text_bytes = b"".join(map(backend.piece, given))
+        return given, len(text_bytes.decode("utf-8", "replace"))
 
     async def _tokenize_text(self, text: str, *, add_special: bool) -> list[int]:
         backend = self.engine.backend
@@ -225,9 +225,7 @@ class CompletionService:
                     f"'logit_bias' should name token ids from 0 to {n_vocab - 1}, not {token}.",
                     param="logit_bias",
                 )
-        return {
-            token: -float("inf") if bias == _BAN else bias for token, bias in request.logit_bias.items()
-        }
+        return {token: -float("inf") if bias == _BAN else bias for token, bias in request.logit_bias.items()}
 
 
 class CompletionStream:
@@ -242,9 +240,10 @@ class CompletionStream:
         self._run = run
         self._first: Delta | None = first
         self._n_tokens = 0
-        options = request.stream_options
-        self._owes_usage = options is not None and options.include_usage
-        self.includes_usage = self._owes_usage
+        options = request.stream_options or StreamOptions()
+        self.includes_usage = options.include_usage
+        self._owes_usage = self.includes_usage
+        self._tells_usage_always = self.includes_usage and options.continuous_usage_stats
 
     def __aiter__(self) -> Self:
         return self
@@ -255,20 +254,24 @@ class CompletionStream:
         Raises:
             EngineError: the request has failed; no chunk follows.
         """
-        delta, self._first = self._first, None
         try:
-            delta = delta or await anext(self._run)
+            delta = await self._next_delta()
         except StopAsyncIteration:
             if not self._owes_usage:
                 raise
             self._owes_usage = False
             return self._chunk([], self._head.usage(self._n_tokens))
         self._n_tokens += delta.n_tokens
-        return self._chunk([self._service.chunk_choice(delta, self._request)])
+        usage = self._head.usage(self._n_tokens) if self._tells_usage_always else None
+        return self._chunk([self._service.chunk_choice(delta, self._request)], usage)
 
     async def aclose(self) -> None:
         """Stop the work within one step, unless it is done."""
         self._run.close()
+
+    async def _next_delta(self) -> Delta:
+        first, self._first = self._first, None
+        return first if first is not None else await anext(self._run)
 
     def _chunk(self, choices: list[Choice], usage: Usage | None = None) -> CompletionChunk:
         head = self._head
@@ -311,7 +314,7 @@ class _Draft:
 
 
 def _seed_of(request: CompletionRequest) -> int:
-    """The request's seed as 64 bits, or fresh ones from the operating system."""
+    """Return the request's seed as 64 bits, or fresh ones from the operating system."""
     return secrets.randbits(64) if request.seed is None else request.seed & 0xFFFF_FFFF_FFFF_FFFF
 
 

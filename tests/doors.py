@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import grpc
@@ -157,7 +157,7 @@ class GrpcDoor(Door):
         self._server = await start_grpc(self.service, ApiKeys(), host="127.0.0.1", port=0)
         self.target = f"127.0.0.1:{self._server.port}"
         self._channel = grpc.aio.insecure_channel(self.target)
-        self.stub: pb_grpc.CompletionServiceAsyncStub = pb_grpc.CompletionServiceStub(self._channel)  # type: ignore[assignment]
+        self.stub: pb_grpc.CompletionServiceAsyncStub = pb_grpc.CompletionServiceStub(self._channel)
         return self
 
     async def __aexit__(
@@ -174,7 +174,8 @@ class GrpcDoor(Door):
             raise _refusal(error) from error
 
     async def chunks(self, **fields: Any) -> AsyncIterator[Answer]:
-        call = self.stub.StreamCompletion(pb.StreamCompletionRequest(request=to_proto(self._with_model(fields))))
+        request = pb.StreamCompletionRequest(request=to_proto(self._with_model(fields)))
+        call = self.stub.StreamCompletion(request)
         try:
             async for response in call:
                 yield from_proto(response.chunk, fields)

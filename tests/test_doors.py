@@ -38,7 +38,13 @@ CASES: dict[str, Answer] = {
     "token ids": {"prompt": [504, 3575, 282, 4649, 314], "temperature": 0, "max_tokens": 5},
     "lists of token ids": {"prompt": [[504, 3575], [282]], "temperature": 0, "max_tokens": 5},
     "chat": {"messages": [{"role": "user", "content": "Say hi."}], "temperature": 0, "max_tokens": 24},
-    "stop strings": {"prompt": FRANCE, "temperature": 0, "max_tokens": 30, "stop": ["nited", "\n\n\n"], "logprobs": 1},
+    "stop strings": {
+        "prompt": FRANCE,
+        "temperature": 0,
+        "max_tokens": 30,
+        "stop": ["nited", "\n\n\n"],
+        "logprobs": 1,
+    },
     "bias and filters": {
         "prompt": FRANCE,
         "seed": 2,
@@ -50,7 +56,7 @@ CASES: dict[str, Answer] = {
     },
     "one token": {"prompt": FRANCE, "temperature": 0, "max_tokens": 1},
     "empty prompt": {"prompt": "", "temperature": 0, "max_tokens": 4},
-    "nulls mean defaults": {"prompt": FRANCE, "seed": 4, "temperature": None, "n": None, "stop": None, "logprobs": None},
+    "nulls mean defaults": {"prompt": FRANCE, "seed": 4, "temperature": None, "n": None, "stop": None},
 }
 BAD: dict[str, Answer] = {
     "no prompt": {},
@@ -198,7 +204,7 @@ async def test_a_choice_does_not_depend_on_n(door: Door) -> None:
 
 
 async def test_every_answer_is_whole_under_load(door: Door, expected: dict[str, Answer]) -> None:
-    """Not word for word: where a busy cache puts a token moves llama.cpp's rounding (docs/architecture.md)."""
+    """Not word for word: where a busy cache puts a token moves llama.cpp's rounding (see docs)."""
     answers = await asyncio.gather(*(door.complete(**fields) for fields in CASES.values()))
     for (case, fields), answer in zip(CASES.items(), answers, strict=True):
         assert len(answer["choices"]) == len(expected[case]["choices"])
@@ -217,8 +223,10 @@ async def test_a_bad_request_is_refused_alike(door: Door, case: str, service: Co
     for ask in (door.complete, door.stream):
         with pytest.raises(DoorError) as refused:
             await ask(**BAD[case])
-        assert refused.value.code == wanted.value.code == (
-            "model_not_found" if "model" in BAD[case] else "invalid_request_error"
+        assert (
+            refused.value.code
+            == wanted.value.code
+            == ("model_not_found" if "model" in BAD[case] else "invalid_request_error")
         )
         assert refused.value.message
 
@@ -227,8 +235,9 @@ NUMBERS = st.one_of(
     st.floats(allow_nan=True, allow_infinity=True), st.sampled_from([0.0, -0.0, 1.0, 2.0, -2.0, 100.0])
 )
 INTEGERS = st.one_of(st.integers(-(1 << 63), (1 << 63) - 1), st.integers(-2, 130))
+PROMPTS = st.one_of(st.just("a"), st.lists(st.integers(-1, 1 << 32), max_size=3))
 REQUESTS = st.fixed_dictionaries(
-    {"prompt": st.one_of(st.just("a"), st.lists(st.integers(-1, 1 << 32), max_size=3)), "max_tokens": st.just(1)},
+    {"prompt": PROMPTS, "max_tokens": st.just(1)},
     optional={
         "temperature": NUMBERS,
         "top_p": NUMBERS,
@@ -258,7 +267,7 @@ async def all_doors(service: CompletionService) -> Any:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fields=REQUESTS)
-async def test_a_generated_request_has_one_outcome_at_all_doors(all_doors: list[Door], fields: Answer) -> None:
+async def test_a_generated_request_has_one_outcome_everywhere(all_doors: list[Door], fields: Answer) -> None:
     outcomes = [await outcome(door, fields) for door in all_doors]
     assert outcomes[0] == outcomes[1] == outcomes[2]
 

@@ -54,7 +54,7 @@ class Batch:
         self.size = 0
 
     def add(self, slot: int, start: int, tokens: Sequence[int], *, wants_logits: bool) -> None:
-        """Append ``tokens`` of one slot at positions ``start``, ``start + 1``, …; logits are of the last one."""
+        """Append ``tokens`` of one slot from position ``start`` on; logits are those of the last one."""
         begin, end = self.size, self.size + len(tokens)
         if end > self.capacity:
             raise ValueError(f"a batch holds {self.capacity} tokens, not {end}")

@@ -21,11 +21,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nucleus.llama")
 
-_GGML_LEVELS = {2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
 
-
-def _on_log(level: int, text: bytes, _user: object) -> None:
-    log.log(_GGML_LEVELS.get(level, logging.DEBUG), "%s", text.decode("utf-8", "replace").rstrip())
+def _on_log(_level: int, text: bytes, _user: object) -> None:
+    """Whatever llama.cpp says, also of errors: those that matter come back as return codes."""
+    log.debug("%s", text.decode("utf-8", "replace").rstrip())
 
 
 # llama.cpp keeps the pointer, so the callback must live as long as the process.
@@ -60,7 +59,7 @@ class LlamaModel:
         if not self.handle:
             raise ModelLoadError(
                 f"llama.cpp cannot load {path}: the file is damaged, or of a kind this build does not know.",
-                hint="Run with --log-level debug to see what llama.cpp says.",
+                hint="`nucleus serve --log-level debug` shows what llama.cpp says.",
             )
         self.vocab: Any = lib.llama_model_get_vocab(self.handle)
         self.info = _describe(self.handle, self.vocab)
@@ -75,7 +74,7 @@ class LlamaModel:
         if count < 0:
             ids = (lib.llama_token * -count)()
             count = lib.llama_tokenize(self.vocab, raw, len(raw), ids, -count, add_special, True)
-        return ids[:count]
+        return list(ids[:count])
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
         buffer = ctypes.create_string_buffer(64)
@@ -118,7 +117,7 @@ class LlamaBackend:
         self._context: Any = lib.llama_init_from_model(model.handle, params)
         if not self._context:
             raise ModelLoadError(
-                f"llama.cpp cannot make a context of {options.n_cells} tokens for {options.n_slots} sequences.",
+                f"llama.cpp has no room for {options.n_slots} sequences in {options.n_cells} tokens of context.",
                 hint="Less memory is needed with a smaller --ctx-size.",
             )
         self._memory = lib.llama_get_memory(self._context)

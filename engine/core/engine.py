@@ -70,6 +70,7 @@ class Run:
             raise StopAsyncIteration
         delta = await self._deltas.get()
         if delta.error is not None:
+            self.close()
             raise delta.error
         self._n_open -= delta.is_last
         return delta

@@ -111,7 +111,8 @@ class StepLoop:
         return outputs
 
     def _take(self, sequence: Sequence, token: int, draws: Draws, row: int) -> Delta | None:
-        logprob, alternatives = 0.0, ()
+        logprob = 0.0
+        alternatives: tuple[tuple[int, float], ...] = ()
         wanted = sequence.params.logprobs
         if wanted is not None:
             logprob = float(draws.logprobs[row])

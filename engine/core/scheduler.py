@@ -1,10 +1,10 @@
 """Who runs in the next step: slots, admission and the token budget.
 
-Pure bookkeeping: no clock, no I/O, no llama.cpp. A plan is a list of facts for the step loop to carry out, so a
-test can drive the scheduler with a table of events.
+Pure bookkeeping: no clock, no I/O, no llama.cpp. A plan is a list of facts for the step loop to carry out, so
+a test can drive the scheduler with a table of events.
 
-Admission is in order of arrival. A sequence is admitted when a slot is free and the KV cache can hold all that it
-may come to need (its prompt, counted once among siblings, and ``max_tokens``), so a running sequence never
+Admission is in order of arrival. A sequence is admitted when a slot is free and the KV cache can hold all that
+it may come to need (its prompt, counted once among siblings, and ``max_tokens``), so a running sequence never
 meets a full cache.
 """
 
@@ -122,7 +122,7 @@ class Scheduler:
         self._reserved -= self._need(sequence)
 
     def distrust(self) -> None:
-        """After a failed decode: rely on nothing that the cache held, and empty every slot before its next use."""
+        """After a failed decode: rely on nothing in the cache, and empty every slot before its next use."""
         self._prefixes = PrefixIndex()
         self._dirty = set(self._free)
 

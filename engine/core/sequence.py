@@ -5,8 +5,8 @@
     WAITING ──admitted──▶ PREFILL ──its prompt's last chunk is decoded──▶ DECODE ──▶ FINISHED
        └───────admitted beside a sibling that prefills──▶ FORK ──────────────┘
 
-``FORK`` is what makes ``n`` choices cost one prefill: the sequence waits for its sibling's prompt, shares its KV
-cache and draws its first token from the very same row of logits.
+``FORK`` is what makes ``n`` choices cost one prefill: the sequence waits for its sibling's prompt, shares its
+KV cache and draws its first token from the very same row of logits.
 """
 
 from __future__ import annotations
@@ -87,8 +87,21 @@ class Prompt:
 class Sequence:
     """One choice: what it has generated, and what it may still do."""
 
-    __slots__ = ("_fresh", "_held", "choice", "computed", "generated", "max_tokens", "params", "phase")
-    __slots__ += ("prompt", "slot", "stop", "stream", "text")
+    __slots__ = (
+        "_fresh",
+        "_held",
+        "choice",
+        "computed",
+        "generated",
+        "max_tokens",
+        "params",
+        "phase",
+        "prompt",
+        "slot",
+        "stop",
+        "stream",
+        "text",
+    )
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """From the bytes of tokens to text that is safe to send.
 
 Three things can make the newest text unsafe: it ends inside a character, it may be the beginning of a stop
-string, or it lies behind a stop string. :class:`TextStream` holds back exactly that, and nothing else; it never
-looks at text that it has let go, so a token costs the same at any length.
+string, or it lies behind a stop string. :class:`TextStream` holds back exactly that, and nothing else; it
+never looks at text that it has let go, so a token costs the same at any length.
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ class ApiKeys:
             raise AuthenticationError("An API key is required, as 'Authorization: Bearer sk-...'.")
         # Digests are of equal length and every one is compared, so the time tells nothing about a key.
         given = _digest(key.strip())
-        if not any([hmac.compare_digest(given, digest) for digest in self._digests]):
+        matches = [hmac.compare_digest(given, digest) for digest in self._digests]
+        if not any(matches):
             raise AuthenticationError("The API key is wrong.")
 
 

@@ -71,7 +71,8 @@ def create_app(service: CompletionService, keys: ApiKeys, *, max_body_bytes: int
 
 
 def _add_routes(app: FastAPI, service: CompletionService, max_body_bytes: int) -> None:
-    body = {"required": True, "content": {"application/json": {"schema": {"$ref": _REF + "CompletionRequest"}}}}
+    schema = {"$ref": _REF + "CompletionRequest"}
+    body = {"required": True, "content": {"application/json": {"schema": schema}}}
 
     @app.post(
         "/v1/completions",

@@ -235,6 +235,18 @@ class TestTable:
         assert sorted(drawers) == [2, 3, 4]
         steps.finish()
 
+    def test_a_later_wave_takes_the_slot_that_holds_its_prompt(self) -> None:
+        steps = Steps(n_slots=2, n_cells=64, budget=16)
+        steps.submit(prompt(3, max_tokens=1), prompt(4, n=2, max_tokens=1))
+        steps.step()
+        assert spans(steps.step()) == [(1, 3, 1, 1)]
+
+    def test_what_was_kept_for_a_later_wave_is_let_go_when_that_is_admitted(self) -> None:
+        """Three siblings end at once and one waits: two slots hold cells that the next request needs."""
+        steps = Steps(n_slots=4, n_cells=18, budget=32)
+        steps.submit(prompt(3, n=4, max_tokens=5), prompt(9, max_tokens=1))
+        steps.finish()
+
     def test_a_prompt_of_one_token_in_waves(self) -> None:
         steps = Steps(n_slots=1, n_cells=8, budget=4)
         steps.submit(shared := prompt(1, n=3, max_tokens=2))

@@ -1,0 +1,135 @@
+"""A client that leaves: nobody works for it after the step in which it left, and nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from engine.backend.llama import LlamaBackend
+from engine.core.loop import StepLoop
+from tests.doors import PythonDoor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Hashable
+
+    from engine.backend.base import Batch
+    from engine.core.sequence import Prompt
+    from engine.service import CompletionService
+    from tests.doors import Answer, Door
+
+PATIENCE = 60.0
+
+
+class Trace:
+    """What the engine thread does, in order: requests taken, batches decoded, requests dropped."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.events: list[str | frozenset[int]] = []
+        self._happened = threading.Condition()
+        submit, cancel, decode = StepLoop.submit, StepLoop.cancel, LlamaBackend.decode
+
+        def traced_submit(loop: StepLoop, prompt: Prompt) -> None:
+            submit(loop, prompt)
+            self._note("submit")
+
+        def traced_cancel(loop: StepLoop, owner: Hashable) -> None:
+            cancel(loop, owner)
+            self._note("cancel")
+
+        def traced_decode(backend: LlamaBackend, batch: Batch) -> Any:
+            self._note(frozenset(batch.slots[: batch.size].tolist()))
+            return decode(backend, batch)
+
+        monkeypatch.setattr(StepLoop, "submit", traced_submit)
+        monkeypatch.setattr(StepLoop, "cancel", traced_cancel)
+        monkeypatch.setattr(LlamaBackend, "decode", traced_decode)
+
+    def _note(self, event: str | frozenset[int]) -> None:
+        with self._happened:
+            self.events.append(event)
+            self._happened.notify_all()
+
+    async def until(self, event: str, count: int = 1) -> None:
+        """Wait until something has happened so many times."""
+        assert await asyncio.to_thread(self._wait, event, count), f"no {count}th {event} in {self.events}"
+
+    def _wait(self, event: str, count: int) -> bool:
+        with self._happened:
+            return self._happened.wait_for(lambda: self.events.count(event) >= count, PATIENCE)
+
+    def decodes_after(self, event: str) -> list[frozenset[int]]:
+        return [each for each in self.events[self.events.index(event) :] if isinstance(each, frozenset)]
+
+
+@pytest.fixture
+def trace(monkeypatch: pytest.MonkeyPatch) -> Trace:
+    return Trace(monkeypatch)
+
+
+def endless(service: CompletionService, **fields: Any) -> Answer:
+    """A request that runs to its last token: whatever ends a text is banned."""
+    bans = {str(token): -100 for token in service.engine.backend.info.eog_tokens}
+    return {"prompt": "Once upon a time", "seed": 1, "logit_bias": bans, **fields}
+
+
+async def leave_after(chunks: AsyncGenerator[Answer, None], count: int) -> None:
+    async with aclosing(chunks):
+        for _ in range(count):
+            await anext(chunks)
+
+
+async def test_leaving_in_mid_stream_frees_the_slot_within_a_step(
+    door: Door, service: CompletionService, trace: Trace
+) -> None:
+    stays = asyncio.create_task(PythonDoor(service).complete(**endless(service, max_tokens=40)))
+    await trace.until("submit")
+    await leave_after(door.chunks(**endless(service, max_tokens=2000)), 3)
+    await trace.until("cancel")
+    answer = await stays
+    assert answer["usage"]["completion_tokens"] == 40
+    assert any(len(slots) == 2 for slots in trace.events if isinstance(slots, frozenset))
+    assert {len(slots) for slots in trace.decodes_after("cancel")} == {1}
+
+
+async def test_leaving_the_queue_leaves_no_trace(
+    door: Door, service: CompletionService, trace: Trace
+) -> None:
+    stays = asyncio.create_task(PythonDoor(service).complete(**endless(service, max_tokens=16, n=4)))
+    await trace.until("submit")
+    leaves = asyncio.create_task(door.complete(**endless(service, max_tokens=2000, prompt="Never read")))
+    await trace.until("submit", 2)
+    leaves.cancel()
+    await trace.until("cancel")
+    assert service.engine.n_requests == 1
+    answer = await stays
+    assert answer["usage"]["completion_tokens"] == 4 * 16
+    assert all(len(slots) <= 4 for slots in trace.decodes_after("cancel"))
+    with pytest.raises(asyncio.CancelledError):
+        await leaves
+
+
+async def test_leaving_in_prefill_stops_it(door: Door, service: CompletionService, trace: Trace) -> None:
+    prompt = [504] * 6000  # a dozen steps of prefill
+    leaves = asyncio.create_task(door.stream(**endless(service, prompt=prompt, max_tokens=2000)))
+    await trace.until("submit")
+    leaves.cancel()
+    await trace.until("cancel")
+    await PythonDoor(service).complete(prompt="The next one", max_tokens=1)
+    n_chunks = sum(isinstance(event, frozenset) for event in trace.events)
+    assert n_chunks < 6000 // service.engine.backend.n_batch
+    with pytest.raises(asyncio.CancelledError):
+        await leaves
+
+
+async def test_the_cache_is_empty_when_all_have_gone(service: CompletionService, trace: Trace) -> None:
+    python = PythonDoor(service)
+    await leave_after(python.chunks(**endless(service, max_tokens=500, n=6)), 5)
+    await trace.until("cancel")
+    await python.complete(prompt="a", max_tokens=1)  # its step comes after the clean-up of the one before
+    await python.complete(prompt="a", max_tokens=1)
+    backend = service.engine.backend
+    assert [backend.used_cells(slot) for slot in range(1, backend.n_slots)] == [0] * (backend.n_slots - 1)

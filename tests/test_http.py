@@ -1,0 +1,200 @@
+"""What only HTTP has: headers, keys, status codes, event frames, and bodies that are no requests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+
+from engine.errors import AuthenticationError
+from engine.serving.auth import ApiKeys
+from engine.serving.http import create_app
+from engine.serving.server import HttpServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from engine.service import CompletionService
+
+KEY = "sk-xxxx"
+ASK = {
+    "model": "smollm2-135m-instruct",
+    "prompt": "The capital of France is",
+    "max_tokens": 4,
+    "temperature": 0,
+}
+GUARDED = [
+    ("POST", "/v1/completions"),
+    ("GET", "/v1/models"),
+    ("GET", "/docs"),
+    ("GET", "/openapi.json"),
+    ("GET", "/nowhere"),
+    ("GET", "/health/"),
+    ("GET", "//health"),
+    ("GET", "/health/../v1/models"),
+    ("GET", "/%68ealth%2f..%2fv1/models"),
+    ("OPTIONS", "/v1/completions"),
+]
+
+
+@pytest.fixture(scope="module")
+async def http(service: CompletionService) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client with the right key of a server that asks for one."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = HttpServer(create_app(service, ApiKeys([KEY, "sk-other"]), max_body_bytes=100_000))
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    async with httpx2.AsyncClient(
+        base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60
+    ) as client:
+        yield client
+    server.should_exit = True
+    await serving
+
+
+def check_error(answer: httpx2.Response, status: int, code: str, param: str | None = None) -> dict[str, Any]:
+    assert answer.status_code == status
+    error: dict[str, Any] = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert (error["code"], error["param"]) == (code, param)
+    return error
+
+
+async def test_an_answer_has_the_contracts_keys(http: httpx2.AsyncClient) -> None:
+    answer = (await http.post("/v1/completions", json=ASK)).json()
+    assert set(answer) == {"id", "object", "created", "model", "choices", "usage"}
+    assert answer["id"].startswith("cmpl-")
+    assert answer["object"] == "text_completion"
+    assert set(answer["choices"][0]) == {"text", "index", "logprobs", "finish_reason"}
+    assert set(answer["usage"]) == {
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "prompt_tokens_details",
+    }
+
+
+async def test_events_are_data_lines_and_done_ends_them(http: httpx2.AsyncClient) -> None:
+    answer = await http.post("/v1/completions", json=ASK | {"stream": True})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    frames = answer.text.split("\n\n")
+    assert frames[-2:] == ["data: [DONE]", ""]
+    for frame in frames[:-2]:
+        chunk = json.loads(frame.removeprefix("data: "))
+        assert set(chunk) == {"id", "object", "created", "model", "choices"}
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED)
+@pytest.mark.parametrize("header", [None, "Bearer sk-wrong", "Bearer", KEY, f"Basic {KEY}"])
+async def test_without_the_right_key_every_route_answers_401(
+    http: httpx2.AsyncClient, method: str, path: str, header: str | None
+) -> None:
+    request = http.build_request(method, path)
+    del request.headers["Authorization"]
+    if header is not None:
+        request.headers["Authorization"] = header
+    for host in (None, "127.0.0.1", "evil.example", "localhost/health"):
+        if host is not None:
+            request.headers["Host"] = host
+        answer = await http.send(request)
+        check_error(answer, 401, "invalid_api_key")
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    "header", ["Bearer é", "Bearer \udcff", "Bearer", "Bearer  ", "", "sk-xxxx", f"{KEY} {KEY}"]
+)
+def test_odd_headers_are_refused_and_nothing_else(header: str) -> None:
+    with pytest.raises(AuthenticationError):
+        ApiKeys([KEY]).check(header)
+
+
+@pytest.mark.parametrize("key", [KEY, "sk-other"])
+async def test_each_key_opens(http: httpx2.AsyncClient, key: str) -> None:
+    answer = await http.get("/v1/models", headers={"Authorization": f"bearer {key}"})
+    assert answer.json()["data"][0]["id"] == ASK["model"]
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+async def test_health_needs_no_key(http: httpx2.AsyncClient, path: str) -> None:
+    answer = await http.get(path, headers={"Authorization": ""})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"\xff\xfe",
+        b'{"model": "m", "prompt": "a", "temperature": NaN}',
+        b'{"model": "m", "prompt": "a", "temperature": 1e999}',
+        b'{"model": "m", "prompt": "\\ud800"}',
+        b"[" * 50_000,
+        b'{"a":' * 10_000,
+    ],
+)
+async def test_a_body_that_is_no_request_is_a_400(http: httpx2.AsyncClient, body: bytes) -> None:
+    answer = await http.post("/v1/completions", content=body)
+    error = answer.json()["error"]
+    assert answer.status_code == 400
+    assert error["type"] == "invalid_request_error"
+    assert error["message"]
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_body_too_large_is_a_413(http: httpx2.AsyncClient, declared: bool) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(11):
+            yield b" " * 10_000
+
+    content = b" " * 110_000 if declared else pieces()
+    error = check_error(await http.post("/v1/completions", content=content), 413, "request_too_large")
+    assert "100000" in error["message"]
+
+
+async def test_a_stream_that_cannot_start_is_a_plain_error(http: httpx2.AsyncClient) -> None:
+    answer = await http.post("/v1/completions", json=ASK | {"stream": True, "top_p": 2})
+    error = check_error(answer, 400, "invalid_request_error", "top_p")
+    assert "1" in error["message"]
+    assert "2" in error["message"]
+
+
+async def test_unknown_models_routes_and_methods(http: httpx2.AsyncClient) -> None:
+    wrong_model = await http.post("/v1/completions", json=ASK | {"model": "gpt-4"})
+    check_error(wrong_model, 404, "model_not_found", "model")
+    check_error(await http.get("/v1/nothing"), 404, "not_found")
+    check_error(await http.get("/v1/completions/"), 404, "not_found")
+    check_error(await http.get("/v1/completions"), 405, "method_not_allowed")
+
+
+async def test_ids_and_times_come_in_headers(http: httpx2.AsyncClient) -> None:
+    mine = await http.get("/v1/models", headers={"X-Request-Id": "my-id"})
+    made = await http.post("/v1/completions", json=ASK)
+    assert mine.headers["x-request-id"] == "my-id"
+    assert made.headers["x-request-id"].startswith("req-")
+    assert int(made.headers["openai-processing-ms"]) >= 0
+
+
+async def test_the_openapi_page_names_every_field(http: httpx2.AsyncClient) -> None:
+    schema = (await http.get("/openapi.json")).json()
+    body = schema["paths"]["/v1/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    properties = schema["components"]["schemas"][body["$ref"].rpartition("/")[2]]["properties"]
+    assert {"prompt", "temperature", "logprobs", "user", "messages"} <= set(properties)
+    references = {part.split('"')[0] for part in json.dumps(schema).split('"#/components/schemas/')[1:]}
+    assert references <= set(schema["components"]["schemas"])
+
+
+async def test_a_dead_engine_turns_health_red(
+    http: httpx2.AsyncClient, service: CompletionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(service.engine), "is_alive", property(lambda _engine: False))
+    check_error(await http.get("/health"), 503, "unavailable")
+    check_error(await http.get("/ready"), 503, "unavailable")

