@@ -21,7 +21,7 @@ from engine.serving.http import create_app
 from engine.serving.server import HttpServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
     from types import TracebackType
 
     from engine.service import CompletionService
@@ -65,7 +65,7 @@ class Door:
     async def complete(self, **fields: Any) -> Answer:
         raise NotImplementedError
 
-    def chunks(self, **fields: Any) -> AsyncIterator[Answer]:
+    def chunks(self, **fields: Any) -> AsyncGenerator[Answer, None]:
         """Yield chunks; closing the iterator leaves the server as a client would that goes away."""
         raise NotImplementedError
 
@@ -85,7 +85,7 @@ class PythonDoor(Door):
         except EngineError as error:
             raise DoorError(error.code, error.message) from error
 
-    async def chunks(self, **fields: Any) -> AsyncIterator[Answer]:
+    async def chunks(self, **fields: Any) -> AsyncGenerator[Answer, None]:
         try:
             async with aclosing(AsyncLLM.of(self.service).stream(**fields)) as chunks:
                 async for chunk in chunks:
@@ -118,7 +118,7 @@ class HttpDoor(Door):
         completion: Answer = answer.json()
         return completion
 
-    async def chunks(self, **fields: Any) -> AsyncIterator[Answer]:
+    async def chunks(self, **fields: Any) -> AsyncGenerator[Answer, None]:
         body = json.dumps(self._with_model(fields) | {"stream": True})
         async with self.client.stream("POST", "/v1/completions", content=body) as answer:
             if answer.status_code != 200:
@@ -173,7 +173,7 @@ class GrpcDoor(Door):
         except grpc.aio.AioRpcError as error:
             raise _refusal(error) from error
 
-    async def chunks(self, **fields: Any) -> AsyncIterator[Answer]:
+    async def chunks(self, **fields: Any) -> AsyncGenerator[Answer, None]:
         request = pb.StreamCompletionRequest(request=to_proto(self._with_model(fields)))
         call = self.stub.StreamCompletion(request)
         try:

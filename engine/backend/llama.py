@@ -117,7 +117,7 @@ class LlamaBackend:
         self._context: Any = lib.llama_init_from_model(model.handle, params)
         if not self._context:
             raise ModelLoadError(
-                f"llama.cpp has no room for {options.n_slots} sequences in {options.n_cells} tokens of context.",
+                f"llama.cpp cannot hold {options.n_slots} sequences in {options.n_cells} tokens of context.",
                 hint="Less memory is needed with a smaller --ctx-size.",
             )
         self._memory = lib.llama_get_memory(self._context)

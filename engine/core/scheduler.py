@@ -3,9 +3,9 @@
 Pure bookkeeping: no clock, no I/O, no llama.cpp. A plan is a list of facts for the step loop to carry out, so
 a test can drive the scheduler with a table of events.
 
-Admission is in order of arrival. A sequence is admitted when a slot is free and the KV cache can hold all that
-it may come to need (its prompt, counted once among siblings, and ``max_tokens``), so a running sequence never
-meets a full cache.
+Admission is in order of arrival. A sequence is admitted when a slot is free and the KV cache can hold all
+that it may come to need (its prompt, counted once among siblings, and ``max_tokens``), so a running sequence
+never meets a full cache.
 """
 
 from __future__ import annotations
