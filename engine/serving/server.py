@@ -51,9 +51,10 @@ async def _serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
         launched = await asyncio.to_thread(launch, settings)
         with closing(launched.service) as service:
             keys = ApiKeys((settings.api_key or "").split(","))
-            grpc = await start_grpc(service, keys, host=settings.host, port=settings.grpc_port)
+            # The address that was found, not the name: a name may stand for several, and one of them be taken.
+            address, http_port = http_socket.getsockname()[:2]
+            grpc = await start_grpc(service, keys, host=address, port=settings.grpc_port)
             http = HttpServer(create_app(service, keys))
-            http_port = http_socket.getsockname()[1]
             for line in _start_lines(launched, settings, http_port, grpc.port, time.perf_counter() - began):
                 say(line)
             try:
