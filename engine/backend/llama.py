@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import llama_cpp as lib
 import numpy as np
+
+# llama.cpp's threads meet some hundred times a token, and libgomp, where they wait for each other, spins for
+# milliseconds by default. On a core that another program wants too, that is time stolen from the very thread
+# that is waited for (docs/performance.md has figures). It must be set before the library is loaded, and whoever
+# knows better sets it first.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+import llama_cpp as lib
 
 from engine.backend.base import BackendError, Batch, ModelInfo
 from engine.errors import ModelLoadError

@@ -51,7 +51,7 @@ async def _serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
         launched = await asyncio.to_thread(launch, settings)
         with closing(launched.service) as service:
             keys = ApiKeys((settings.api_key or "").split(","))
-            # The address that was found, not the name: a name may stand for several, and one of them be taken.
+            # The address that was found, not the name, which may stand for several, some of them taken.
             address, http_port = http_socket.getsockname()[:2]
             grpc = await start_grpc(service, keys, host=address, port=settings.grpc_port)
             http = HttpServer(create_app(service, keys))
