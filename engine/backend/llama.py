@@ -12,7 +12,7 @@ import numpy as np
 
 # llama.cpp's threads meet some hundred times a token, and libgomp, where they wait for each other, spins for
 # milliseconds by default. On a core that another program wants too, that is time stolen from the very thread
-# that is waited for (docs/performance.md has figures). It must be set before the library is loaded, and whoever
+# that is waited for (docs/performance.md has figures). It must be set before the library is loaded; whoever
 # knows better sets it first.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
