@@ -54,7 +54,7 @@ check: $(TESTING) $(VENV)/.extension proto-check ## linters, types, import rules
 	$(call tool,mypy)
 	$(call tool,lint-imports --no-logo)
 	$(call tool,cython-lint csrc)
-	$(call tool,python -m mypy.stubtest engine._sampler)
+	$(call tool,python -m mypy.stubtest --mypy-config-file pyproject.toml engine._sampler)
 
 proto: $(TESTING) ## regenerate engine/pb from the proto file
 	@$(call generate,engine/pb)

@@ -1,0 +1,1 @@
+"""What the engine costs beside llama.cpp alone; run with ``make bench``."""

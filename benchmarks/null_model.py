@@ -1,0 +1,60 @@
+"""A model that computes nothing: with it, all of a token's time is the engine's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engine.backend.base import Batch, ModelInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+_N_VOCAB = 256
+
+
+class NullBackend:
+    """A :class:`engine.backend.base.Backend` whose logits are the same small row every time.
+
+    Tokens are bytes. The row has few tokens, so the sampler takes next to no time either, and only printable
+    ASCII can be drawn, so every token is a chunk of text.
+    """
+
+    def __init__(self, n_slots: int, n_cells: int) -> None:
+        self.n_slots = n_slots
+        self.n_cells = n_cells
+        self.n_batch = 512
+        self.info = ModelInfo("null", _N_VOCAB, n_cells, 0, 0, None, 0, frozenset({0}), None)
+        self._logits = np.full((n_slots, _N_VOCAB), -np.inf, np.float32)
+        self._logits[:, ord("a") : ord("z") + 1] = np.arange(26, dtype=np.float32) / 10
+        self._pieces = [bytes([byte]) for byte in range(_N_VOCAB)]
+
+    def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:  # noqa: ARG002
+        return list(text.encode())
+
+    def piece(self, token: int) -> bytes:
+        return self._pieces[token]
+
+    def special_text(self, token: int) -> bytes:
+        return self._pieces[token]
+
+    def apply_chat_template(self, messages: Sequence[tuple[str, str]]) -> str | None:  # noqa: ARG002
+        return None
+
+    def decode(self, batch: Batch) -> NDArray[np.float32]:
+        return self._logits[: int(np.count_nonzero(batch.wants_logits[: batch.size]))]
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        pass
+
+    def truncate(self, slot: int, length: int) -> None:
+        pass
+
+    def used_cells(self, slot: int) -> int:  # noqa: ARG002
+        return 0
+
+    def close(self) -> None:
+        pass

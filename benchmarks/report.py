@@ -1,0 +1,127 @@
+"""What the benchmarks found, as the short tables that ``make bench`` ends with."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Medians of one row of the throughput table."""
+
+    model: str
+    streams: int
+    logprobs: int | None
+    bare: float
+    """Tokens per second of llama.cpp alone."""
+    engine: float
+    """Tokens per second of the engine."""
+    ratio: float
+    """Median of the rounds' own ratios; not the quotient of the two medians."""
+    elsewhere: float | None
+    """Most processors that other programs kept busy in any round."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerCost:
+    """Medians of one row of the sampler table, in microseconds a row of logits."""
+
+    model: str
+    n_vocab: int
+    engine: float
+    llama: float
+    """llama.cpp's chain, the copy taken off."""
+    copy: float
+    """Filling the candidate array, which llama.cpp's callers do before every draw."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overhead:
+    """Medians of one row of the overhead table, in microseconds of processor time a token."""
+
+    streams: int
+    logprobs: int | None
+    engine: float
+    """Of the engine thread."""
+    event_loop: float
+    """Of the event loop, with the clients that read the streams in it."""
+
+
+@dataclass(slots=True)
+class Report:
+    """All rows of one run."""
+
+    throughput: list[Throughput] = field(default_factory=list)
+    sampler: list[SamplerCost] = field(default_factory=list)
+    overhead: list[Overhead] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        """Write the tables that have rows."""
+        if self.throughput:
+            yield f"{'tokens/s':24}{'streams':>8}{'bare':>9}{'engine':>9}{'ratio':>7}{'elsewhere':>11}"
+            yield from map(_throughput_line, self.throughput)
+            yield from self._gains()
+        if self.sampler:
+            yield f"{'sampler, µs a row':24}{'n_vocab':>8}{'llama':>9}{'engine':>9}{'ratio':>7}{'(copy)':>11}"
+            yield from map(_sampler_line, self.sampler)
+        if self.overhead:
+            yield f"{'no model, µs a token':24}{'streams':>8}{'engine':>9}{'loop':>9}"
+            yield from map(_overhead_line, self.overhead)
+
+    def _gains(self) -> Iterator[str]:
+        """Compare all of 16 streams with one, for each model that has both."""
+        rows = {(row.model, row.streams): row for row in self.throughput if row.logprobs is None}
+        for model in dict.fromkeys(row.model for row in self.throughput):
+            one, many = rows.get((model, 1)), rows.get((model, 16))
+            if one and many:
+                yield (
+                    f"{model}: 16 streams together are {many.engine / one.engine:.2f} times one stream "
+                    f"(bare: {many.bare / one.bare:.2f})"
+                )
+
+
+class Elsewhere:
+    """How many processors the rest of the machine keeps busy: what spoils a measurement, told beside it."""
+
+    def __init__(self) -> None:
+        self._start = _busy_seconds(), time.process_time(), time.perf_counter()
+
+    def processors(self) -> float | None:
+        """Return the average since the start, or None where the system does not tell."""
+        (busy, own, clock), now = self._start, _busy_seconds()
+        if busy is None or now is None:
+            return None
+        others = (now - busy) - (time.process_time() - own)
+        return max(0.0, others / (time.perf_counter() - clock))
+
+
+def _busy_seconds() -> float | None:
+    """Return the seconds that all processors have worked since boot (``proc_stat(5)``)."""
+    try:
+        user, nice, system, _idle, _iowait, *rest = Path("/proc/stat").read_text().split()[1:9]
+    except OSError:
+        return None
+    return sum(map(int, (user, nice, system, *rest))) / os.sysconf("SC_CLK_TCK")
+
+
+def _throughput_line(row: Throughput) -> str:
+    name = row.model if row.logprobs is None else f"  with logprobs={row.logprobs}"
+    elsewhere = "-" if row.elsewhere is None else f"{row.elsewhere:.2f}"
+    return f"{name:24}{row.streams:8}{row.bare:9.1f}{row.engine:9.1f}{row.ratio:7.2f}{elsewhere:>11}"
+
+
+def _sampler_line(row: SamplerCost) -> str:
+    ratio = row.llama / row.engine
+    return f"{row.model:24}{row.n_vocab:8}{row.llama:9.0f}{row.engine:9.0f}{ratio:7.2f}{row.copy:11.0f}"
+
+
+def _overhead_line(row: Overhead) -> str:
+    name = "" if row.logprobs is None else f"  with logprobs={row.logprobs}"
+    return f"{name:24}{row.streams:8}{row.engine:9.1f}{row.event_loop:9.1f}"

@@ -1,0 +1,169 @@
+"""Tokens per second of streams through :class:`engine.llm.AsyncLLM`, beside llama.cpp's decodes alone.
+
+A round gives N new prompts to both sides, one right after the other. Both prefill the same tokens and produce
+64 for each prompt at batch width N, with the same weights, context parameters and threads. All of it counts,
+from the first submission to the last token. What differs is what the engine adds: sampling, text, Python,
+delivery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.metadata import version
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from benchmarks.conftest import MAX_STREAMS, N_CELLS
+from benchmarks.report import Elsewhere, Throughput
+from engine.llm import AsyncLLM
+from engine.machine import physical_cores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from benchmarks.bare import BareProcess, BareTimes
+    from benchmarks.prompts import Prompts
+    from benchmarks.report import Report
+    from engine.models import ModelFile
+
+N_TOKENS = 64
+_ROUNDS = {1: 5, 4: 5, 8: 3, 16: 3}  # more of the short ones: they are the noisier
+
+pytestmark = pytest.mark.timeout(600)
+
+
+class EngineSide:
+    """The engine, and an event loop whose clients read its streams."""
+
+    def __init__(self, model: str) -> None:
+        self.llm = AsyncLLM(
+            model, parallel=MAX_STREAMS, ctx_size=N_CELLS, threads=physical_cores(), gpu_layers=0
+        )
+        ends = self.llm.service.engine.backend.info.eog_tokens
+        self._no_end = dict.fromkeys(ends, -100.0)  # a text that ends early would make a round less work
+        self._runner = asyncio.Runner()
+
+    def generate(self, prompts: list[list[int]], n_tokens: int, logprobs: int | None) -> int:
+        """Stream an answer to every prompt at once; return the number of tokens."""
+        return self._runner.run(self._generate(prompts, n_tokens, logprobs))
+
+    def close(self) -> None:
+        self._runner.close()
+        self.llm.close()
+
+    async def _generate(self, prompts: list[list[int]], n_tokens: int, logprobs: int | None) -> int:
+        clients = (self._read(prompt, seed, n_tokens, logprobs) for seed, prompt in enumerate(prompts))
+        return sum(await asyncio.gather(*clients))
+
+    async def _read(self, prompt: list[int], seed: int, n_tokens: int, logprobs: int | None) -> int:
+        count = 0
+        async for chunk in self.llm.stream(
+            prompt=prompt,
+            max_tokens=n_tokens,
+            temperature=0.8,
+            top_p=0.95,
+            presence_penalty=0.5,
+            frequency_penalty=0.5,
+            logit_bias=self._no_end,
+            seed=seed,
+            logprobs=logprobs,
+            stream_options={"include_usage": True},
+        ):
+            if chunk.usage is not None:
+                count = chunk.usage.completion_tokens
+        return count
+
+
+class Sides(NamedTuple):
+    """What is compared, with the prompts for it."""
+
+    model: ModelFile
+    bare: BareProcess
+    engine: EngineSide
+    prompts: Prompts
+
+
+class Rounds:
+    """What pytest-benchmark calls around its own timing of the engine."""
+
+    def __init__(self, sides: Sides, streams: int, logprobs: int | None) -> None:
+        self.bare: list[BareTimes] = []
+        self.elsewhere: list[float | None] = []
+        self._sides = sides
+        self._streams = streams
+        self._logprobs = logprobs
+        self._watch = Elsewhere()
+
+    def set_up(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Run the bare side, so that the two alternate; return the arguments for the engine's."""
+        given = self._sides.prompts.take(self._streams)
+        self.bare.append(self._sides.bare.run(given, N_TOKENS))
+        self._watch = Elsewhere()
+        return (given, N_TOKENS, self._logprobs), {}
+
+    def tear_down(self, *_args: object) -> None:
+        self.elsewhere += [self.bare[-1].elsewhere, self._watch.processors()]
+
+    def row(self, engine_seconds: list[float]) -> Throughput:
+        tokens = self._streams * N_TOKENS
+        bare_seconds = [times.total for times in self.bare]
+        told = [processors for processors in self.elsewhere if processors is not None]
+        return Throughput(
+            model=self._sides.model.name,
+            streams=self._streams,
+            logprobs=self._logprobs,
+            bare=tokens / median(bare_seconds),
+            engine=tokens / median(engine_seconds),
+            ratio=median(bare / own for bare, own in zip(bare_seconds, engine_seconds, strict=True)),
+            elsewhere=max(told, default=None),
+        )
+
+
+@pytest.fixture(scope="session")
+def sides(model: ModelFile, bare: BareProcess, prompts: Prompts) -> Iterator[Sides]:
+    engine = EngineSide(model.name)
+    warm_up = prompts.take(MAX_STREAMS)
+    bare.run(warm_up, 4)
+    engine.generate(warm_up, 4, 5)
+    yield Sides(model, bare, engine, prompts)
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("streams", "logprobs"),
+    [
+        pytest.param(1, None, id="1"),
+        pytest.param(4, None, id="4"),
+        pytest.param(8, None, id="8"),
+        pytest.param(16, None, id="16"),
+        pytest.param(8, 5, id="8-logprobs"),
+    ],
+)
+def test_throughput(
+    benchmark: BenchmarkFixture, sides: Sides, report: Report, streams: int, logprobs: int | None
+) -> None:
+    rounds = Rounds(sides, streams, logprobs)
+    tokens = benchmark.pedantic(  # type: ignore[no-untyped-call]
+        sides.engine.generate, setup=rounds.set_up, teardown=rounds.tear_down, rounds=_ROUNDS[streams]
+    )
+    assert tokens == streams * N_TOKENS
+    if benchmark.stats is None:  # run without --benchmark-enable: it works, and nothing was timed
+        return
+    row = rounds.row(benchmark.stats.stats.data)
+    report.throughput.append(row)
+    benchmark.extra_info |= {
+        "model": sides.engine.llm.service.engine.backend.info.description,
+        "llama_cpp_python": version("llama-cpp-python"),
+        "threads": physical_cores(),
+        "tokens": tokens,
+        "bare_tokens_per_s": row.bare,
+        "engine_tokens_per_s": row.engine,
+        "ratio": row.ratio,
+        "bare_prefill_s": [times.prefill for times in rounds.bare],
+        "bare_decode_s": [times.decode for times in rounds.bare],
+        "processors_busy_elsewhere": rounds.elsewhere,
+    }
