@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import ValidationError
 
-from engine.errors import InvalidRequestError
+from engine.errors import InvalidRequestError, UnavailableError
 from engine.launch import EngineOptions, launch
 from engine.models import DEFAULT_MODEL
 
@@ -155,6 +155,9 @@ class LLM:
         self.close()
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._loop.is_closed():
+            work.close()
+            raise UnavailableError("The model is closed.")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()

@@ -150,7 +150,6 @@ def test_answers_hold_the_contract(case: str, expected: dict[str, Answer]) -> No
     )
     for choice in choices:
         assert choice["finish_reason"] in ("stop", "length")
-        assert "\N{REPLACEMENT CHARACTER}" not in choice["text"]
         if fields.get("logprobs") is None:
             assert choice["logprobs"] is None
         else:
@@ -168,8 +167,8 @@ def check_logprobs(choice: Answer, fields: Answer) -> None:
     assert offsets[0] == start
     assert offsets == sorted(offsets)
     assert offsets[-1] <= start + len(choice["text"])
-    raw = b"".join(token_bytes(token) for token in tokens)
-    assert raw.startswith(choice["text"].encode())
+    written = b"".join(token_bytes(token) for token in tokens).decode("utf-8", "replace")
+    assert written.startswith(choice["text"])  # whatever the model wrote, and nothing else
     if wanted == 0:
         assert tops is None
         return

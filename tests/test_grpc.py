@@ -102,7 +102,7 @@ def raw_call(
     channel: grpc.aio.Channel, method: str, body: bytes = b"", metadata: tuple[tuple[str, str], ...] = ()
 ) -> Any:
     """Call any method with the bytes of one message; on the wire all kinds of method look alike."""
-    return cast("Any", channel).stream_stream(method)(iter([body]), metadata=metadata)
+    return cast("Any", channel).unary_stream(method)(body, metadata=metadata)
 
 
 async def error_of(call: Any) -> grpc.aio.AioRpcError:
@@ -286,7 +286,7 @@ def test_the_wire_has_every_field_of_the_contract() -> None:
     from engine.contract import _NOT_YET, CompletionRequest, Message, StreamOptions
 
     wire = set(pb.CompletionRequest.DESCRIPTOR.fields_by_name)
-    assert wire == {*CompletionRequest.model_fields, *_NOT_YET} - {"stream"}
+    assert wire == {*CompletionRequest.model_fields, *_NOT_YET, "best_of"} - {"stream"}
     assert set(pb.Message.DESCRIPTOR.fields_by_name) == set(Message.model_fields)
     assert set(pb.StreamOptions.DESCRIPTOR.fields_by_name) >= set(StreamOptions.model_fields)
 
