@@ -79,3 +79,4 @@ def _configure_logging(level: str) -> None:
     logging.basicConfig(
         level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
     )
+    logging.getLogger("uvicorn.error").setLevel("WARNING")  # its start-up lines say what ours have said
