@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import sys
 import time
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from engine.contract import CompletionRequest, FinishReason, Limits, Logprobs
     from engine.core.engine import Engine, Run
     from engine.core.sequence import Delta, TokenScore
+
+log = logging.getLogger("nucleus.service")
 
 _LONG_TEXT = 4096  # characters from which tokenizing leaves the event loop
 _BAN = -100.0
@@ -146,6 +149,8 @@ class CompletionService:
             model=self.name,
             prompt_tokens=sum(len(prompt.tokens) for prompt in prompts),
         )
+        if request.user is not None:
+            log.info("%s is for user %.80r", head.id, request.user)
         return head, self.engine.submit(prompts)
 
     async def _prompts(self, request: CompletionRequest) -> list[Prompt]:
