@@ -15,11 +15,13 @@ import multiprocessing
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+# First: it settles how long OpenMP's threads spin, which must be the same on both sides.
+from engine.backend.llama import LlamaModel  # isort: skip
+
 import llama_cpp as lib
 import numpy as np
 
 from benchmarks.report import Elsewhere
-from engine.backend.llama import LlamaModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
