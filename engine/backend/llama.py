@@ -14,7 +14,8 @@ import numpy as np
 # milliseconds by default. On a core that another program wants too, that is time stolen from the very thread
 # that is waited for (docs/performance.md has figures). It must be set before the library is loaded; whoever
 # knows better sets it first.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import llama_cpp as lib
 
