@@ -133,7 +133,8 @@ class LLM:
             while (chunk := self._wait(_next(stream))) is not None:
                 yield chunk
         finally:
-            self._wait(stream.aclose())
+            if not self._loop.is_closed():  # or the engine ended the request itself
+                self._wait(stream.aclose())
 
     def models(self) -> ModelList:
         """List the one model that is served."""

@@ -104,9 +104,13 @@ def test_a_bad_option_or_model_is_an_error_of_ours() -> None:
 
 def test_a_closed_model_says_so() -> None:
     llm = LLM(parallel=1, ctx_size=256)
+    stream = llm.stream(prompt=PROMPT, max_tokens=200)
+    next(stream)
     llm.close()
     with pytest.raises(UnavailableError):
         llm.complete(prompt=PROMPT)
+    with pytest.raises(UnavailableError):
+        list(stream)
 
 
 @pytest.mark.skipif(
