@@ -108,7 +108,6 @@ class BareLoop:
         """Free the context and the weights."""
         lib.llama_batch_free(self._batch)
         lib.llama_free(self._context)
-        self.model.close()
 
     def _decode_fixed(self, lengths: Sequence[int], steps: int) -> None:
         self._batch.n_tokens = 0

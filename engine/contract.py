@@ -108,6 +108,13 @@ def _check_text(value: Any) -> Any:
     return value
 
 
+def _check_no_nul(value: Any) -> Any:
+    """The chat template takes C strings, and would silently end a text there."""
+    if isinstance(value, str) and "\0" in value:
+        raise _wrong(f"should not contain the character NUL, as it does at {value.index(chr(0))}")
+    return value
+
+
 def _one_or_many(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
@@ -117,6 +124,7 @@ def _wrong(problem: str) -> PydanticCustomError:
 
 
 Text = Annotated[str, BeforeValidator(_check_text)]
+ChatText = Annotated[str, BeforeValidator(_check_text), BeforeValidator(_check_no_nul)]
 Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP), BeforeValidator(_check_text)]
 
 
@@ -134,8 +142,8 @@ class _Strict(BaseModel):
 class Message(_Strict):
     """One message of a chat."""
 
-    role: Annotated[Text, Field(min_length=1)]
-    content: Text
+    role: Annotated[ChatText, Field(min_length=1)]
+    content: ChatText
 
 
 class Chat(NamedTuple):

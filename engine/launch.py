@@ -72,21 +72,17 @@ def launch(options: EngineOptions) -> Launched:
     layers, layers_reason = _gpu_layers(options, has_gpu=llama.supports_gpu())
     threads, threads_reason = _threads(options)
     model = llama.LlamaModel(file.path, n_gpu_layers=layers)
-    try:
-        cells, cells_reason = _cells(options, model)
-        backend = llama.LlamaBackend(
-            model,
-            llama.LlamaOptions(
-                n_slots=options.parallel,
-                n_cells=cells,
-                n_batch=max(_BATCH, options.parallel),
-                n_threads=threads,
-                n_gpu_layers=layers,
-            ),
-        )
-    except BaseException:
-        model.close()
-        raise
+    cells, cells_reason = _cells(options, model)
+    backend = llama.LlamaBackend(
+        model,
+        llama.LlamaOptions(
+            n_slots=options.parallel,
+            n_cells=cells,
+            n_batch=max(_BATCH, options.parallel),
+            n_threads=threads,
+            n_gpu_layers=layers,
+        ),
+    )
     engine = Engine(backend, max_logprobs=options.max_logprobs, max_requests=options.max_requests)
     name = options.alias or file.name
     service = CompletionService(

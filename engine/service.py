@@ -160,6 +160,8 @@ class CompletionService:
         stop = StopRules(self.engine.backend.info.eog_tokens, tuple(request.stop))
         prompts = []
         for number, given in enumerate(request.prompts):
+            if isinstance(given, list):
+                self._check_length(given, request)  # before each of a million ids is looked at
             tokens, length = await self._tokenize(given)
             self._check_length(tokens, request)
             prompt = Prompt(owner, tokens, length)
@@ -227,7 +229,7 @@ class CompletionService:
         for token in request.logit_bias:
             if not 0 <= token < n_vocab:
                 raise InvalidRequestError(
-                    f"'logit_bias' should name token ids from 0 to {n_vocab - 1}, not {token}.",
+                    f"'logit_bias' should name token ids from 0 to {n_vocab - 1}, not {shown(token)}.",
                     param="logit_bias",
                 )
         return {token: -float("inf") if bias == _BAN else bias for token, bias in request.logit_bias.items()}

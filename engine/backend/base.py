@@ -111,4 +111,4 @@ class Backend(Protocol):
         """Return how many positions of ``slot`` the cache holds."""
 
     def close(self) -> None:
-        """Free the model; the backend is unusable afterwards."""
+        """Free the context and its cache; only reading the vocabulary works afterwards."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,9 @@ class LlamaModel:
                 f"llama.cpp cannot load {path}: the file is damaged, or of a kind this build does not know.",
                 hint="`nucleus serve --log-level debug` shows what llama.cpp says.",
             )
+        # Freed with the object and not before: other threads tokenize for as long as they can reach it. And not
+        # at exit, where the engine thread may still be decoding.
+        weakref.finalize(self, lib.llama_model_free, self.handle).atexit = False
         self.vocab: Any = lib.llama_model_get_vocab(self.handle)
         self.info = _describe(self.handle, self.vocab)
         self.cell_bytes = _cell_bytes(self.handle)
@@ -107,11 +111,6 @@ class LlamaModel:
                 return buffer.raw[:needed].decode() if needed >= 0 else None
             size = needed
         return None
-
-    def close(self) -> None:
-        if self.handle:
-            lib.llama_model_free(self.handle)
-            self.handle = None
 
 
 class LlamaBackend:
@@ -171,7 +170,6 @@ class LlamaBackend:
         if self._context:
             lib.llama_free(self._context)
             self._context = None
-        self.model.close()
 
 
 class _WireBatch:

@@ -100,8 +100,8 @@ class StepLoop:
         outputs = []
         for i, sequence in enumerate(drawers):
             if statuses[i] != RowStatus.OK:
-                status = RowStatus(statuses[i])
-                delta: Delta | None = sequence.fail(InternalError(f"no token can be drawn: {status.message}"))
+                error = InternalError(RowStatus(statuses[i]).message)
+                delta: Delta | None = sequence.fail(error)
             else:
                 delta = self._take(sequence, tokens[i], draws, i)
             if sequence.phase is Phase.FINISHED:
