@@ -105,7 +105,7 @@ class BareLoop:
         return self._decode(len(prompts))
 
     def close(self) -> None:
-        """Free the context and the weights."""
+        """Free the context."""
         lib.llama_batch_free(self._batch)
         lib.llama_free(self._context)
 

@@ -71,8 +71,8 @@ class LlamaModel:
                 f"llama.cpp cannot load {path}: the file is damaged, or of a kind this build does not know.",
                 hint="`nucleus serve --log-level debug` shows what llama.cpp says.",
             )
-        # Freed with the object and not before: other threads tokenize for as long as they can reach it. And not
-        # at exit, where the engine thread may still be decoding.
+        # Freed with the object and not before: other threads tokenize for as long as they can reach it.
+        # Not at exit either, where the engine thread may still be decoding.
         weakref.finalize(self, lib.llama_model_free, self.handle).atexit = False
         self.vocab: Any = lib.llama_model_get_vocab(self.handle)
         self.info = _describe(self.handle, self.vocab)
