@@ -38,7 +38,7 @@ async def test_the_grpc_example(service: CompletionService, capsys: pytest.Captu
     server = await start_grpc(service, ApiKeys(), host="127.0.0.1", port=0)
     await run(BLOCKS[1].replace("50051", str(server.port)))
     await server.stop(0)
-    assert len(capsys.readouterr().out) > 10
+    assert capsys.readouterr().out.startswith(" Paris.")  # greedy, so it always says the same
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
