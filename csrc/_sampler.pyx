@@ -4,6 +4,7 @@
 :mod:`engine.sampling` is its public face. It needs no numpy headers and imports nothing from the package.
 """
 
+import os
 from collections import namedtuple
 from operator import index
 
@@ -16,16 +17,17 @@ from csrc.kernels cimport (
     ROW_OK,
     SAMPLER_BAD_SLOT,
     SAMPLER_CLOSED_SLOT,
-    SAMPLER_BAD_ROW,
     SAMPLER_OK,
     SAMPLER_SLOT_TWICE,
-    c_distribution,
+    c_kernels,
+    c_list,
     c_params,
     c_philox4x32_10,
     c_sampler,
     c_slot,
-    distribution_id,
     draw_uniform,
+    kernels_named,
+    kernels_usable,
     params_valid,
     row_status,
     sampler_batch,
@@ -35,11 +37,9 @@ from csrc.kernels cimport (
     sampler_free,
     sampler_new,
     sampler_prepare,
-    slot_advance,
     slot_clear,
     slot_init,
-    slot_note_prompt,
-    slot_reserve,
+    slot_start,
 )
 
 
@@ -59,6 +59,26 @@ Attributes:
         unused columns. A token's number here and in ``logprobs`` is the same bit for bit.
     status: int32 [m]. A :class:`engine.sampling.RowStatus`.
 """
+
+
+cdef tuple _usable_kernels():
+    names = []
+    cdef const c_kernels *const *kernels = kernels_usable()
+    while kernels[0] != NULL:
+        names.append(kernels[0].name.decode())
+        kernels += 1
+    return tuple(names)
+
+
+KERNELS = _usable_kernels()
+
+
+cdef const c_kernels *_chosen_kernels() except NULL:
+    """The best kernels for this machine, or those that the environment names."""
+    name = os.environ.get("NUCLEUS_KERNELS") or KERNELS[0]
+    if name not in KERNELS:
+        raise ValueError(f"NUCLEUS_KERNELS must be one of {', '.join(KERNELS)} on this machine, got {name!r}")
+    return kernels_named(name.encode())
 
 
 def philox4x32(counter, key):
@@ -137,24 +157,33 @@ cdef class Sampler:
     calls it meanwhile gets a RuntimeError.
 
     Args:
-        n_vocab: Width of a row of logits, in [1, 2**31 - 1].
+        n_vocab: Width of a row of logits, in [1, 2**30].
         max_slots: Number of slots, at least 1.
         max_logprobs: The largest ``SamplingParams.logprobs`` that a slot may ask for.
+        threads: How many threads share the rows of a call, the caller among them; the others sleep between
+            calls. What is drawn does not depend on it.
+
+    Which instructions it uses does not change a bit of what it returns. The environment variable
+    ``NUCLEUS_KERNELS`` forces one of :data:`engine.sampling.KERNELS`; by default it is the first.
 
     Raises:
-        ValueError: A number is out of its range.
-        MemoryError: There is no memory for ``n_vocab`` (about 32 bytes a token) or ``max_slots``.
+        ValueError: A number is out of its range, or NUCLEUS_KERNELS names what this machine does not have.
+        MemoryError: There is no memory for ``n_vocab`` (about 110 bytes a token and thread, of which few are
+            ever touched) or ``max_slots``, or no thread.
     """
 
     cdef c_sampler *_core
     cdef bint _busy
+    cdef sampler_batch _batch  # aims at the arrays below
     cdef object _tokens, _logprobs, _top_tokens, _top_logprobs, _status
+    cdef dict _draws
 
-    def __cinit__(self, n_vocab, max_slots, *, max_logprobs=20):
-        _within("n_vocab", n_vocab, 1, INT32_MAX, ValueError)
+    def __cinit__(self, n_vocab, max_slots, *, max_logprobs=20, threads=1):
+        _within("n_vocab", n_vocab, 1, 2**30, ValueError)
         _within("max_slots", max_slots, 1, INT32_MAX, ValueError)
         _within("max_logprobs", max_logprobs, 0, INT32_MAX, ValueError)
-        self._core = sampler_new(n_vocab, max_slots, max_logprobs)
+        _within("threads", threads, 1, 1024, ValueError)
+        self._core = sampler_new(_chosen_kernels(), n_vocab, max_slots, max_logprobs, threads)
         if self._core == NULL:
             raise MemoryError(f"no memory for a sampler of {n_vocab} tokens and {max_slots} slots")
         columns = max(max_logprobs, 1)  # a view of no columns has no address
@@ -163,6 +192,22 @@ cdef class Sampler:
         self._top_tokens = np.empty((max_slots, columns), np.int32)
         self._top_logprobs = np.empty((max_slots, columns), np.float64)
         self._status = np.empty(max_slots, np.int32)
+        self._draws = {}
+        self._aim()
+
+    cdef int _aim(self) except -1:
+        cdef int32_t[::1] tokens = self._tokens
+        cdef double[::1] logprobs = self._logprobs
+        cdef int32_t[:, ::1] top_tokens = self._top_tokens
+        cdef double[:, ::1] top_logprobs = self._top_logprobs
+        cdef int32_t[::1] status = self._status
+        self._batch.top_columns = top_tokens.shape[1]
+        self._batch.tokens = &tokens[0]
+        self._batch.logprobs = &logprobs[0]
+        self._batch.top_tokens = &top_tokens[0, 0]
+        self._batch.top_logprobs = &top_logprobs[0, 0]
+        self._batch.status = &status[0]
+        return 0
 
     def __dealloc__(self):
         sampler_free(self._core)
@@ -181,6 +226,16 @@ cdef class Sampler:
     def max_logprobs(self):
         """The most alternatives that a slot may ask for."""
         return self._core.max_logprobs
+
+    @property
+    def threads(self):
+        """How many threads share the rows of a call."""
+        return self._core.threads
+
+    @property
+    def kernels(self):
+        """Which of :data:`engine.sampling.KERNELS` it uses."""
+        return self._core.kernels.name.decode()
 
     def open(self, slot, params, *, stream=0, prompt=(), generated=()):
         """Put a choice into a slot; what was in the slot before is gone.
@@ -238,28 +293,21 @@ cdef class Sampler:
     ) except -1:
         """Build the slot apart and swap it in when it is complete."""
         cdef c_slot fresh
-        cdef bint complete
+        cdef slot_start start
         cdef Py_ssize_t i
         cdef double value
         for i in range(bias_values.shape[0]):
             value = bias_values[i]
             if not isfinite(value) and value != -INFINITY:
                 raise ValueError(f"logit_bias must be finite or -inf, got {value} for token {bias_ids[i]}")
-        complete = slot_init(
-            &fresh,
-            values,
-            &bias_ids[0] if bias_ids.shape[0] else NULL,
-            &bias_values[0] if bias_ids.shape[0] else NULL,
-            bias_ids.shape[0],
-        )
-        if complete and prompt.shape[0]:
-            complete = slot_note_prompt(&fresh, &prompt[0], prompt.shape[0])
-        for i in range(generated.shape[0]):
-            complete = complete and slot_reserve(&fresh)
-            if complete:
-                slot_advance(&fresh, generated[i])
-        if not complete:
-            slot_clear(&fresh)
+        start.n_bias = bias_ids.shape[0]
+        start.bias_id = &bias_ids[0] if bias_ids.shape[0] else NULL
+        start.bias = &bias_values[0] if bias_ids.shape[0] else NULL
+        start.n_prompt = prompt.shape[0]
+        start.prompt = &prompt[0] if prompt.shape[0] else NULL
+        start.n_generated = generated.shape[0]
+        start.generated = &generated[0] if generated.shape[0] else NULL
+        if not slot_init(&fresh, self._core.n_vocab, values, &start):
             raise MemoryError("no memory for the tokens that a choice has seen")
         slot_clear(&self._core.slots[number])
         self._core.slots[number] = fresh
@@ -300,34 +348,43 @@ cdef class Sampler:
             ValueError: A dtype or shape is wrong, a slot is not open or given twice.
             IndexError: A slot or row is out of range.
             TypeError: An argument is not an array.
-            MemoryError: There is no memory to count a token. Whenever this method raises, nothing was drawn.
+            RuntimeError: Another thread is in a call of this sampler.
+
+        Whenever this method raises, nothing was drawn.
         """
         self._refuse_while_busy()
         cdef size_t n = slots.shape[0]
-        cdef sampler_batch batch
-        self._check_shapes(logits.shape[0], logits.shape[1], n, -1 if rows is None else rows.shape[0])
-        draws = Draws(
-            self._tokens[:n],
-            self._logprobs[:n],
-            self._top_tokens[:n, : self._core.max_logprobs],
-            self._top_logprobs[:n, : self._core.max_logprobs],
-            self._status[:n],
-        )
+        cdef Py_ssize_t n_given = -1
+        if rows is not None:
+            n_given = rows.shape[0]
+        self._check_shapes(logits.shape[0], logits.shape[1], n, n_given)
+        draws = self._draws_of(n)
         if n == 0:
             return draws
-        batch.logits = &logits[0, 0]
-        batch.n_rows = logits.shape[0]
-        batch.n_draws = n
-        batch.slots = &slots[0]
-        batch.rows = NULL
-        if rows is not None:
-            batch.rows = &rows[0]
-        self._aim(&batch)
-        self._prepare(&batch)
+        self._batch.logits = &logits[0, 0]
+        self._batch.n_rows = logits.shape[0]
+        self._batch.n_draws = n
+        self._batch.slots = &slots[0]
+        self._batch.rows = &rows[0] if n_given != -1 else NULL
+        self._prepare()
         self._busy = True
         with nogil:
-            sampler_draw(self._core, &batch)
+            sampler_draw(self._core, &self._batch)
         self._busy = False
+        return draws
+
+    cdef object _draws_of(self, size_t n):
+        """The views of the first n draws; the same every time, since making them takes a microsecond."""
+        draws = self._draws.get(n)
+        if draws is None:
+            columns = self._core.max_logprobs
+            draws = self._draws[n] = Draws(
+                self._tokens[:n],
+                self._logprobs[:n],
+                self._top_tokens[:n, :columns],
+                self._top_logprobs[:n, :columns],
+                self._status[:n],
+            )
         return draws
 
     cdef int _refuse_while_busy(self) except -1:
@@ -350,37 +407,21 @@ cdef class Sampler:
             raise ValueError(f"logits must have a row to draw from, got 0 rows for {n} slots")
         return 0
 
-    cdef int _aim(self, sampler_batch *batch) except -1:
-        """Let the batch write into this sampler's arrays."""
-        cdef int32_t[::1] tokens = self._tokens
-        cdef double[::1] logprobs = self._logprobs
-        cdef int32_t[:, ::1] top_tokens = self._top_tokens
-        cdef double[:, ::1] top_logprobs = self._top_logprobs
-        cdef int32_t[::1] status = self._status
-        batch.top_columns = top_tokens.shape[1]
-        batch.tokens = &tokens[0]
-        batch.logprobs = &logprobs[0]
-        batch.top_tokens = &top_tokens[0, 0]
-        batch.top_logprobs = &top_logprobs[0, 0]
-        batch.status = &status[0]
-        return 0
-
-    cdef int _prepare(self, const sampler_batch *batch) except -1:
+    cdef int _prepare(self) except -1:
         """Check every index of the batch, and turn the C side's fault into an exception."""
         cdef size_t at = 0
-        cdef sampler_fault fault = sampler_prepare(self._core, batch, &at)
+        cdef sampler_fault fault = sampler_prepare(self._core, &self._batch, &at)
         if fault == SAMPLER_OK:
             return 0
-        slot = batch.slots[at]
+        slot = self._batch.slots[at]
         if fault == SAMPLER_BAD_SLOT:
             raise IndexError(f"slots[{at}] must be in [0, {self._core.max_slots - 1}], got {slot}")
         if fault == SAMPLER_CLOSED_SLOT:
             raise ValueError(f"slots[{at}] is {slot}, which is not open")
         if fault == SAMPLER_SLOT_TWICE:
             raise ValueError(f"slots[{at}] is {slot}, which is in the batch already")
-        if fault == SAMPLER_BAD_ROW:
-            raise IndexError(f"rows[{at}] must be in [0, {batch.n_rows - 1}], got {batch.rows[at]}")
-        raise MemoryError(f"no memory to count the tokens of slot {slot}")
+        row = self._batch.rows[at]
+        raise IndexError(f"rows[{at}] must be in [0, {self._batch.n_rows - 1}], got {row}")
 
     def distribution(self, const float[::1] logits not None, slot):
         """Return the tokens that a slot may draw next from a row, with their probabilities; nothing is drawn.
@@ -412,15 +453,15 @@ cdef class Sampler:
         return self._kept()
 
     cdef object _kept(self):
-        cdef c_distribution *d = &self._core.distribution
-        ids = np.empty(d.count, np.int32)
-        probabilities = np.empty(d.count, np.float64)
+        cdef const c_list *kept = &self._core.workers[0].distribution.list
+        ids = np.empty(kept.count, np.int32)
+        probabilities = np.empty(kept.count, np.float64)
         cdef int32_t[::1] id_view = ids
         cdef double[::1] probability_view = probabilities
         cdef size_t i, n = 0
-        for i in range(d.count):
-            if d.mass[i] > 0.0:
-                id_view[n] = distribution_id(d, i)
-                probability_view[n] = d.mass[i] / d.total
+        for i in range(kept.count):
+            if kept.mass[i] > 0.0:
+                id_view[n] = kept.id[i]
+                probability_view[n] = kept.mass[i] / kept.total
                 n += 1
         return ids[:n], probabilities[:n]

@@ -1,30 +1,58 @@
-/* How a row is cut up. Both numbers are part of the definition of every sum: a sum over a row adds LANES
- * partial sums in each block of BLOCK entries, joins them as a tree, and then adds the blocks in order. So
- * the order of the additions, and with it every bit of the result, is the same for any instruction set. */
+/* How a row is cut up. These numbers are part of the definition of every sum: they fix the order of the
+ * additions, and with it every bit of the result, whatever the instruction set.
+ *
+ * A row is cut into groups of GROUP entries. A float32 sum over a group has LANES partial sums, a float64 one
+ * LANES64; they are joined as a tree, and the groups are added in order, in float64. A list of tokens is cut
+ * into blocks of BLOCK in the same way. */
 #ifndef NUCLEUS_BLOCKS_H
 #define NUCLEUS_BLOCKS_H
 
 #include <stddef.h>
 
-enum { BLOCK = 64, LANES = 8 };
+enum { BLOCK = 64, LANES64 = 8, GROUP = 256, LANES = 16 };
 
 static inline size_t block_count(size_t entries)
 {
     return (entries + BLOCK - 1) / BLOCK;
 }
 
+static inline size_t group_count(size_t entries)
+{
+    return (entries + GROUP - 1) / GROUP;
+}
+
+static inline double join_lanes(const double lane[LANES64])
+{
+    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+}
+
 static inline double block_sum(const double entry[BLOCK])
 {
-    double lane[LANES];
-    for (int k = 0; k < LANES; k++) {
+    double lane[LANES64];
+    for (int k = 0; k < LANES64; k++) {
         lane[k] = entry[k];
     }
-    for (int j = LANES; j < BLOCK; j += LANES) {
-        for (int k = 0; k < LANES; k++) {
+    for (int j = LANES64; j < BLOCK; j += LANES64) {
+        for (int k = 0; k < LANES64; k++) {
             lane[k] += entry[j + k];
         }
     }
-    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+    return join_lanes(lane);
+}
+
+/* The first of n ascending sums that lies beyond `target`; n if none does. */
+static inline size_t first_beyond(const double *sum, size_t n, double target)
+{
+    size_t low = 0, high = n;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (sum[middle] > target) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    return low;
 }
 
 #endif

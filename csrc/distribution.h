@@ -1,4 +1,4 @@
-/* From one row of logits to the tokens that may be drawn, with their masses. */
+/* From one row of logits and one slot to the tokens that may be drawn. */
 #ifndef NUCLEUS_DISTRIBUTION_H
 #define NUCLEUS_DISTRIBUTION_H
 
@@ -6,43 +6,35 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "raw.h"
+#include "list.h"
+#include "overlay.h"
+#include "row.h"
 #include "slot.h"
+#include "spread.h"
 
-/* Memory for one row, used again for every row, and the result of the last one.
- *
- * Entry i is the token id[i], or token i itself while `dense` (no token was dropped yet); entries are
- * always in ascending order of id. mass = exp((logit - max) / temperature), not normalised: the best token
- * has mass 1. A token of mass 0 is never drawn. Arrays hold whole blocks: behind `count` come logits of
- * -inf and masses of 0. */
+/* Memory for one row, used again for every row, and the result of the last one: a list of tokens, or the row
+ * spread out. */
 struct distribution {
-    size_t n; /* n_vocab */
-    size_t count;
-    bool dense;
-    int32_t *id;
-    double *logit; /* after bias and penalties, before the temperature */
-    double *mass;
-    double *block_max;   /* of logit; valid for the dense row only */
-    double *block_end;   /* mass up to and with each block */
-    double max;
-    double total; /* mass of all entries */
-    double temperature;
-    int32_t *order;   /* [2 n] for sorting the few tokens at an edge */
-    double *bucket;   /* masses by distance from the maximum, see edge_entry() */
+    struct overlay overlay;
+    struct list list;
+    struct spread spread;
+    bool listed;
 };
 
-bool distribution_init(struct distribution *d, size_t n_vocab);
+bool distribution_init(struct distribution *d, const struct kernels *kernels, size_t n_vocab);
 void distribution_clear(struct distribution *d);
 
+/* The temperature at which distribution_build() will want the row weighed; 0 if it will not. */
+double distribution_weighing(const struct slot *slot, size_t n_vocab);
+
 /* Apply all of a slot's parameters to a usable row. ROW_OK, or ROW_NO_FINITE_LOGIT when everything is
- * banned. Where the row's raw total falls out of the same pass, it is handed to `raw`. */
-enum row_status distribution_build(struct distribution *d, struct raw_row *raw, const struct slot *slot);
+ * banned. */
+enum row_status distribution_build(struct distribution *d, struct row *row, const struct slot *slot);
 
-/* The token that a uniform number in [0, 1) selects: inverse of the cumulated masses in ascending order of
- * id. */
-int32_t distribution_draw(const struct distribution *d, double uniform);
+/* The token that a uniform number in [0, 1) selects. */
+int32_t distribution_draw(struct distribution *d, double uniform);
 
-/* Id of entry i. */
-int32_t distribution_id(const struct distribution *d, size_t i);
+/* Write all the tokens that may be drawn into the list, however many. */
+void distribution_write_out(struct distribution *d);
 
 #endif

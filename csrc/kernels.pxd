@@ -8,6 +8,13 @@ cdef extern from "random.h" nogil:
     void c_philox4x32_10 "philox4x32_10"(uint32_t counter[4], const uint32_t key[2])
     double draw_uniform(uint64_t seed, uint32_t stream, uint64_t position)
 
+cdef extern from "kernels.h" nogil:
+    struct c_kernels "kernels":
+        const char *name
+
+    const c_kernels *const *kernels_usable()
+    const c_kernels *kernels_named(const char *name)
+
 cdef extern from "slot.h" nogil:
     struct c_params "params":
         double temperature
@@ -23,22 +30,30 @@ cdef extern from "slot.h" nogil:
 
     struct c_slot "slot":
         bint open
-        uint64_t position
+
+    struct slot_start:
+        const int32_t *bias_id
+        const double *bias
+        size_t n_bias
+        const int32_t *prompt
+        size_t n_prompt
+        const int32_t *generated
+        size_t n_generated
 
     bint params_valid(const c_params *)
-    bint slot_init(c_slot *, const c_params *, const int32_t *bias_id, const double *bias, size_t n_bias)
+    bint slot_init(c_slot *, size_t n_vocab, const c_params *, const slot_start *)
     void slot_clear(c_slot *)
-    bint slot_note_prompt(c_slot *, const int32_t *tokens, size_t n)
-    bint slot_reserve(c_slot *)
-    void slot_advance(c_slot *, int32_t token)
+
+cdef extern from "list.h" nogil:
+    struct c_list "list":
+        size_t count
+        const int32_t *id
+        const double *mass
+        double total
 
 cdef extern from "distribution.h" nogil:
     struct c_distribution "distribution":
-        size_t count
-        double *mass
-        double total
-
-    int32_t distribution_id(const c_distribution *, size_t i)
+        c_list list
 
 cdef extern from "sampler.h" nogil:
     enum row_status:
@@ -53,14 +68,18 @@ cdef extern from "sampler.h" nogil:
         SAMPLER_CLOSED_SLOT
         SAMPLER_SLOT_TWICE
         SAMPLER_BAD_ROW
-        SAMPLER_NO_MEMORY
+
+    struct c_worker "worker":
+        c_distribution distribution
 
     struct c_sampler "sampler":
+        const c_kernels *kernels
         size_t n_vocab
         size_t max_slots
         int32_t max_logprobs
+        size_t threads
         c_slot *slots
-        c_distribution distribution
+        c_worker *workers
 
     struct sampler_batch:
         const float *logits
@@ -75,7 +94,9 @@ cdef extern from "sampler.h" nogil:
         double *top_logprobs
         int32_t *status
 
-    c_sampler *sampler_new(size_t n_vocab, size_t max_slots, int32_t max_logprobs)
+    c_sampler *sampler_new(
+        const c_kernels *, size_t n_vocab, size_t max_slots, int32_t max_logprobs, size_t threads
+    )
     void sampler_free(c_sampler *)
     sampler_fault sampler_prepare(c_sampler *, const sampler_batch *, size_t *at)
     void sampler_draw(c_sampler *, const sampler_batch *)

@@ -4,26 +4,42 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "blocks.h"
+#include "crew.h"
 #include "random.h"
 
-struct sampler *sampler_new(size_t n_vocab, size_t max_slots, int32_t max_logprobs)
+/* --- life ----------------------------------------------------------------------------------------------- */
+
+static bool worker_init(struct worker *worker, const struct sampler *s)
+{
+    return row_init(&worker->row, s->kernels, s->n_vocab, s->max_logprobs) &&
+           distribution_init(&worker->distribution, s->kernels, s->n_vocab);
+}
+
+struct sampler *sampler_new(const struct kernels *kernels, size_t n_vocab, size_t max_slots,
+                            int32_t max_logprobs, size_t threads)
 {
     struct sampler *s = calloc(1, sizeof *s);
     if (s == NULL) {
         return NULL;
     }
-    const size_t tops = max_logprobs > 0 ? (size_t)max_logprobs : 1;
-    s->n_vocab = s->raw.n = n_vocab;
+    s->kernels = kernels;
+    s->n_vocab = n_vocab;
     s->max_slots = max_slots;
     s->max_logprobs = max_logprobs;
+    s->threads = threads;
     s->slots = calloc(max_slots, sizeof *s->slots);
     s->taken = calloc(max_slots, sizeof *s->taken);
-    s->raw.block_max = malloc(block_count(n_vocab) * sizeof *s->raw.block_max);
-    s->raw.top_id = malloc(tops * sizeof *s->raw.top_id);
-    s->raw.top_logit = malloc(tops * sizeof *s->raw.top_logit);
-    if (s->slots == NULL || s->taken == NULL || s->raw.block_max == NULL || s->raw.top_id == NULL ||
-        s->raw.top_logit == NULL || !distribution_init(&s->distribution, n_vocab)) {
+    s->run = calloc(max_slots + 1, sizeof *s->run);
+    s->workers = calloc(threads, sizeof *s->workers);
+    bool complete = s->slots != NULL && s->taken != NULL && s->run != NULL && s->workers != NULL;
+    for (size_t i = 0; complete && i < threads; i++) {
+        complete = worker_init(&s->workers[i], s);
+    }
+    if (complete && threads > 1) {
+        s->crew = crew_new(threads);
+        complete = s->crew != NULL;
+    }
+    if (!complete) {
         sampler_free(s);
         return NULL;
     }
@@ -35,17 +51,22 @@ void sampler_free(struct sampler *s)
     if (s == NULL) {
         return;
     }
+    crew_free(s->crew);
+    for (size_t i = 0; s->workers != NULL && i < s->threads; i++) {
+        row_clear(&s->workers[i].row);
+        distribution_clear(&s->workers[i].distribution);
+    }
     for (size_t i = 0; s->slots != NULL && i < s->max_slots; i++) {
         slot_clear(&s->slots[i]);
     }
+    free(s->workers);
     free(s->slots);
     free(s->taken);
-    free(s->raw.block_max);
-    free(s->raw.top_id);
-    free(s->raw.top_logit);
-    distribution_clear(&s->distribution);
+    free(s->run);
     free(s);
 }
+
+/* --- a batch -------------------------------------------------------------------------------------------- */
 
 static size_t row_of(const struct sampler_batch *batch, size_t i)
 {
@@ -68,22 +89,27 @@ static enum sampler_fault check_draw(struct sampler *s, const struct sampler_bat
         return SAMPLER_BAD_ROW;
     }
     s->taken[slot] = 1;
-    return slot_reserve(&s->slots[slot]) ? SAMPLER_OK : SAMPLER_NO_MEMORY;
+    return SAMPLER_OK;
 }
 
 enum sampler_fault sampler_prepare(struct sampler *s, const struct sampler_batch *batch, size_t *at)
 {
     enum sampler_fault fault = SAMPLER_OK;
     memset(s->taken, 0, s->max_slots);
+    s->runs = 0;
     for (size_t i = 0; i < batch->n_draws && fault == SAMPLER_OK; i++) {
         *at = i;
         fault = check_draw(s, batch, i);
+        if (i == 0 || row_of(batch, i) != row_of(batch, i - 1)) {
+            s->run[s->runs++] = i;
+        }
     }
+    s->run[s->runs] = batch->n_draws;
     return fault;
 }
 
 /* Log-probabilities of draw i, as far as its slot asked for them; status and token are already in place. */
-static void write_logprobs(struct sampler *s, const struct sampler_batch *batch, size_t i, int32_t k)
+static void write_logprobs(struct row *row, const struct sampler_batch *batch, size_t i, int32_t k)
 {
     int32_t *top_token = batch->top_tokens + i * batch->top_columns;
     double *top_logprob = batch->top_logprobs + i * batch->top_columns;
@@ -95,48 +121,82 @@ static void write_logprobs(struct sampler *s, const struct sampler_batch *batch,
     if (batch->status[i] != ROW_OK || k < 0) {
         return;
     }
-    raw_need_total(&s->raw);
-    raw_need_top(&s->raw, k);
-    batch->logprobs[i] = raw_logprob(&s->raw, (double)s->raw.logit[batch->tokens[i]]);
-    for (int32_t column = 0; column < k && column < s->raw.top_count; column++) {
-        top_token[column] = s->raw.top_id[column];
-        top_logprob[column] = raw_logprob(&s->raw, s->raw.top_logit[column]);
+    row_need_total(row);
+    row_need_top(row, k);
+    batch->logprobs[i] = row_logprob(row, row->logit[batch->tokens[i]]);
+    for (int32_t column = 0; column < k && column < row->top_count; column++) {
+        top_token[column] = row->top_id[column];
+        top_logprob[column] = row_logprob(row, row->top_logit[column]);
     }
 }
 
 /* Draw i from the distribution that is in place. */
-static void draw_token(struct sampler *s, const struct sampler_batch *batch, size_t i, enum row_status status)
+static void draw_token(struct worker *worker, const struct slot *slot, const struct sampler_batch *batch,
+                       size_t i, enum row_status status)
 {
-    struct slot *slot = &s->slots[batch->slots[i]];
     batch->status[i] = (int32_t)status;
     batch->tokens[i] = -1;
     if (status == ROW_OK) {
         const double uniform = draw_uniform(slot->params.seed, slot->params.stream, slot->position);
-        batch->tokens[i] = distribution_draw(&s->distribution, uniform);
+        batch->tokens[i] = distribution_draw(&worker->distribution, uniform);
     }
-    write_logprobs(s, batch, i, slot->params.logprobs);
+    write_logprobs(&worker->row, batch, i, slot->params.logprobs);
 }
 
-/* Apply a slot's parameters to the row that was read. */
-static enum row_status build(struct sampler *s, const struct slot *slot)
+/* Whether any of the draws wants log-probabilities. */
+static bool wants_total(const struct sampler *s, const struct sampler_batch *batch, size_t first, size_t end)
 {
-    return s->raw.status == ROW_OK ? distribution_build(&s->distribution, &s->raw, slot) : s->raw.status;
+    for (size_t i = first; i < end; i++) {
+        if (s->slots[batch->slots[i]].params.logprobs >= 0) {
+            return true;
+        }
+    }
+    return false;
 }
+
+struct sampling {
+    struct sampler *sampler;
+    const struct sampler_batch *batch;
+};
+
+/* Make the draws of one run, which read the same row. */
+static void draw_run(void *context, size_t member, size_t run)
+{
+    const struct sampling *sampling = context;
+    const struct sampler *s = sampling->sampler;
+    const struct sampler_batch *batch = sampling->batch;
+    struct worker *worker = &s->workers[member];
+    const size_t first = s->run[run], end = s->run[run + 1];
+    const struct slot *previous = NULL;
+    enum row_status status = ROW_OK;
+    row_read(&worker->row, batch->logits + row_of(batch, first) * s->n_vocab,
+             wants_total(s, batch, first, end),
+             distribution_weighing(&s->slots[batch->slots[first]], s->n_vocab));
+    for (size_t i = first; i < end; i++) {
+        const struct slot *slot = &s->slots[batch->slots[i]];
+        /* The n choices of one prompt read the same row alike: one pass serves them all. */
+        if (previous == NULL || !slot_same_distribution(slot, previous)) {
+            status = worker->row.status == ROW_OK
+                         ? distribution_build(&worker->distribution, &worker->row, slot)
+                         : worker->row.status;
+        }
+        draw_token(worker, slot, batch, i, status);
+        previous = slot;
+    }
+}
+
+/* Below so many entries in a batch, waking a thread takes longer than its share. */
+enum { ENTRIES_WORTH_A_THREAD = 65536 };
 
 void sampler_draw(struct sampler *s, const struct sampler_batch *batch)
 {
-    enum row_status status = ROW_OK;
-    for (size_t i = 0; i < batch->n_draws; i++) {
-        const struct slot *slot = &s->slots[batch->slots[i]];
-        const int same_row = i > 0 && row_of(batch, i) == row_of(batch, i - 1);
-        if (!same_row) {
-            raw_read(&s->raw, batch->logits + row_of(batch, i) * s->n_vocab);
+    struct sampling sampling = {s, batch};
+    if (s->crew != NULL && s->runs > 1 && s->runs * s->n_vocab >= ENTRIES_WORTH_A_THREAD) {
+        crew_run(s->crew, draw_run, &sampling, s->runs);
+    } else {
+        for (size_t run = 0; run < s->runs; run++) {
+            draw_run(&sampling, 0, run);
         }
-        /* The n choices of one prompt read the same row alike: one pass serves them all. */
-        if (!same_row || !slot_same_distribution(slot, &s->slots[batch->slots[i - 1]])) {
-            status = build(s, slot);
-        }
-        draw_token(s, batch, i, status);
     }
     /* Only now, so that a draw never meets a neighbour's slot half advanced. */
     for (size_t i = 0; i < batch->n_draws; i++) {
@@ -148,6 +208,14 @@ void sampler_draw(struct sampler *s, const struct sampler_batch *batch)
 
 enum row_status sampler_distribution(struct sampler *s, const float *logits, size_t slot)
 {
-    raw_read(&s->raw, logits);
-    return build(s, &s->slots[slot]);
+    struct worker *worker = &s->workers[0];
+    row_read(&worker->row, logits, false, distribution_weighing(&s->slots[slot], s->n_vocab));
+    if (worker->row.status != ROW_OK) {
+        return worker->row.status;
+    }
+    const enum row_status status = distribution_build(&worker->distribution, &worker->row, &s->slots[slot]);
+    if (status == ROW_OK) {
+        distribution_write_out(&worker->distribution);
+    }
+    return status;
 }

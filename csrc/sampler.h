@@ -2,21 +2,34 @@
 #ifndef NUCLEUS_SAMPLER_H
 #define NUCLEUS_SAMPLER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "distribution.h"
-#include "raw.h"
+#include "row.h"
 #include "slot.h"
 
+struct crew;
+
+/* What one thread needs to sample from a row. */
+struct worker {
+    struct row row;
+    struct distribution distribution;
+};
+
 struct sampler {
+    const struct kernels *kernels;
     size_t n_vocab;
     size_t max_slots;
     int32_t max_logprobs;
     struct slot *slots;   /* [max_slots] */
     unsigned char *taken; /* [max_slots] while arguments are checked */
-    struct raw_row raw;
-    struct distribution distribution;
+    size_t *run;          /* [max_slots + 1]: the first draw of each run of draws that read the same row */
+    size_t runs;
+    size_t threads;
+    struct worker *workers; /* [threads] */
+    struct crew *crew;      /* NULL for one thread */
 };
 
 /* What can be wrong with a call; `at` says where in the batch. */
@@ -25,8 +38,7 @@ enum sampler_fault {
     SAMPLER_BAD_SLOT = 1,
     SAMPLER_CLOSED_SLOT = 2,
     SAMPLER_SLOT_TWICE = 3,
-    SAMPLER_BAD_ROW = 4,
-    SAMPLER_NO_MEMORY = 5
+    SAMPLER_BAD_ROW = 4
 };
 
 /* One batch: draw i is for slots[i] and reads row rows[i] (row i when rows is NULL). */
@@ -44,19 +56,20 @@ struct sampler_batch {
     int32_t *status;
 };
 
-/* NULL without memory. */
-struct sampler *sampler_new(size_t n_vocab, size_t max_slots, int32_t max_logprobs);
+/* NULL without memory or threads. */
+struct sampler *sampler_new(const struct kernels *kernels, size_t n_vocab, size_t max_slots,
+                            int32_t max_logprobs, size_t threads);
 void sampler_free(struct sampler *s);
 
-/* Check slots and rows, and reserve all the memory that the batch can need: after SAMPLER_OK,
- * sampler_draw() cannot fail, and nothing was drawn or changed otherwise. */
+/* Check slots and rows; sampler_draw() needs this first and then cannot fail. */
 enum sampler_fault sampler_prepare(struct sampler *s, const struct sampler_batch *batch, size_t *at);
 
 /* Draw for every slot of a prepared batch, count the tokens and advance the slots. A row that cannot be
- * drawn from gives its own draws a status and the token -1, and leaves their slots as they were. */
+ * drawn from gives its own draws a status and the token -1, and leaves their slots as they were. Allocates
+ * nothing. */
 void sampler_draw(struct sampler *s, const struct sampler_batch *batch);
 
-/* Read a row and build a slot's distribution without drawing; the result is in s->distribution. */
+/* Read a row and write out all that a slot may draw, without drawing. */
 enum row_status sampler_distribution(struct sampler *s, const float *logits, size_t slot);
 
 #endif

@@ -2,6 +2,8 @@
 #ifndef NUCLEUS_SLOT_H
 #define NUCLEUS_SLOT_H
 
+#include <float.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,13 +21,13 @@ struct params {
     int32_t logprobs; /* -1 = none, 0 = the drawn token's, k = k alternatives besides */
 };
 
-/* Tokens seen and how often each was generated (0: in the prompt only): open addressing, grown at half
- * full, so memory follows the number of different tokens and not the vocabulary. */
+/* Tokens seen, in ascending order of id, and how often each was generated (0: in the prompt only). There is
+ * room for the whole vocabulary from the start, so that counting never needs memory; what is not used is
+ * never touched, and so hardly costs any. */
 struct seen_tokens {
-    int32_t *id; /* [capacity], -1 = free */
-    int32_t *count;
-    size_t capacity; /* 0 or a power of two */
-    size_t used;
+    int32_t *id;
+    int32_t *times;
+    size_t count;
 };
 
 struct slot {
@@ -41,31 +43,48 @@ struct slot {
 /* Whether the parameters are in the ranges above: no other number may reach the kernels. */
 bool params_valid(const struct params *params);
 
-/* Make `slot` an open slot with nothing seen. The bias lists are copied. False, and nothing kept, without
- * memory. */
-bool slot_init(struct slot *slot, const struct params *params, const int32_t *bias_id, const double *bias,
-               size_t n_bias);
+/* What a choice starts from. Arrays are copied. */
+struct slot_start {
+    const int32_t *bias_id; /* [n_bias], ascending */
+    const double *bias;
+    size_t n_bias;
+    const int32_t *prompt; /* [n_prompt] */
+    size_t n_prompt;
+    const int32_t *generated; /* [n_generated]: the choice goes on behind them */
+    size_t n_generated;
+};
+
+/* Make `slot` an open slot. False, and nothing kept, without memory. */
+bool slot_init(struct slot *slot, size_t n_vocab, const struct params *params, const struct slot_start *start);
 
 /* Release what the slot owns and close it. A zeroed slot is a closed slot. */
 void slot_clear(struct slot *slot);
 
-/* Note `n` tokens of the prompt. False without memory. */
-bool slot_note_prompt(struct slot *slot, const int32_t *tokens, size_t n);
-
-/* Make sure that the next slot_advance() needs no memory. False without memory. */
-bool slot_reserve(struct slot *slot);
-
-/* Count a generated token and move to the next position; slot_reserve() came before. */
+/* Count a generated token and move to the next position. */
 void slot_advance(struct slot *slot, int32_t token);
 
-/* Whether tokens seen so far change the logits. */
-bool slot_penalizes(const struct slot *slot);
-
-/* Whether slot_adjust() would change anything. */
+/* Whether the slot changes any logit. */
 bool slot_adjusts(const struct slot *slot);
 
-/* Add the bias to one row of logits, then apply the penalties. */
-void slot_adjust(const struct slot *slot, double *logit);
+/* Extreme penalties may overflow; an infinity would turn the next step into NaN, the largest double does
+ * not. */
+static inline double clamp_finite(double x)
+{
+    return x > DBL_MAX ? DBL_MAX : (x < -DBL_MAX ? -DBL_MAX : x);
+}
+
+/* A logit after the penalties of a token that was seen, and generated `times` times. */
+static inline double slot_penalized(const struct params *p, double logit, int32_t times)
+{
+    if (logit == -INFINITY) {
+        return logit; /* banned stays banned */
+    }
+    if (p->repetition_penalty != 1.0) {
+        logit = clamp_finite(logit > 0.0 ? logit / p->repetition_penalty : logit * p->repetition_penalty);
+    }
+    const double taken = clamp_finite(times * p->frequency_penalty + p->presence_penalty);
+    return times > 0 ? clamp_finite(logit - taken) : logit;
+}
 
 /* Whether the two slots turn a row of logits into the same distribution, whatever their seeds. */
 bool slot_same_distribution(const struct slot *a, const struct slot *b);

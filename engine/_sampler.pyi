@@ -7,6 +7,8 @@ from typing_extensions import disjoint_base
 
 from engine.sampling import SamplingParams
 
+KERNELS: tuple[str, ...]
+
 class Draws(NamedTuple):
     tokens: NDArray[np.int32]
     logprobs: NDArray[np.float64]
@@ -16,13 +18,17 @@ class Draws(NamedTuple):
 
 @disjoint_base
 class Sampler:
-    def __new__(cls, n_vocab: int, max_slots: int, *, max_logprobs: int = 20) -> Self: ...
+    def __new__(cls, n_vocab: int, max_slots: int, *, max_logprobs: int = 20, threads: int = 1) -> Self: ...
     @property
     def n_vocab(self) -> int: ...
     @property
     def max_slots(self) -> int: ...
     @property
     def max_logprobs(self) -> int: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def kernels(self) -> str: ...
     def open(
         self,
         slot: int,

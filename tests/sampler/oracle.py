@@ -24,6 +24,9 @@ Ints = NDArray[np.int64]
 LOWEST = -708.0
 """Below this logarithm of its probability, relative to the best token's, a token has none."""
 
+LOWEST_TEMPERATURE = 1e-300
+"""Positive temperatures below this count as this."""
+
 
 @dataclass
 class Choice:
@@ -84,7 +87,8 @@ def distributions(logits: NDArray[np.float32], choices: Sequence[Choice]) -> Ref
     order = np.argsort(-final, axis=1, kind="stable")  # larger first, ties to the lowest id
     descending = np.take_along_axis(final, order, axis=1)
     with np.errstate(over="ignore"):
-        scaled = (descending - descending[:, :1]) / np.where(temperature == 0, 1.0, temperature)
+        divisor = np.where(temperature == 0, 1.0, np.maximum(temperature, LOWEST_TEMPERATURE))
+        scaled = (descending - descending[:, :1]) / divisor
     mass = np.where(scaled >= LOWEST, np.exp(np.maximum(scaled, LOWEST)), 0.0)
     mass[mass < min_p] = 0.0
     rank = np.arange(n_vocab)[None, :]

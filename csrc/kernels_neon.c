@@ -1,0 +1,11 @@
+/* The kernels for NEON, which every 64-bit ARM has. */
+#if defined(__GNUC__) && defined(__aarch64__)
+
+#include "kernels.h"
+#include "lanes_neon.h"
+
+#define KERNELS kernels_neon
+#define KERNELS_NAME "neon"
+#include "kernels.inc"
+
+#endif

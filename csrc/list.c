@@ -1,0 +1,199 @@
+#include "list.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+bool list_init(struct list *list, const struct kernels *kernels, size_t n_vocab)
+{
+    const size_t room = n_vocab + GROUP + LANES;
+    *list = (struct list){.kernels = kernels};
+    list->id = malloc(room * sizeof *list->id);
+    list->logit = malloc(room * sizeof *list->logit);
+    list->mass = malloc(room * sizeof *list->mass);
+    list->block_end = malloc(block_count(room) * sizeof *list->block_end);
+    list->found_id = malloc(room * sizeof *list->found_id);
+    list->picked = malloc(room * sizeof *list->picked);
+    list->found = malloc(room * sizeof *list->found);
+    if (list->id == NULL || list->logit == NULL || list->mass == NULL || list->block_end == NULL ||
+        list->found_id == NULL || list->picked == NULL || list->found == NULL || !edge_space_init(&list->space, room)) {
+        list_clear(list);
+        return false;
+    }
+    return true;
+}
+
+void list_clear(struct list *list)
+{
+    free(list->id);
+    free(list->logit);
+    free(list->mass);
+    free(list->block_end);
+    free(list->found_id);
+    free(list->picked);
+    free(list->found);
+    edge_space_clear(&list->space);
+    *list = (struct list){0};
+}
+
+/* --- gathering ------------------------------------------------------------------------------------------ */
+
+/* Drop covered tokens from what was gathered: the overlay knows better. Returns how many are left. */
+static size_t drop_covered(struct list *list, const struct overlay *overlay, size_t n)
+{
+    int32_t *id = list->found_id;
+    float *found = list->found;
+    size_t left = 0;
+    for (size_t i = 0; i < n; i++) {
+        id[left] = id[i];
+        found[left] = found[i];
+        left += !overlay_covers(overlay, id[i]);
+    }
+    return left;
+}
+
+/* Indices of the covered tokens between two logits. */
+static size_t pick_covered(const struct overlay *overlay, double least, double most, int32_t *picked)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < overlay->count; i++) {
+        picked[n] = (int32_t)i;
+        n += (overlay->logit[i] >= least) & (overlay->logit[i] <= most);
+    }
+    return n;
+}
+
+/* Merge the `n` tokens gathered from the row with the covered ones between two logits. */
+static void lay_over(struct list *list, const struct overlay *overlay, size_t n, double least, double most)
+{
+    const int32_t *gathered = list->found_id, *picked = list->picked;
+    const size_t n_gathered = overlay->count > 0 ? drop_covered(list, overlay, n) : n;
+    const size_t n_picked = pick_covered(overlay, least, most, list->picked);
+    int32_t *id = list->id;
+    double *logit = list->logit;
+    size_t count = 0, i = 0;
+    for (size_t j = 0; j < n_picked; j++) {
+        const int32_t covered = overlay->id[picked[j]];
+        for (; i < n_gathered && gathered[i] < covered; i++) {
+            id[count] = gathered[i];
+            logit[count++] = (double)list->found[i];
+        }
+        id[count] = covered;
+        logit[count++] = overlay->logit[picked[j]];
+    }
+    for (; i < n_gathered; i++) {
+        id[count] = gathered[i];
+        logit[count++] = (double)list->found[i];
+    }
+    list->count = count;
+}
+
+void list_gather(struct list *list, const struct overlay *overlay, float least)
+{
+    const size_t n = row_gather(overlay->row, least, list->found_id, list->found);
+    lay_over(list, overlay, n, (double)least, INFINITY);
+}
+
+void list_take_low(struct list *list, const struct overlay *overlay, float most, size_t n)
+{
+    lay_over(list, overlay, n, -INFINITY, (double)most);
+}
+
+/* --- masses --------------------------------------------------------------------------------------------- */
+
+/* Add the masses up: block by block, and the blocks in order. */
+static void add_masses(struct list *list)
+{
+    list->total = 0.0;
+    for (size_t block = 0; block < block_count(list->count); block++) {
+        list->total += block_sum(list->mass + block * BLOCK);
+        list->block_end[block] = list->total;
+    }
+}
+
+void list_weigh(struct list *list, double max, double per_nat)
+{
+    const size_t padded = block_count(list->count) * BLOCK;
+    for (size_t i = list->count; i < padded; i++) {
+        list->logit[i] = -INFINITY;
+    }
+    list->kernels->masses(list->logit, padded, max, per_nat, list->mass);
+    add_masses(list);
+}
+
+/* --- filters: an entry moves to where it is or before, so nothing is lost; a branch would be a coin toss --- */
+
+static void move(struct list *list, size_t to, size_t from)
+{
+    list->id[to] = list->id[from];
+    list->logit[to] = list->logit[from];
+    list->mass[to] = list->mass[from];
+}
+
+static void finish_moving(struct list *list, size_t kept)
+{
+    list->count = kept;
+    for (size_t i = kept; i < block_count(kept) * BLOCK; i++) {
+        list->mass[i] = 0.0;
+    }
+    add_masses(list);
+}
+
+void list_keep_heavier(struct list *list, double floor_mass)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        const bool keep = list->mass[i] >= floor_mass;
+        move(list, kept, i);
+        kept += keep;
+    }
+    finish_moving(list, kept);
+}
+
+void list_keep_through(struct list *list, double logit, int32_t id)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        const bool keep = list->logit[i] > logit || (list->logit[i] == logit && list->id[i] <= id);
+        move(list, kept, i);
+        kept += keep;
+    }
+    finish_moving(list, kept);
+}
+
+void list_keep_best(struct list *list, size_t k)
+{
+    if (k < list->count) {
+        const struct edge edge = edge_find(&list->space, list->logit, NULL, list->count, 0.0, (double)k);
+        list_keep_through(list, list->logit[edge.entry], list->id[edge.entry]);
+    }
+}
+
+struct edge list_edge(struct list *list, double reached, double target)
+{
+    return edge_find(&list->space, list->logit, list->mass, list->count, reached, target);
+}
+
+/* --- the draw ------------------------------------------------------------------------------------------- */
+
+int32_t list_draw(const struct list *list, double uniform)
+{
+    const double target = uniform * list->total;
+    size_t block = first_beyond(list->block_end, block_count(list->count), target);
+    size_t last = list->count; /* where no entry is reached, the last possible one before this is drawn */
+    if (block < block_count(list->count)) {
+        last = (block + 1) * BLOCK < list->count ? (block + 1) * BLOCK : list->count;
+        double reached = block > 0 ? list->block_end[block - 1] : 0.0;
+        for (size_t i = block * BLOCK; i < last; i++) {
+            reached += list->mass[i];
+            if (reached > target) {
+                return list->id[i];
+            }
+        }
+    }
+    /* Rounding: the product came up to the total, or the block's sum in order stayed below its sum by
+     * lanes. */
+    while (last > 1 && list->mass[last - 1] == 0.0) {
+        last--;
+    }
+    return list->id[last - 1];
+}
