@@ -7,6 +7,7 @@ LOG := $(VENV)/install.log
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 SOURCES := setup.py $(wildcard csrc/* engine/*.pxd)
 TESTING := $(VENV)/.installed-model,test,bench
+SANITIZED := build/sanitize
 
 # `make serve MODEL=...` is another spelling of `NUCLEUS_MODEL=... make serve`.
 ifeq ($(origin MODEL),command line)
@@ -16,7 +17,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # the compilers under pip use every core already
-.PHONY: serve test check proto proto-check bench clean help
+.PHONY: serve test check sanitize fuzz proto proto-check bench bench-sampler clean help
 
 # $(call patiently,what,command): the command's output goes to the log; a line every 15 seconds says it is alive.
 # The command stays in the foreground, so that Ctrl-C reaches the compilers under it.
@@ -32,6 +33,16 @@ endef
 # $(call tool,command): one check, named before it runs and again when it fails. On PATH, as one tool calls another.
 define tool
 @echo "--- $(1)"; PATH="$(CURDIR)/$(BIN):$$PATH" $(1) || { echo "*** failed: $(1)" >&2; exit 1; }
+endef
+
+# $(call sanitized,module and arguments): Python with the sanitized extension, which stands ahead of the usual one on
+# the path, among links to the rest of the package. Leaks of CPython's own do not count; two frames tell whose memory
+# it is, because the interpreter is at the bottom of every stack.
+define sanitized
+@ln -sfn $(filter-out %.so %/__pycache__,$(wildcard $(CURDIR)/engine/*)) $(SANITIZED)/lib/engine
+LD_PRELOAD=$$(ldd $(SANITIZED)/lib/engine/_sampler*.so | awk '/libasan/ { print $$3 }') PYTHONMALLOC=malloc \
+	ASAN_OPTIONS=malloc_context_size=2 LSAN_OPTIONS=suppressions=tests/sampler/leaks.supp:print_suppressions=0 \
+	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(SANITIZED)/lib:$(CURDIR) $(BIN)/python -m $(1)
 endef
 
 # $(call generate,folder): Python from the proto file; only the imports change, the descriptor keeps its file name.
@@ -56,6 +67,12 @@ check: $(TESTING) $(VENV)/.extension proto-check ## linters, types, import rules
 	$(call tool,cython-lint csrc)
 	$(call tool,python -m mypy.stubtest --mypy-config-file pyproject.toml engine._sampler)
 
+sanitize: $(TESTING) $(VENV)/.sanitized ## the sampler's tests on a build with ASan and UBSan (ARGS="-k seed")
+	$(call sanitized,pytest --import-mode=append tests/sampler $(ARGS))
+
+fuzz: $(TESTING) $(VENV)/.sanitized ## random cases on the sanitized build (ARGS="--seconds 600 --seed 1 --save")
+	$(call sanitized,tests.sampler.fuzz $(ARGS))
+
 proto: $(TESTING) ## regenerate engine/pb from the proto file
 	@$(call generate,engine/pb)
 
@@ -65,15 +82,18 @@ proto-check: $(TESTING) ## lint the proto file; fail if engine/pb is not what it
 	$(call generate,"$$fresh") && diff -rq -x __pycache__ engine/pb/nucleus "$$fresh/nucleus" || \
 	{ echo "*** failed: engine/pb is not what proto generates; make proto regenerates it" >&2; exit 1; }
 
-bench: $(VENV)/.installed-model,bench $(VENV)/.extension ## time the sampler and the engine (ARGS="-k sampler")
-	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only $(ARGS)
+bench: $(VENV)/.installed-model,bench $(VENV)/.extension ## time the engine (ARGS="-k overhead")
+	$(BIN)/python -m pytest benchmarks --ignore=benchmarks/sampler --benchmark-enable --benchmark-only $(ARGS)
+
+bench-sampler: $(VENV)/.installed-model,bench $(VENV)/.extension ## time the sampler: table, plot, JSON (ARGS="-k greedy")
+	$(BIN)/python -m pytest benchmarks/sampler --benchmark-enable --benchmark-only --benchmark-quiet $(ARGS)
 
 clean: ## remove the virtual environment and everything built (pip keeps its cache)
 	rm -rf $(VENV) build dist *.egg-info engine/*.so
 	rm -rf .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # Each stamp stands for a finished step: a second `make serve` compares a few times and starts.
 $(VENV)/.created:
@@ -98,4 +118,11 @@ $(VENV)/.installed-%: pyproject.toml setup.py $(VENV)/.llama
 
 $(VENV)/.extension: $(SOURCES) | $(VENV)/.llama
 	$(call patiently,Compiling the sampler,$(BIN)/python setup.py build_ext --inplace)
+	@touch $@
+
+# Built apart from the rest, so that no other target ever meets it.
+$(VENV)/.sanitized: $(SOURCES) | $(VENV)/.llama
+	@rm -rf $(SANITIZED)
+	$(call patiently,Compiling the sampler with ASan and UBSan,NUCLEUS_BUILD_SANITIZE=1 $(BIN)/python setup.py \
+	build_ext --build-lib $(SANITIZED)/lib --build-temp $(SANITIZED)/temp)
 	@touch $@
