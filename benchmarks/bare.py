@@ -80,7 +80,7 @@ class BareLoop:
         As in the engine, the first token costs no decode: the prompt's last row of logits gives it.
         """
         watch, start = Elsewhere(), perf_counter()
-        self.prefill(prompts).max(axis=1)
+        self._prefill(prompts).max(axis=1)
         prefilled = perf_counter()
         self._decode_fixed([len(prompt) for prompt in prompts], n_tokens - 1)
         return BareTimes(prefilled - start, perf_counter() - prefilled, watch.processors())
@@ -89,7 +89,12 @@ class BareLoop:
         """Return the token ids of ``text``."""
         return self.model.tokenize(text)
 
-    def prefill(self, prompts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def close(self) -> None:
+        """Free the context."""
+        lib.llama_batch_free(self._batch)
+        lib.llama_free(self._context)
+
+    def _prefill(self, prompts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Decode the prompts into an empty cache; return the logits of their last tokens, a view.
 
         Raises:
@@ -103,11 +108,6 @@ class BareLoop:
             for position, token in enumerate(prompt):
                 self._add(slot, position, token, wants_logits=position == len(prompt) - 1)
         return self._decode(len(prompts))
-
-    def close(self) -> None:
-        """Free the context."""
-        lib.llama_batch_free(self._batch)
-        lib.llama_free(self._context)
 
     def _decode_fixed(self, lengths: Sequence[int], steps: int) -> None:
         self._batch.n_tokens = 0
@@ -149,10 +149,6 @@ class BareProcess:
     def run(self, prompts: Sequence[Sequence[int]], n_tokens: int) -> BareTimes:
         times: BareTimes = self._ask("run", prompts, n_tokens)
         return times
-
-    def prefill(self, prompts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = self._ask("prefill", prompts)
-        return logits
 
     def tokenize(self, text: str) -> list[int]:
         tokens: list[int] = self._ask("tokenize", text)

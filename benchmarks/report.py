@@ -30,19 +30,6 @@ class Throughput:
 
 
 @dataclass(frozen=True, slots=True)
-class SamplerCost:
-    """Medians of one row of the sampler table, in microseconds a row of logits."""
-
-    model: str
-    n_vocab: int
-    engine: float
-    llama: float
-    """llama.cpp's chain, the copy taken off."""
-    copy: float
-    """Filling the candidate array, which llama.cpp's callers do before every draw."""
-
-
-@dataclass(frozen=True, slots=True)
 class Overhead:
     """Medians of one row of the overhead table, in microseconds of processor time a token."""
 
@@ -59,7 +46,6 @@ class Report:
     """All rows of one run."""
 
     throughput: list[Throughput] = field(default_factory=list)
-    sampler: list[SamplerCost] = field(default_factory=list)
     overhead: list[Overhead] = field(default_factory=list)
 
     def lines(self) -> Iterator[str]:
@@ -68,9 +54,6 @@ class Report:
             yield f"{'tokens/s':24}{'streams':>8}{'bare':>9}{'engine':>9}{'ratio':>7}{'elsewhere':>11}"
             yield from map(_throughput_line, self.throughput)
             yield from self._gains()
-        if self.sampler:
-            yield f"{'sampler, µs a row':24}{'n_vocab':>8}{'llama':>9}{'engine':>9}{'ratio':>7}{'(copy)':>11}"
-            yield from map(_sampler_line, self.sampler)
         if self.overhead:
             yield f"{'no model, µs a token':24}{'streams':>8}{'engine':>9}{'loop':>9}"
             yield from map(_overhead_line, self.overhead)
@@ -115,11 +98,6 @@ def _throughput_line(row: Throughput) -> str:
     name = row.model if row.logprobs is None else f"  with logprobs={row.logprobs}"
     elsewhere = "-" if row.elsewhere is None else f"{row.elsewhere:.2f}"
     return f"{name:24}{row.streams:8}{row.bare:9.1f}{row.engine:9.1f}{row.ratio:7.2f}{elsewhere:>11}"
-
-
-def _sampler_line(row: SamplerCost) -> str:
-    ratio = row.llama / row.engine
-    return f"{row.model:24}{row.n_vocab:8}{row.llama:9.0f}{row.engine:9.0f}{ratio:7.2f}{row.copy:11.0f}"
 
 
 def _overhead_line(row: Overhead) -> str:

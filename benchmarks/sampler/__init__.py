@@ -1,0 +1,1 @@
+"""What drawing a token costs, beside llama.cpp and beside goals; run with ``make bench-sampler``."""

@@ -1,0 +1,75 @@
+"""What every side of a comparison draws from: real rows of logits, and what was generated before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from benchmarks.sampler.rows import Rows
+
+_N_HISTORY = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Rows of one model.
+
+    Every side visits all the rows, one after the other, before it comes back to the first. So at 49,152
+    tokens a side reads 3 MB before it meets a row again, and no row lies in the caches of the core (L1, L2)
+    from its own last use. Only the narrowest rows of the curve are so short that all of them fit there.
+    """
+
+    logits: NDArray[np.float32]
+    """float32 ``[N_ROWS, n_vocab]``: a model's own rows in llama.cpp's memory, or rows made of them."""
+    history: list[int]
+    """Different tokens, generated before each draw."""
+
+    @classmethod
+    def of(cls, rows: Rows) -> Material:
+        """Take the rows where they are; the history is tokens from all of the passages."""
+        seen = list(dict.fromkeys(token for text in rows.texts for token in text))
+        return cls(rows.logits, seen[:: len(seen) // _N_HISTORY][:_N_HISTORY])
+
+    def touch(self) -> None:
+        """Read every row, so that none has left the cache that all cores share when a side's turn begins.
+
+        A model has just written its rows, too. Without this, a side would have what the one before it left.
+        It takes two readings: after a single one, the next is still half as slow again as the one after it.
+        """
+        for _ in range(2):
+            self.logits.max(axis=1)
+
+    @property
+    def n_vocab(self) -> int:
+        """Entries of a row."""
+        return int(self.logits.shape[1])
+
+    def flat(self) -> Material:
+        """Return rows so even that the nucleus is most of the vocabulary."""
+        return Material(self.logits * np.float32(0.01), self.history)
+
+    def without_history(self) -> Material:
+        """Return the same rows, as for the first token."""
+        return Material(self.logits, [])
+
+    def narrowed(self, n_vocab: int) -> Material:
+        """Return rows as of a smaller vocabulary: the best tokens of each row, and a fair sample of the rest.
+
+        What a smaller vocabulary lacks are rare tokens, so the head of a row stays and its tail thins out.
+        """
+        random = np.random.default_rng(n_vocab)
+        rows = [_narrowed(row, n_vocab, random) for row in self.logits]
+        return Material(np.stack(rows), np.linspace(0, n_vocab - 1, _N_HISTORY, dtype=int).tolist())
+
+
+def _narrowed(row: NDArray[np.float32], n_vocab: int, random: np.random.Generator) -> NDArray[np.float32]:
+    best_first = np.argsort(-row, kind="stable")
+    head, tail = np.split(best_first, [n_vocab // 8])
+    kept = np.concatenate([head, random.choice(tail, n_vocab - len(head), replace=False)])
+    narrowed: NDArray[np.float32] = row[np.sort(kept)]
+    return narrowed

@@ -1,0 +1,86 @@
+"""Sides that take turns, and the medians of their times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.report import Elsewhere
+from benchmarks.sampler.line import Line
+from engine.sampling import KERNELS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from benchmarks.sampler.nucleus import Nucleus
+    from benchmarks.sampler.side import Side
+
+OURS = "ours"
+"""The side that pytest-benchmark times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """The times of several sides, of a round each in turn."""
+
+    n_vocab: int
+    seconds: dict[str, NDArray[np.float64]]
+    """Side -> seconds ``[rounds, rows]``, or ``[rounds, 1]`` where all rows of a round were timed as one."""
+    elsewhere: float | None
+    """Processors that other programs kept busy meanwhile."""
+
+    @classmethod
+    def run(cls, benchmark: BenchmarkFixture, ours: Nucleus, others: Mapping[str, Side], rounds: int) -> Race:
+        """Let pytest-benchmark time our side, and each other side once before each of its rounds."""
+        for side in (ours, *others.values()):
+            side.time()  # to warm up
+        seconds: dict[str, list[list[float]]] = {name: [] for name in others}
+
+        def others_first() -> None:
+            for name, side in others.items():
+                seconds[name].append(side.time())
+            ours.prepare()
+
+        watch = Elsewhere()
+        benchmark.pedantic(ours.run, setup=others_first, rounds=rounds)  # type: ignore[no-untyped-call]
+        elsewhere = watch.processors()
+        if benchmark.stats is None:  # run without --benchmark-enable: once, and untimed
+            seconds[OURS] = [ours.time()]
+        else:
+            seconds[OURS] = [[of_all / ours.n_rows] for of_all in benchmark.stats.stats.data]
+        race = cls(ours.n_vocab, {name: np.array(times) for name, times in seconds.items()}, elsewhere)
+        benchmark.extra_info |= {
+            "n_vocab": race.n_vocab,
+            "us_per_row": {name: race.microseconds(name) for name in race.seconds},
+            "elsewhere": elsewhere,
+        }
+        return race
+
+    def microseconds(self, side: str) -> float:
+        """Return the median of the rounds' own medians of the rows."""
+        return _microseconds(np.median(self.seconds[side], axis=1))
+
+    def line(
+        self, title: str, other: str, *, ours: str = OURS, kernels: str = KERNELS[0], mean: bool = False
+    ) -> Line:
+        """Compare two of the sides: their median rows, or the means of their rows."""
+        of_rows = np.mean if mean else np.median
+        own, others = (of_rows(self.seconds[side], axis=1) for side in (ours, other))
+        return Line(
+            title,
+            self.n_vocab,
+            kernels,
+            ours=_microseconds(own),
+            other=_microseconds(others),
+            ratio=float(np.median(others / own)),
+            elsewhere=self.elsewhere,
+        )
+
+
+def _microseconds(seconds: NDArray[np.float64]) -> float:
+    return float(np.median(seconds)) * 1e6

@@ -1,0 +1,68 @@
+"""What a feature adds to a draw, or takes off: our own sides against each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.sampler import goal
+from benchmarks.sampler.line import Line
+from benchmarks.sampler.nucleus import TYPICAL, Nucleus
+from benchmarks.sampler.race import OURS, Race
+from engine.sampling import KERNELS, Sampler, SamplingParams
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from benchmarks.sampler.material import Material
+    from benchmarks.sampler.results import Results
+
+_ROUNDS = 80
+
+
+def test_options(benchmark: BenchmarkFixture, material: Material, results: Results) -> None:
+    no_penalties = {**TYPICAL, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+    biased = np.linspace(0, material.n_vocab - 1, 20, dtype=int).tolist()
+    added: dict[str, dict[str, Any]] = {
+        goal.BIAS: {"logit_bias": dict.fromkeys(biased, 1.0)},
+        goal.TOP_K: {"top_k": 40},
+        goal.MIN_P: {"min_p": 0.05},
+        goal.LOGPROBS: {"logprobs": 20},
+    }
+    others = {title: Nucleus(material, {**TYPICAL, **options}) for title, options in added.items()}
+    others["no penalties"] = Nucleus(material, no_penalties)
+    race = Race.run(benchmark, Nucleus(material, TYPICAL), others, _ROUNDS)
+    results.lines += [race.line(title, OURS, ours=title) for title in added]
+    results.lines.append(race.line(goal.PENALTIES, "no penalties"))
+
+
+def test_flat_row(benchmark: BenchmarkFixture, material: Material, results: Results) -> None:
+    flat = Nucleus(material.flat(), TYPICAL)
+    assert flat.nucleus_size(row=0) > material.n_vocab // 2
+    race = Race.run(benchmark, Nucleus(material, TYPICAL), {"flat": flat}, _ROUNDS)
+    results.lines.append(race.line(goal.FLAT, OURS, ours="flat"))
+
+
+def test_sixteen_draws(benchmark: BenchmarkFixture, material: Material, results: Results) -> None:
+    first = material.without_history()
+    sixteen = Nucleus(first, TYPICAL, rows_per_call=1, n=16)
+    race = Race.run(benchmark, Nucleus(first, TYPICAL, rows_per_call=1), {"sixteen": sixteen}, _ROUNDS)
+    results.lines.append(race.line(goal.SIXTEEN, OURS, ours="sixteen"))
+
+
+def test_two_threads(benchmark: BenchmarkFixture, material: Material, results: Results) -> None:
+    two = Nucleus(material, TYPICAL, rows_per_call=8, threads=2)
+    race = Race.run(benchmark, Nucleus(material, TYPICAL, rows_per_call=8), {"two": two}, _ROUNDS)
+    results.lines.append(race.line(goal.THREADS, OURS, ours="two"))
+
+
+def test_call(benchmark: BenchmarkFixture, results: Results) -> None:
+    """Time greedy calls with two tokens: next to nothing to do in C, and what little there is counts too."""
+    sampler = Sampler(2, 1)
+    sampler.open(0, SamplingParams(seed=1, temperature=0.0))
+    benchmark(sampler.sample, np.zeros((1, 2), np.float32), np.zeros(1, np.int32))
+    if benchmark.stats is None:  # run without --benchmark-enable: it works, and nothing was timed
+        return
+    microseconds = benchmark.stats.stats.median * 1e6
+    results.lines.append(Line(goal.CALL, 2, KERNELS[0], microseconds))
