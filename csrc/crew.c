@@ -28,6 +28,8 @@ void crew_run(struct crew *crew, crew_task *task, void *context, size_t tasks)
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
+#include <unistd.h>
 
 struct member {
     struct crew *crew;
@@ -36,22 +38,81 @@ struct member {
 };
 
 struct crew {
-    pthread_mutex_t lock; /* guards what is not atomic */
-    pthread_cond_t work, idle;
-    crew_task *task;
+    crew_task *task; /* these two are written before the tickets that allow reading them */
     void *context;
-    size_t tasks;
-    atomic_size_t next;
-    size_t active; /* members at work, the caller aside */
-    bool over;
+    atomic_uint_least64_t tickets; /* number of tasks, then of tickets taken, in 32 bits each */
+    atomic_size_t active;          /* members that may be at work, the caller aside */
+    atomic_size_t asleep;
+    atomic_bool over;
+    pthread_mutex_t lock; /* to go to sleep, and to wake */
+    pthread_cond_t work, idle;
+    pid_t process; /* a child of it has none of the members */
     size_t started;
     struct member members[];
 };
 
+/* --- waiting: looking for some microseconds, since waking takes longer than most tasks; then asleep ------- */
+
+enum { LOOKS = 2000 };
+
+static void pause_briefly(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb");
+#endif
+}
+
+static bool has_work(struct crew *crew)
+{
+    const uint64_t tickets = atomic_load(&crew->tickets);
+    return (uint32_t)tickets < tickets >> 32 || atomic_load(&crew->over);
+}
+
+static bool is_idle(struct crew *crew)
+{
+    return atomic_load(&crew->active) == 0;
+}
+
+static void wait_until(struct crew *crew, bool (*holds)(struct crew *), pthread_cond_t *changed)
+{
+    for (int look = 0; look < LOOKS; look++) {
+        if (holds(crew)) {
+            return;
+        }
+        pause_briefly();
+    }
+    pthread_mutex_lock(&crew->lock);
+    atomic_fetch_add(&crew->asleep, 1); /* before looking again: who changes it looks at this afterwards */
+    while (!holds(crew)) {
+        pthread_cond_wait(changed, &crew->lock);
+    }
+    atomic_fetch_sub(&crew->asleep, 1);
+    pthread_mutex_unlock(&crew->lock);
+}
+
+static void wake(struct crew *crew, pthread_cond_t *changed)
+{
+    if (atomic_load(&crew->asleep) > 0) {
+        pthread_mutex_lock(&crew->lock);
+        pthread_cond_broadcast(changed);
+        pthread_mutex_unlock(&crew->lock);
+    }
+}
+
+/* --- work ----------------------------------------------------------------------------------------------- */
+
+/* A ticket says how many tasks there are as well, so one that was taken too late is never mistaken for one of
+ * the next run. */
 static void work(struct crew *crew, size_t member)
 {
-    for (size_t i; (i = atomic_fetch_add(&crew->next, 1)) < crew->tasks;) {
-        crew->task(crew->context, member, i);
+    for (;;) {
+        const uint64_t ticket = atomic_fetch_add(&crew->tickets, 1);
+        if ((uint32_t)ticket >= ticket >> 32) {
+            return;
+        }
+        crew->task(crew->context, member, (uint32_t)ticket);
     }
 }
 
@@ -59,22 +120,17 @@ static void *run_member(void *argument)
 {
     const struct member *self = argument;
     struct crew *crew = self->crew;
-    pthread_mutex_lock(&crew->lock);
-    while (!crew->over) {
-        if (atomic_load(&crew->next) >= crew->tasks) {
-            pthread_cond_wait(&crew->work, &crew->lock);
-            continue;
+    for (;;) {
+        wait_until(crew, has_work, &crew->work);
+        if (atomic_load(&crew->over)) {
+            return NULL;
         }
-        crew->active++;
-        pthread_mutex_unlock(&crew->lock);
+        atomic_fetch_add(&crew->active, 1);
         work(crew, self->number);
-        pthread_mutex_lock(&crew->lock);
-        if (--crew->active == 0) {
-            pthread_cond_signal(&crew->idle);
+        if (atomic_fetch_sub(&crew->active, 1) == 1) {
+            wake(crew, &crew->idle);
         }
     }
-    pthread_mutex_unlock(&crew->lock);
-    return NULL;
 }
 
 struct crew *crew_new(size_t members)
@@ -83,6 +139,7 @@ struct crew *crew_new(size_t members)
     if (crew == NULL) {
         return NULL;
     }
+    crew->process = getpid();
     pthread_mutex_init(&crew->lock, NULL);
     pthread_cond_init(&crew->work, NULL);
     pthread_cond_init(&crew->idle, NULL);
@@ -100,40 +157,32 @@ struct crew *crew_new(size_t members)
 
 void crew_free(struct crew *crew)
 {
-    if (crew == NULL) {
-        return;
+    if (crew != NULL && crew->process == getpid()) {
+        atomic_store(&crew->over, true);
+        wake(crew, &crew->work);
+        for (size_t i = 1; i <= crew->started; i++) {
+            pthread_join(crew->members[i].thread, NULL);
+        }
+        pthread_cond_destroy(&crew->idle);
+        pthread_cond_destroy(&crew->work);
+        pthread_mutex_destroy(&crew->lock);
     }
-    pthread_mutex_lock(&crew->lock);
-    crew->over = true;
-    pthread_cond_broadcast(&crew->work);
-    pthread_mutex_unlock(&crew->lock);
-    for (size_t i = 1; i <= crew->started; i++) {
-        pthread_join(crew->members[i].thread, NULL);
-    }
-    pthread_cond_destroy(&crew->idle);
-    pthread_cond_destroy(&crew->work);
-    pthread_mutex_destroy(&crew->lock);
     free(crew);
 }
 
 void crew_run(struct crew *crew, crew_task *task, void *context, size_t tasks)
 {
-    pthread_mutex_lock(&crew->lock);
     crew->task = task;
     crew->context = context;
-    crew->tasks = tasks;
-    atomic_store(&crew->next, 0);
-    if (tasks > 1) {
-        pthread_cond_broadcast(&crew->work);
+    atomic_store(&crew->tickets, (uint64_t)tasks << 32);
+    const bool alone = crew->process != getpid();
+    if (!alone) {
+        wake(crew, &crew->work);
     }
-    pthread_mutex_unlock(&crew->lock);
     work(crew, 0);
-    pthread_mutex_lock(&crew->lock);
-    while (crew->active > 0) {
-        pthread_cond_wait(&crew->idle, &crew->lock);
+    if (!alone) {
+        wait_until(crew, is_idle, &crew->idle);
     }
-    crew->tasks = 0;
-    pthread_mutex_unlock(&crew->lock);
 }
 
 #endif

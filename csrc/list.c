@@ -15,7 +15,8 @@ bool list_init(struct list *list, const struct kernels *kernels, size_t n_vocab)
     list->picked = malloc(room * sizeof *list->picked);
     list->found = malloc(room * sizeof *list->found);
     if (list->id == NULL || list->logit == NULL || list->mass == NULL || list->block_end == NULL ||
-        list->found_id == NULL || list->picked == NULL || list->found == NULL || !edge_space_init(&list->space, room)) {
+        list->found_id == NULL || list->picked == NULL || list->found == NULL ||
+        !edge_space_init(&list->space, room)) {
         list_clear(list);
         return false;
     }
@@ -120,7 +121,7 @@ void list_weigh(struct list *list, double max, double per_nat)
     add_masses(list);
 }
 
-/* --- filters: an entry moves to where it is or before, so nothing is lost; a branch would be a coin toss --- */
+/* --- filters: an entry moves to where it is or before, so nothing is lost; a branch would be a toss ------ */
 
 static void move(struct list *list, size_t to, size_t from)
 {

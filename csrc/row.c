@@ -30,8 +30,8 @@ bool row_init(struct row *row, const struct kernels *kernels, size_t n_vocab, in
     row->near_id = malloc((n_vocab + GROUP + LANES) * sizeof *row->near_id);
     row->near_logit = malloc((n_vocab + GROUP + LANES) * sizeof *row->near_logit);
     if (row->lane_max == NULL || row->piece_max == NULL || row->weights.group_mass == NULL ||
-        row->piece_total == NULL || row->factor == NULL || row->folded_max == NULL || row->top_id == NULL || row->top_logit == NULL || row->near_id == NULL ||
-        row->near_logit == NULL) {
+        row->piece_total == NULL || row->factor == NULL || row->folded_max == NULL || row->top_id == NULL ||
+        row->top_logit == NULL || row->near_id == NULL || row->near_logit == NULL) {
         row_clear(row);
         return false;
     }
@@ -267,8 +267,8 @@ size_t row_gather(const struct row *row, float least, int32_t *id, float *found)
     const size_t whole = row->n / GROUP;
     size_t n = row->kernels->gather(row->logit, whole, row->lane_max, least, 0, id, found);
     if (whole < row->groups) {
-        n += row->kernels->gather(row->tail, 1, row->lane_max + whole * LANES, least, (int32_t)(whole * GROUP), id + n,
-                                  found + n);
+        n += row->kernels->gather(row->tail, 1, row->lane_max + whole * LANES, least,
+                                  (int32_t)(whole * GROUP), id + n, found + n);
     }
     return drop_padding(row, id, n);
 }

@@ -156,7 +156,8 @@ static void finish_exactly(struct spread *spread)
 
 void spread_sum_exactly(struct spread *spread)
 {
-    row_weigh_exactly(spread->overlay->row, spread->origin, spread->per_nat, spread->group_mass, 0.0f, NULL, NULL);
+    const struct row *row = spread->overlay->row;
+    row_weigh_exactly(row, spread->origin, spread->per_nat, spread->group_mass, 0.0f, NULL, NULL);
     finish_exactly(spread);
 }
 
@@ -227,8 +228,8 @@ static double dropped_of_group(const struct spread *spread, const struct list *l
 
 void spread_keep_nucleus(struct spread *spread, double top_p, struct list *list)
 {
-    /* What is dropped, 1 - top_p of the mass, is looked for from below: as far up as a sample says, and somewhat
-     * more for the sample's own error; where that was not enough, in the whole row. */
+    /* What is dropped, 1 - top_p of the mass, is looked for from below: as far up as a sample says, and
+     * somewhat more for the sample's own error; where that was not enough, in the whole row. */
     const double error = 3.0 * sqrt(top_p * (1.0 - top_p) / (double)sample_size(spread->overlay->row->n));
     const float level = top_p > error ? guess_level(spread, top_p - error, list) : INFINITY;
     if (!find_edge(spread, top_p, level, list)) {

@@ -37,6 +37,7 @@ class Nucleus:
         threads: Threads that share a call.
         rows_per_call: Rows that one call draws from.
         n: Draws from each row.
+        visits: How often a round visits all the rows, one call right after the other.
     """
 
     def __init__(
@@ -48,8 +49,9 @@ class Nucleus:
         threads: int = 1,
         rows_per_call: int = N_ROWS,
         n: int = 1,
+        visits: int = 1,
     ) -> None:
-        self.n_rows, self.n_vocab = material.logits.shape
+        self.n_rows, self.n_vocab = visits * len(material.logits), material.n_vocab
         self._material = material
         self._logits = material.logits
         self._history = np.array(material.history, np.int32)
@@ -60,7 +62,7 @@ class Nucleus:
         self._slots = np.arange(N_ROWS * n, dtype=np.int32)
         rows = np.repeat(np.arange(N_ROWS, dtype=np.int32), n)
         per_call = rows_per_call * n
-        self._calls = [
+        self._calls = visits * [
             (self._slots[start : start + per_call], rows[start : start + per_call])
             for start in range(0, len(rows), per_call)
         ]

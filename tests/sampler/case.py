@@ -285,9 +285,10 @@ def _within_rounding(final: Floats, params: SamplingParams, kept: Bools) -> bool
     # A token is in for certain, or out for certain, or on the border of min_p or of what has no mass.
     certain = (scaled >= oracle.LOWEST * (1 - BORDER)) & (mass >= params.min_p * (1 + BORDER))
     possible = (scaled >= oracle.LOWEST * (1 + BORDER)) & (mass >= params.min_p * (1 - BORDER))
-    return any(
-        _ends_at(mass[: min(int(rest.sum()), most)], count, params.top_p) for rest in (certain, possible)
-    )
+    fewest, largest = min(int(certain.sum()), most), min(int(possible.sum()), most)
+    if params.top_p == 1.0:
+        return fewest <= count <= largest
+    return any(_ends_at(mass[:rest], count, params.top_p) for rest in (fewest, largest))
 
 
 def _ends_at(mass: Floats, count: int, top_p: float) -> bool:
@@ -295,8 +296,6 @@ def _ends_at(mass: Floats, count: int, top_p: float) -> bool:
     if count > len(mass):
         return False
     share = np.cumsum(mass) / mass.sum()
-    if top_p == 1.0:
-        return count == len(mass)
     begins = count == 1 or share[count - 2] < top_p + BORDER
     return bool(begins and (count == len(mass) or share[count - 1] > top_p - BORDER))
 

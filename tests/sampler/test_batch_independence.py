@@ -140,3 +140,14 @@ def test_the_logits_are_only_read() -> None:
     for slot in range(4):
         sampler.open(slot, SamplingParams(seed=1, presence_penalty=1.0), generated=[1])
     assert (sampler.sample(logits, np.arange(4, dtype=np.int32)).tokens >= 0).all()
+
+
+def test_a_neighbour_that_draws_up_to_a_history_does_not_lend_its_distribution() -> None:
+    """Slots advance when all draws are made: one that catches up with the next must not look equal to it."""
+    sampler = Sampler(3, 2)
+    params = SamplingParams(seed=1, temperature=0.0, presence_penalty=2.0)
+    sampler.open(0, params, stream=0)
+    sampler.open(1, params, stream=1, generated=[0])
+    logits = np.array([[1.0, 0.0, -5.0]], np.float32)
+    draws = sampler.sample(logits, np.array([0, 1], np.int32), np.array([0, 0], np.int32))
+    assert draws.tokens.tolist() == [0, 1]
