@@ -279,7 +279,9 @@ size_t row_weigh_exactly(const struct row *row, double origin, double per_nat, d
     size_t n = 0;
     for (struct piece piece = {0}; next_piece(row, &piece);) {
         const float *logit = row_group(row, piece.first);
-        row->kernels->weigh_exactly(logit, piece.groups, origin, per_nat, group_mass + piece.first);
+        if (group_mass != NULL) {
+            row->kernels->weigh_exactly(logit, piece.groups, origin, per_nat, group_mass + piece.first);
+        }
         if (found != NULL) {
             n += row->kernels->gather_low(logit, piece.groups, most, (int32_t)(piece.first * GROUP), id + n,
                                           found + n);

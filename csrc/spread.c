@@ -10,8 +10,9 @@ bool spread_init(struct spread *spread, size_t n_vocab)
     const size_t groups = group_count(n_vocab);
     *spread = (struct spread){0};
     spread->group_mass = malloc(groups * sizeof *spread->group_mass);
+    spread->dropped = malloc(groups * sizeof *spread->dropped);
     spread->end = malloc(groups * sizeof *spread->end);
-    if (spread->group_mass == NULL || spread->end == NULL) {
+    if (spread->dropped == NULL || spread->group_mass == NULL || spread->end == NULL) {
         spread_clear(spread);
         return false;
     }
@@ -21,6 +22,7 @@ bool spread_init(struct spread *spread, size_t n_vocab)
 void spread_clear(struct spread *spread)
 {
     free(spread->group_mass);
+    free(spread->dropped);
     free(spread->end);
     *spread = (struct spread){0};
 }
@@ -60,6 +62,17 @@ bool spread_start(struct spread *spread, struct overlay *overlay, double tempera
     return spread->origin > -INFINITY;
 }
 
+/* Add the groups up, less what a nucleus drops of them. */
+static void add_groups(struct spread *spread)
+{
+    const double *dropped = spread->edge_logit > -INFINITY ? spread->dropped : NULL;
+    spread->total = 0.0;
+    for (size_t group = 0; group < spread->overlay->row->groups; group++) {
+        spread->total += spread->group_mass[group] - (dropped != NULL ? dropped[group] : 0.0);
+        spread->end[group] = spread->total;
+    }
+}
+
 void spread_sum_roughly(struct spread *spread)
 {
     if (spread->change == NULL) {
@@ -68,16 +81,13 @@ void spread_sum_roughly(struct spread *spread)
     }
     const struct overlay *overlay = spread->overlay;
     const struct row *row = overlay->row;
-    double reached = 0.0;
-    size_t covered = 0;
     for (size_t group = 0; group < row->groups; group++) {
-        reached += row->weights.group_mass[group] * spread->row_factor;
-        for (; covered < overlay->count && (size_t)overlay->id[covered] / GROUP == group; covered++) {
-            reached += spread->change[covered];
-        }
-        spread->end[group] = reached;
+        spread->group_mass[group] = row->weights.group_mass[group] * spread->row_factor;
     }
-    spread->total = reached;
+    for (size_t i = 0; i < overlay->count; i++) {
+        spread->group_mass[(size_t)overlay->id[i] / GROUP] += spread->change[i];
+    }
+    add_groups(spread);
 }
 
 /* Logits of a group after the overlay. */
@@ -111,8 +121,9 @@ static void weigh_group(const struct spread *spread, size_t group, double mass[G
 
 static double exact_group(const struct spread *spread, size_t group)
 {
-    double mass[GROUP], sum = 0.0;
-    weigh_group(spread, group, mass);
+    double logit[GROUP], mass[GROUP], sum = 0.0;
+    read_group(spread, group, logit);
+    spread->overlay->row->kernels->masses(logit, GROUP, spread->origin, spread->per_nat, mass);
     for (size_t j = 0; j < GROUP; j += BLOCK) {
         sum += block_sum(mass + j);
     }
@@ -133,16 +144,6 @@ static void lay_over_groups(struct spread *spread)
         double *mass = &spread->group_mass[group];
         const bool sound = spread->change != NULL && change > -0.875 * *mass;
         *mass = sound ? *mass + change : exact_group(spread, group);
-    }
-}
-
-/* Add the groups up. */
-static void add_groups(struct spread *spread)
-{
-    spread->total = 0.0;
-    for (size_t group = 0; group < spread->overlay->row->groups; group++) {
-        spread->total += spread->group_mass[group];
-        spread->end[group] = spread->total;
     }
 }
 
@@ -187,59 +188,76 @@ static float guess_level(const struct spread *spread, double share, struct list 
     return (float)list->logit[list_edge(list, 0.0, share * list->total).entry];
 }
 
-/* Sum exactly and gather the tokens from a level down, in one pass; look for the edge among these. */
-static bool find_edge(struct spread *spread, double top_p, float level, struct list *list)
+/* Gather the tokens from a level down, in one pass with the exact sums unless rough ones may do. */
+static void gather_low(struct spread *spread, float level, bool roughly, struct list *list)
 {
-    const struct row *row = spread->overlay->row;
-    const size_t n = row_weigh_exactly(row, spread->origin, spread->per_nat, spread->group_mass, level,
+    double *group_mass = roughly ? NULL : spread->group_mass;
+    const size_t n = row_weigh_exactly(spread->overlay->row, spread->origin, spread->per_nat, group_mass, level,
                                        list->found_id, list->found);
-    finish_exactly(spread);
+    if (!roughly) {
+        finish_exactly(spread);
+    }
     list_take_low(list, spread->overlay, level, n);
-    if (list->count == 0) {
-        return false;
-    }
     list_weigh(list, spread->origin, spread->per_nat);
-    const bool all = list->count == row->n;
-    const double above = all ? 0.0 : spread->total - list->total, target = top_p * spread->total;
-    if (!all && above >= target) {
+}
+
+/* Look for the edge among the gathered tokens: above it are all the others, and as many of these as make the
+ * rest, the mass that is dropped, at most 1 - top_p of the total. False if it is not among them, or if the error
+ * of the total leaves it open. */
+static bool find_edge(struct spread *spread, double top_p, struct list *list)
+{
+    const double most = list->total - (1.0 - top_p) * (spread->total - spread->error);
+    const double least = list->total - (1.0 - top_p) * (spread->total + spread->error);
+    const bool all = list->count == spread->overlay->row->n;
+    if (list->count == 0 || (least <= 0.0 && !all)) {
         return false;
     }
-    const struct edge edge = list_edge(list, above, target);
+    const struct edge edge = list_edge(list, 0.0, least);
+    if (edge.after < most && !spread->exact) {
+        return false;
+    }
     spread->edge_logit = list->logit[edge.entry];
     spread->edge_id = list->id[edge.entry];
     return true;
 }
 
-/* What a nucleus drops of one group: the list from *i on, which moves on to the next group. */
-static double dropped_of_group(const struct spread *spread, const struct list *list, size_t group, size_t *i)
+/* What the nucleus drops of each group: the gathered tokens that are beyond the edge. */
+static void find_dropped(struct spread *spread, const struct list *list)
 {
-    const int32_t end = (int32_t)((group + 1) * GROUP);
     const double edge = spread->edge_logit;
-    double dropped = 0.0;
-    size_t at = *i;
-    for (; at < list->count && list->id[at] < end; at++) { /* whether it is dropped is a coin toss: no branch */
-        const double logit = list->logit[at];
-        const int drop = (logit < edge) | ((logit == edge) & (list->id[at] > spread->edge_id));
-        dropped += list->mass[at] * drop;
+    size_t i = 0;
+    for (size_t group = 0; group < spread->overlay->row->groups; group++) {
+        const size_t end = (group + 1) * GROUP;
+        double dropped = 0.0;
+        for (; i < list->count && (size_t)list->id[i] < end; i++) { /* a toss: no branch */
+            const double logit = list->logit[i];
+            const int drop = (logit < edge) | ((logit == edge) & (list->id[i] > spread->edge_id));
+            dropped += list->mass[i] * drop;
+        }
+        spread->dropped[group] = dropped;
     }
-    *i = at;
-    return dropped;
 }
 
 void spread_keep_nucleus(struct spread *spread, double top_p, struct list *list)
 {
     /* What is dropped, 1 - top_p of the mass, is looked for from below: as far up as a sample says, and
      * somewhat more for the sample's own error; where that was not enough, in the whole row. */
-    const double error = 3.0 * sqrt(top_p * (1.0 - top_p) / (double)sample_size(spread->overlay->row->n));
+    const size_t n = spread->overlay->row->n;
+    const double error = 3.0 * sqrt(top_p * (1.0 - top_p) / (double)sample_size(n));
     const float level = top_p > error ? guess_level(spread, top_p - error, list) : INFINITY;
-    if (!find_edge(spread, top_p, level, list)) {
-        find_edge(spread, top_p, INFINITY, list);
+    /* Rough sums leave no draw open where the mass of a token is well above their error. */
+    const bool roughly = spread->change != NULL && spread->error * 8.0 < spread->total / (double)n;
+    gather_low(spread, level, roughly, list);
+    if (!find_edge(spread, top_p, list)) {
+        gather_low(spread, INFINITY, false, list);
+        find_edge(spread, top_p, list);
     }
-    for (size_t i = 0; i < list->count;) {
-        const size_t group = (size_t)list->id[i] / GROUP;
-        spread->group_mass[group] -= dropped_of_group(spread, list, group, &i);
+    find_dropped(spread, list);
+    if (roughly && !spread->exact) {
+        spread_sum_roughly(spread);
+    } else {
+        add_groups(spread);
     }
-    add_groups(spread);
 }
 
 /* --- the draw ------------------------------------------------------------------------------------------- */
