@@ -192,8 +192,9 @@ static float guess_level(const struct spread *spread, double share, struct list 
 static void gather_low(struct spread *spread, float level, bool roughly, struct list *list)
 {
     double *group_mass = roughly ? NULL : spread->group_mass;
-    const size_t n = row_weigh_exactly(spread->overlay->row, spread->origin, spread->per_nat, group_mass, level,
-                                       list->found_id, list->found);
+    const struct row *row = spread->overlay->row;
+    const size_t n = row_weigh_exactly(row, spread->origin, spread->per_nat, group_mass, level, list->found_id,
+                                       list->found);
     if (!roughly) {
         finish_exactly(spread);
     }
@@ -201,9 +202,9 @@ static void gather_low(struct spread *spread, float level, bool roughly, struct 
     list_weigh(list, spread->origin, spread->per_nat);
 }
 
-/* Look for the edge among the gathered tokens: above it are all the others, and as many of these as make the
- * rest, the mass that is dropped, at most 1 - top_p of the total. False if it is not among them, or if the error
- * of the total leaves it open. */
+/* Look for the edge among the gathered tokens: so many of them are kept, beside all the others, that the rest
+ * weighs at most 1 - top_p of the total. False if the edge is not among them, or if the error of the total
+ * leaves it open. */
 static bool find_edge(struct spread *spread, double top_p, struct list *list)
 {
     const double most = list->total - (1.0 - top_p) * (spread->total - spread->error);
