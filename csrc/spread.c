@@ -62,34 +62,6 @@ bool spread_start(struct spread *spread, struct overlay *overlay, double tempera
     return spread->origin > -INFINITY;
 }
 
-/* Add the groups up, less what a nucleus drops of them. */
-static void add_groups(struct spread *spread)
-{
-    const double *dropped = spread->edge_logit > -INFINITY ? spread->dropped : NULL;
-    spread->total = 0.0;
-    for (size_t group = 0; group < spread->overlay->row->groups; group++) {
-        spread->total += spread->group_mass[group] - (dropped != NULL ? dropped[group] : 0.0);
-        spread->end[group] = spread->total;
-    }
-}
-
-void spread_sum_roughly(struct spread *spread)
-{
-    if (spread->change == NULL) {
-        spread_sum_exactly(spread);
-        return;
-    }
-    const struct overlay *overlay = spread->overlay;
-    const struct row *row = overlay->row;
-    for (size_t group = 0; group < row->groups; group++) {
-        spread->group_mass[group] = row->weights.group_mass[group] * spread->row_factor;
-    }
-    for (size_t i = 0; i < overlay->count; i++) {
-        spread->group_mass[(size_t)overlay->id[i] / GROUP] += spread->change[i];
-    }
-    add_groups(spread);
-}
-
 /* Logits of a group after the overlay. */
 static void read_group(const struct spread *spread, size_t group, double logit[GROUP])
 {
@@ -130,21 +102,46 @@ static double exact_group(const struct spread *spread, size_t group)
     return sum;
 }
 
-/* Lay the covered tokens over the sums of the row's groups. Where little is left, so that a sum would be mostly
- * rounding, the group is weighed again. */
+/* Lay the covered tokens over the sums of the row's groups: add the change; or, where that would be mostly
+ * rounding, weigh the groups again. */
 static void lay_over_groups(struct spread *spread)
 {
     const struct overlay *overlay = spread->overlay;
-    for (size_t i = 0; i < overlay->count;) {
+    size_t weighed = SIZE_MAX;
+    for (size_t i = 0; i < overlay->count; i++) {
         const size_t group = (size_t)overlay->id[i] / GROUP;
-        double change = 0.0;
-        for (; i < overlay->count && (size_t)overlay->id[i] / GROUP == group; i++) {
-            change += spread->change != NULL ? spread->change[i] : 0.0;
+        if (spread->change != NULL) {
+            spread->group_mass[group] += spread->change[i];
+        } else if (group != weighed) {
+            spread->group_mass[group] = exact_group(spread, group);
+            weighed = group;
         }
-        double *mass = &spread->group_mass[group];
-        const bool sound = spread->change != NULL && change > -0.875 * *mass;
-        *mass = sound ? *mass + change : exact_group(spread, group);
     }
+}
+
+/* Add the groups up, less what a nucleus drops of them. */
+static void add_groups(struct spread *spread)
+{
+    const double *dropped = spread->edge_logit > -INFINITY ? spread->dropped : NULL;
+    spread->total = 0.0;
+    for (size_t group = 0; group < spread->overlay->row->groups; group++) {
+        spread->total += spread->group_mass[group] - (dropped != NULL ? dropped[group] : 0.0);
+        spread->end[group] = spread->total;
+    }
+}
+
+void spread_sum_roughly(struct spread *spread)
+{
+    if (spread->change == NULL) {
+        spread_sum_exactly(spread);
+        return;
+    }
+    const struct row *row = spread->overlay->row;
+    for (size_t group = 0; group < row->groups; group++) {
+        spread->group_mass[group] = row->weights.group_mass[group] * spread->row_factor;
+    }
+    lay_over_groups(spread);
+    add_groups(spread);
 }
 
 static void finish_exactly(struct spread *spread)

@@ -205,3 +205,23 @@ def test_extreme_penalties_and_biases_make_no_nan() -> None:
     ids, probabilities = sampler.distribution(np.array([1e30, 3e38, -3e38, -np.inf], np.float32), 0)
     assert np.isfinite(probabilities).all()
     assert 3 not in ids
+
+
+@pytest.mark.parametrize("n_vocab", [49_152, 262_144])
+@pytest.mark.parametrize("options", [{}, {"top_p": 0.95}, {"presence_penalty": 0.5}])
+def test_every_draw_from_a_flat_row_is_that_of_float64(n_vocab: int, options: dict[str, float]) -> None:
+    """A token's share is near the error of a float32 sum here: what that leaves open, float64 decides."""
+    slots = 1_000
+    row = np.random.default_rng(3).normal(0, 0.1, n_vocab).astype(np.float32)
+    sampler = Sampler(n_vocab, slots, max_logprobs=0)
+    choice = Choice(SamplingParams(seed=5, temperature=0.7, **options), generated=range(0, 4_000, 20))  # type: ignore[arg-type]
+    reference = oracle.distributions(row[None], [choice])
+    reached = np.cumsum(reference.mass[0])
+    uniforms = oracle.uniforms([5] * slots, list(range(slots)), [200] * slots)
+    expected = np.searchsorted(reached, uniforms * reached[-1], side="right")
+    for slot in range(slots):
+        sampler.open(slot, choice.params, stream=slot, generated=choice.generated)
+    numbers = np.arange(slots, dtype=np.int32)
+    draws = sampler.sample(row[None], numbers, np.zeros(slots, np.int32))
+    assert reference.edge_distance[0] > 1e-12
+    np.testing.assert_array_equal(draws.tokens, expected)
