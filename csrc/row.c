@@ -85,10 +85,11 @@ static bool next_piece(const struct row *row, struct piece *piece)
  * An exponent d / T suffers three roundings (the distance d, the factor, their product): 3 * 2^-24 of itself.
  * Over the row that makes 3 * 2^-24 times the mean of d / T under the distribution, which is its entropy less
  * ln(total), and the entropy is at most ln n. A mass suffers 7.2 units of 2^-24 from the quadratic and 3 from
- * roundings, the additions 9: 20 in all; the rest is for the -126 at which exponents end. */
+ * roundings, the additions 9; that and what is left out here (products of errors, the -126 at which exponents
+ * end) is less than 20. */
 static double mass_error(size_t n, double total)
 {
-    return 0x1p-24 * (3.0 * log((double)n / total + 1.0) + 24.0);
+    return 0x1p-24 * (3.0 * log((double)n / total) + 20.0);
 }
 
 static bool fits_float32(double temperature)
