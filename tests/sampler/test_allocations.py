@@ -49,6 +49,7 @@ print(count(300))
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="counts glibc's allocations")
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="that has an allocator of its own")
 @pytest.mark.skipif(shutil.which("cc") is None, reason="the counter is compiled here")
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("kernels", KERNELS)
