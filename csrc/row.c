@@ -188,9 +188,12 @@ void row_need_total(struct row *row)
 
 static void copy_tail(struct row *row)
 {
-    const size_t whole = row->n / GROUP * GROUP;
-    for (size_t j = 0; j < GROUP && whole < row->n; j++) {
-        row->tail[j] = whole + j < row->n ? row->logit[whole + j] : -INFINITY;
+    const size_t whole = row->n / GROUP * GROUP, left = row->n - whole;
+    if (left > 0) {
+        memcpy(row->tail, row->logit + whole, left * sizeof *row->tail);
+        for (size_t j = left; j < GROUP; j++) {
+            row->tail[j] = -INFINITY;
+        }
     }
 }
 
