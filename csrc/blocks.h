@@ -40,19 +40,4 @@ static inline double block_sum(const double entry[BLOCK])
     return join_lanes(lane);
 }
 
-/* The first of n ascending sums that lies beyond `target`; n if none does. */
-static inline size_t first_beyond(const double *sum, size_t n, double target)
-{
-    size_t low = 0, high = n;
-    while (low < high) {
-        const size_t middle = low + (high - low) / 2;
-        if (sum[middle] > target) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    return low;
-}
-
 #endif

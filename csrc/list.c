@@ -3,6 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "search.h"
+
 bool list_init(struct list *list, const struct kernels *kernels, size_t n_vocab)
 {
     const size_t room = n_vocab + GROUP + LANES;

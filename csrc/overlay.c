@@ -117,20 +117,6 @@ void overlay_build(struct overlay *overlay, struct row *row, const struct slot *
     overlay->bound = overlay->covered_max > max ? overlay->covered_max : max;
 }
 
-size_t overlay_from(const struct overlay *overlay, int32_t id)
-{
-    size_t low = 0, high = overlay->count;
-    while (low < high) {
-        const size_t middle = low + (high - low) / 2;
-        if (overlay->id[middle] < id) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
-
 const double *overlay_mass_change(struct overlay *overlay, double origin, double per_nat, double *laid_total,
                                   double *raw_total)
 {

@@ -37,9 +37,6 @@ static inline bool overlay_covers(const struct overlay *overlay, int32_t id)
  * low enough. */
 float overlay_reached_by(const struct overlay *overlay, size_t k);
 
-/* The first covered token that is not below `id`, as an index; count if there is none. */
-size_t overlay_from(const struct overlay *overlay, int32_t id);
-
 /* The largest logit of all, covered or not. */
 double overlay_largest(const struct overlay *overlay);
 

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "search.h"
+
 bool params_valid(const struct params *p)
 {
     return isfinite(p->temperature) && p->temperature >= 0.0 && p->top_p > 0.0 && p->top_p <= 1.0 &&
@@ -24,24 +26,9 @@ static bool repeats(const struct slot *slot)
 
 /* --- tokens seen ---------------------------------------------------------------------------------------- */
 
-/* Where `token` is, or where it would go. */
-static size_t seen_find(const struct seen_tokens *seen, int32_t token)
-{
-    size_t low = 0, high = seen->count;
-    while (low < high) {
-        const size_t middle = low + (high - low) / 2;
-        if (seen->id[middle] < token) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
-
 static void seen_add(struct seen_tokens *seen, int32_t token)
 {
-    const size_t at = seen_find(seen, token);
+    const size_t at = first_from(seen->id, seen->count, token);
     if (at == seen->count || seen->id[at] != token) {
         const size_t behind = seen->count++ - at;
         memmove(seen->id + at + 1, seen->id + at, behind * sizeof *seen->id);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "exp64.h"
+#include "search.h"
 
 bool spread_init(struct spread *spread, size_t n_vocab)
 {
@@ -71,7 +72,7 @@ static void read_group(const struct spread *spread, size_t group, double logit[G
     for (size_t j = 0; j < GROUP; j++) {
         logit[j] = (double)raw[j];
     }
-    for (size_t i = overlay_from(overlay, (int32_t)first);
+    for (size_t i = first_from(overlay->id, overlay->count, (int32_t)first);
          i < overlay->count && (size_t)overlay->id[i] < first + GROUP; i++) {
         logit[(size_t)overlay->id[i] - first] = overlay->logit[i];
     }

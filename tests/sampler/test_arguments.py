@@ -165,6 +165,7 @@ def test_no_unchecked_number_reaches_the_kernels(change: dict[str, Any]) -> None
         ((0, 1), {}, r"n_vocab must be in \[1, 1073741824\], got 0"),
         ((2**31, 1), {}, r"n_vocab must be in \[1, 1073741824\], got 2147483648"),
         ((10, 0), {}, r"max_slots must be in \[1, 2147483647\], got 0"),
+        ((10, 1), {"threads": 0}, r"threads must be in \[1, 1024\], got 0"),
         ((10, 1), {"max_logprobs": -1}, r"max_logprobs must be in \[0, 2147483647\], got -1"),
     ],
 )
