@@ -22,6 +22,8 @@ struct weighing weighing_at(double temperature);
 /* 16 log2(e) / temperature for the float64 kernels, finite. */
 double per_nat_at(double temperature);
 
+enum { PIVOTS = 8 };
+
 struct kernels {
     const char *name;
 
@@ -55,6 +57,18 @@ struct kernels {
     /* mass = 2^((logit - max) * per_nat / 16) in float64 for n entries (a multiple of LANES64); logit <= max,
      * and per_nat = per_nat_at(temperature). */
     void (*masses)(const double *logit, size_t n, double max, double per_nat, double *mass);
+
+    /* The largest of n logits (a multiple of LANES64), and how far below it the smallest finite one is. */
+    double (*span)(const double *logit, size_t n, double *distance);
+
+    /* For each of PIVOTS numbers: what the entries that are at least that weigh, n of them (a multiple of
+     * LANES64). */
+    void (*weigh_above)(const double *logit, const double *weight, size_t n, const double pivot[PIVOTS],
+                        double above[PIVOTS]);
+
+    /* Indices of the entries of n (a multiple of LANES64) that are at least `from` and below `below`, in
+     * ascending order. Returns how many. */
+    size_t (*between)(const double *logit, size_t n, double from, double below, int32_t *index);
 
     /* Sums of the same masses over the groups of a row, in the order that blocks.h lays down. */
     void (*weigh_exactly)(const float *logit, size_t groups, double max, double per_nat, double *group_mass);

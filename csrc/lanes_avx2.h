@@ -1,5 +1,6 @@
 /* Sixteen float32 lanes in two AVX registers. */
 #include <immintrin.h>
+#include <float.h>
 #include <math.h>
 
 #include "blocks.h"
@@ -152,6 +153,17 @@ static inline __m256d half_power64(__m256d shifted)
 static inline f64x8 lanes64_power(f64x8 shifted)
 {
     return (f64x8){half_power64(shifted.low), half_power64(shifted.high)};
+}
+
+static inline f64x8 lanes64_max(f64x8 a, f64x8 b)
+{
+    return (f64x8){_mm256_max_pd(a.low, b.low), _mm256_max_pd(a.high, b.high)};
+}
+
+static inline uint32_t lanes64_at_least(f64x8 a, f64x8 b)
+{
+    return (uint32_t)_mm256_movemask_pd(_mm256_cmp_pd(a.low, b.low, _CMP_GE_OQ)) |
+           (uint32_t)_mm256_movemask_pd(_mm256_cmp_pd(a.high, b.high, _CMP_GE_OQ)) << 4;
 }
 
 static inline f64x8 lanes64_where_at_least(f64x8 a, f64x8 x, f64x8 least)

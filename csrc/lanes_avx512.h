@@ -1,5 +1,6 @@
 /* Sixteen float32 lanes in one AVX-512 register. */
 #include <immintrin.h>
+#include <float.h>
 #include <math.h>
 
 #include "blocks.h"
@@ -127,6 +128,16 @@ static inline f64x8 lanes64_power(f64x8 shifted)
     const __m512i low = _mm512_loadu_si512(exp64_table), high = _mm512_loadu_si512(exp64_table + 8);
     const __m512i step = _mm512_permutex2var_epi64(low, n, high);
     return _mm512_castsi512_pd(_mm512_add_epi64(step, _mm512_slli_epi64(n, 52 - EXP64_LOG2_STEPS)));
+}
+
+static inline f64x8 lanes64_max(f64x8 a, f64x8 b)
+{
+    return _mm512_max_pd(a, b);
+}
+
+static inline uint32_t lanes64_at_least(f64x8 a, f64x8 b)
+{
+    return _mm512_cmp_pd_mask(a, b, _CMP_GE_OQ);
 }
 
 static inline f64x8 lanes64_where_at_least(f64x8 a, f64x8 x, f64x8 least)

@@ -1,5 +1,6 @@
 /* Sixteen float32 lanes in four NEON registers. */
 #include <arm_neon.h>
+#include <float.h>
 #include <math.h>
 
 #include "blocks.h"
@@ -172,6 +173,24 @@ static inline f64x8 lanes64_power(f64x8 shifted)
         shifted.quarter[j] = vreinterpretq_f64_u64(vaddq_u64(step, vshlq_n_u64(n, 52 - EXP64_LOG2_STEPS)));
     }
     return shifted;
+}
+
+static inline f64x8 lanes64_max(f64x8 a, f64x8 b)
+{
+    EACH_QUARTER a.quarter[j] = vmaxq_f64(a.quarter[j], b.quarter[j]);
+    return a;
+}
+
+static inline uint32_t lanes64_at_least(f64x8 a, f64x8 b)
+{
+    uint32_t bits = 0;
+    EACH_QUARTER
+    {
+        const uint64x2_t reached = vcgeq_f64(a.quarter[j], b.quarter[j]);
+        bits |= (uint32_t)(vgetq_lane_u64(reached, 0) & 1) << 2 * j;
+        bits |= (uint32_t)(vgetq_lane_u64(reached, 1) & 1) << (2 * j + 1);
+    }
+    return bits;
 }
 
 static inline f64x8 lanes64_where_at_least(f64x8 a, f64x8 x, f64x8 least)

@@ -1,4 +1,5 @@
 /* Sixteen float32 lanes in plain C: the definition of what the other sets do. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -182,6 +183,20 @@ static inline f64x8 lanes64_power(f64x8 shifted)
         memcpy(&shifted.lane[k], &bits, sizeof bits);
     }
     return shifted;
+}
+
+static inline f64x8 lanes64_max(f64x8 a, f64x8 b)
+{
+    EACH_LANE64 a.lane[k] = a.lane[k] > b.lane[k] ? a.lane[k] : b.lane[k];
+    return a;
+}
+
+/* Bit k: a is at least b in lane k. */
+static inline uint32_t lanes64_at_least(f64x8 a, f64x8 b)
+{
+    uint32_t bits = 0;
+    EACH_LANE64 bits |= (uint32_t)(a.lane[k] >= b.lane[k]) << k;
+    return bits;
 }
 
 /* a where x is at least that of `least`, and 0 elsewhere, whatever a is there. */

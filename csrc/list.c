@@ -123,6 +123,35 @@ void list_weigh(struct list *list, double max, double per_nat)
     add_masses(list);
 }
 
+/* Take the mass of the entries from first to end - 1 that reach a logit. */
+static void take_mass(struct list *list, size_t first, size_t end, double logit)
+{
+    const double *logits = list->logit;
+    double *restrict mass = list->mass;
+    for (size_t i = first; i < end; i++) {
+        mass[i] = logits[i] < logit ? mass[i] : 0.0;
+    }
+}
+
+void list_weigh_beyond(struct list *list, double logit, int32_t id)
+{
+    /* Of equal logits, the higher ids are worse. */
+    const size_t after = first_from(list->id, list->count, id) + 1;
+    take_mass(list, 0, after, logit);
+    take_mass(list, after, list->count, nextafter(logit, INFINITY));
+    add_masses(list);
+}
+
+double list_mass_before(const struct list *list, int32_t id)
+{
+    const size_t end = first_from(list->id, list->count, id), block = end / BLOCK;
+    double sum = block > 0 ? list->block_end[block - 1] : 0.0;
+    for (size_t i = block * BLOCK; i < end; i++) {
+        sum += list->mass[i];
+    }
+    return sum;
+}
+
 /* --- filters: an entry moves to where it is or before, so nothing is lost; a branch would be a toss ------ */
 
 static void move(struct list *list, size_t to, size_t from)
@@ -136,6 +165,7 @@ static void finish_moving(struct list *list, size_t kept)
 {
     list->count = kept;
     for (size_t i = kept; i < block_count(kept) * BLOCK; i++) {
+        list->logit[i] = -INFINITY;
         list->mass[i] = 0.0;
     }
     add_masses(list);
@@ -166,14 +196,14 @@ void list_keep_through(struct list *list, double logit, int32_t id)
 void list_keep_best(struct list *list, size_t k)
 {
     if (k < list->count) {
-        const struct edge edge = edge_find(&list->space, list->logit, NULL, list->count, 0.0, (double)k);
+        const struct edge edge = edge_find(&list->space, list->kernels, list->logit, NULL, list->count, 0.0, (double)k);
         list_keep_through(list, list->logit[edge.entry], list->id[edge.entry]);
     }
 }
 
 struct edge list_edge(struct list *list, double reached, double target)
 {
-    return edge_find(&list->space, list->logit, list->mass, list->count, reached, target);
+    return edge_find(&list->space, list->kernels, list->logit, list->mass, list->count, reached, target);
 }
 
 /* --- the draw ------------------------------------------------------------------------------------------- */

@@ -43,6 +43,12 @@ void list_keep_heavier(struct list *list, double floor_mass);
 /* Keep the k best: larger logit first, then lower id. */
 void list_keep_best(struct list *list, size_t k);
 
+/* Leave mass only to the entries that are worse than a token of that logit and id. */
+void list_weigh_beyond(struct list *list, double logit, int32_t id);
+
+/* Mass of the entries whose id is lower. */
+double list_mass_before(const struct list *list, int32_t id);
+
 /* The entry at which the masses, the best first, bring `reached` to `target`: a nucleus ends there. */
 struct edge list_edge(struct list *list, double reached, double target);
 

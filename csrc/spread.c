@@ -11,9 +11,8 @@ bool spread_init(struct spread *spread, size_t n_vocab)
     const size_t groups = group_count(n_vocab);
     *spread = (struct spread){0};
     spread->group_mass = malloc(groups * sizeof *spread->group_mass);
-    spread->dropped = malloc(groups * sizeof *spread->dropped);
     spread->end = malloc(groups * sizeof *spread->end);
-    if (spread->dropped == NULL || spread->group_mass == NULL || spread->end == NULL) {
+    if (spread->group_mass == NULL || spread->end == NULL) {
         spread_clear(spread);
         return false;
     }
@@ -23,7 +22,6 @@ bool spread_init(struct spread *spread, size_t n_vocab)
 void spread_clear(struct spread *spread)
 {
     free(spread->group_mass);
-    free(spread->dropped);
     free(spread->end);
     *spread = (struct spread){0};
 }
@@ -46,6 +44,7 @@ bool spread_start(struct spread *spread, struct overlay *overlay, double tempera
     row_need_weights(row, temperature);
     spread->overlay = overlay;
     spread->per_nat = per_nat_at(temperature);
+    spread->dropped = NULL;
     spread->edge_logit = -INFINITY;
     spread->edge_id = INT32_MAX;
     spread->exact = false;
@@ -120,15 +119,23 @@ static void lay_over_groups(struct spread *spread)
     }
 }
 
-/* Add the groups up, less what a nucleus drops of them. */
+/* Mass before a group, of what is kept. */
+static double kept_before(const struct spread *spread, size_t group)
+{
+    const double before = group > 0 ? spread->end[group - 1] : 0.0;
+    const struct list *dropped = spread->dropped;
+    return dropped != NULL ? before - list_mass_before(dropped, (int32_t)(group * GROUP)) : before;
+}
+
 static void add_groups(struct spread *spread)
 {
-    const double *dropped = spread->edge_logit > -INFINITY ? spread->dropped : NULL;
-    spread->total = 0.0;
-    for (size_t group = 0; group < spread->overlay->row->groups; group++) {
-        spread->total += spread->group_mass[group] - (dropped != NULL ? dropped[group] : 0.0);
-        spread->end[group] = spread->total;
+    const size_t groups = spread->overlay->row->groups;
+    double sum = 0.0;
+    for (size_t group = 0; group < groups; group++) {
+        sum += spread->group_mass[group];
+        spread->end[group] = sum;
     }
+    spread->total = kept_before(spread, groups);
 }
 
 void spread_sum_roughly(struct spread *spread)
@@ -220,23 +227,6 @@ static bool find_edge(struct spread *spread, double top_p, struct list *list)
     return true;
 }
 
-/* What the nucleus drops of each group: the gathered tokens that are beyond the edge. */
-static void find_dropped(struct spread *spread, const struct list *list)
-{
-    const double edge = spread->edge_logit;
-    size_t i = 0;
-    for (size_t group = 0; group < spread->overlay->row->groups; group++) {
-        const size_t end = (group + 1) * GROUP;
-        double dropped = 0.0;
-        for (; i < list->count && (size_t)list->id[i] < end; i++) { /* a toss: no branch */
-            const double logit = list->logit[i];
-            const int drop = (logit < edge) | ((logit == edge) & (list->id[i] > spread->edge_id));
-            dropped += list->mass[i] * drop;
-        }
-        spread->dropped[group] = dropped;
-    }
-}
-
 void spread_keep_nucleus(struct spread *spread, double top_p, struct list *list)
 {
     /* What is dropped, 1 - top_p of the mass, is looked for from below: as far up as a sample says, and
@@ -251,7 +241,8 @@ void spread_keep_nucleus(struct spread *spread, double top_p, struct list *list)
         gather_low(spread, INFINITY, false, list);
         find_edge(spread, top_p, list);
     }
-    find_dropped(spread, list);
+    list_weigh_beyond(list, spread->edge_logit, spread->edge_id);
+    spread->dropped = list;
     if (roughly && !spread->exact) {
         spread_sum_roughly(spread);
     } else {
@@ -266,7 +257,7 @@ void spread_keep_nucleus(struct spread *spread, double top_p, struct list *list)
 static int32_t walk(const struct spread *spread, size_t group, double target)
 {
     const double margin = 2.0 * spread->error;
-    double mass[GROUP], reached = group > 0 ? spread->end[group - 1] : 0.0;
+    double mass[GROUP], reached = kept_before(spread, group);
     weigh_group(spread, group, mass);
     for (size_t j = 0; j < GROUP; j++) {
         const double before = reached;
@@ -277,6 +268,21 @@ static int32_t walk(const struct spread *spread, size_t group, double target)
         }
     }
     return -1;
+}
+
+/* The group in which `target` is reached; their number if none is. */
+static size_t group_beyond(const struct spread *spread, double target)
+{
+    size_t low = 0, high = spread->overlay->row->groups;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (kept_before(spread, middle + 1) > target) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    return low;
 }
 
 /* The last token of the first `groups` groups that may be drawn. */
@@ -299,7 +305,7 @@ int32_t spread_draw(struct spread *spread, double uniform)
     const size_t groups = spread->overlay->row->groups;
     for (;;) {
         const double target = uniform * spread->total;
-        const size_t group = first_beyond(spread->end, groups, target);
+        const size_t group = group_beyond(spread, target);
         const int32_t id = group < groups ? walk(spread, group, target) : -1;
         if (id >= 0) {
             return id;

@@ -21,8 +21,8 @@ struct spread {
     double edge_logit;    /* the last token kept: what is as good as it, or better, may be drawn */
     int32_t edge_id;
     double *group_mass; /* [groups]: sums, with nothing dropped */
-    double *dropped;    /* [groups]: what a nucleus drops of them */
-    double *end;        /* [groups]: mass up to and with each group, of what is kept */
+    double *end;        /* [groups]: mass up to and with each group, with nothing dropped */
+    const struct list *dropped; /* what a nucleus drops: these entries; NULL for nothing */
     double total;
     double error; /* bound on the error of the total and of every `end` */
     bool exact;   /* that is 0 */
@@ -38,8 +38,8 @@ bool spread_start(struct spread *spread, struct overlay *overlay, double tempera
 void spread_sum_roughly(struct spread *spread);
 void spread_sum_exactly(struct spread *spread);
 
-/* Keep the smallest set of the best tokens whose mass reaches `top_p` of the total. The list is used as work
- * space. */
+/* Keep the smallest set of the best tokens whose mass reaches `top_p` of the total. The list is then that of
+ * what is dropped, and has to stay as it is. */
 void spread_keep_nucleus(struct spread *spread, double top_p, struct list *list);
 
 /* As list_draw(). */
