@@ -168,7 +168,7 @@ cdef class Sampler:
 
     Raises:
         ValueError: A number is out of its range, or NUCLEUS_KERNELS names what this machine does not have.
-        MemoryError: There is no memory for ``n_vocab`` (about 110 bytes a token and thread, of which few are
+        MemoryError: There is no memory for ``n_vocab`` (about 100 bytes a token and thread, of which few are
             ever touched) or ``max_slots``, or no thread.
     """
 

@@ -1,6 +1,5 @@
 #include "edge.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -84,10 +83,7 @@ static void cut(const struct search *s, const struct kernels *kernels, struct in
 static void keep_between(struct search *s, const struct kernels *kernels, struct edge_space *space,
                          const struct interval *in)
 {
-    size_t left = kernels->between(s->logit, padded(s->count), in->from, in->below, space->found);
-    while (left > 0 && (size_t)space->found[left - 1] >= s->count) {
-        left--; /* padding */
-    }
+    const size_t left = kernels->between(s->logit, s->count, in->from, in->below, space->found);
     for (size_t i = 0; i < left; i++) {
         const size_t at = (size_t)space->found[i];
         space->index[i] = (int32_t)index_of(s, at);
@@ -105,12 +101,11 @@ static void keep_between(struct search *s, const struct kernels *kernels, struct
 static bool narrow(struct search *s, const struct kernels *kernels, struct edge_space *space)
 {
     const size_t count = s->count;
-    double distance;
-    const double max = kernels->span(s->logit, padded(count), &distance);
+    const double max = kernels->largest(s->logit, padded(count));
     if (max == -INFINITY) {
         return false;
     }
-    const double min = distance < DBL_MAX ? max - distance : -DBL_MAX;
+    const double min = max - kernels->depth(s->logit, padded(count), max);
     struct interval in = {.from = -INFINITY, .below = INFINITY, .top = max, .bottom = min};
     cut(s, kernels, &in);
     cut(s, kernels, &in);

@@ -45,29 +45,34 @@ struct kernels {
     /* Maxima of each lane over every `fold_groups` groups of lane_max. Returns how many there are. */
     size_t (*fold)(const float *lane_max, size_t groups, size_t fold_groups, float *folded);
 
-    /* Ids, from `first` on, and logits of the entries that are at least `least`, in ascending order; only
-     * groups are read in which a lane_max is. Returns how many. id and found have room for LANES more. */
-    size_t (*gather)(const float *logit, size_t groups, const float *lane_max, float least, int32_t first,
-                     int32_t *id, float *found);
+    /* Ids, from `first` on (a multiple of GROUP), and logits of the entries that are at least `least`, in
+     * ascending order, without those whose bit is set in `cover` (NULL: none); only groups are read in which a
+     * lane_max is. Returns how many. id and found have room for LANES more. */
+    size_t (*gather)(const float *logit, size_t groups, const float *lane_max, float least,
+                     const uint64_t *cover, int32_t first, int32_t *id, float *found);
 
     /* The same for the entries that are at most `most`; all groups are read. */
-    size_t (*gather_low)(const float *logit, size_t groups, float most, int32_t first, int32_t *id,
-                         float *found);
+    size_t (*gather_low)(const float *logit, size_t groups, float most, const uint64_t *cover, int32_t first,
+                         int32_t *id, float *found);
 
     /* mass = 2^((logit - max) * per_nat / 16) in float64 for n entries (a multiple of LANES64); logit <= max,
      * and per_nat = per_nat_at(temperature). */
     void (*masses)(const double *logit, size_t n, double max, double per_nat, double *mass);
 
-    /* The largest of n logits (a multiple of LANES64), and how far below it the smallest finite one is. */
-    double (*span)(const double *logit, size_t n, double *distance);
+    /* The largest of n logits (a multiple of LANES64). */
+    double (*largest)(const double *logit, size_t n);
+
+    /* How far below `top`, which none exceeds, the smallest finite one of n logits (a multiple of LANES64)
+     * is. */
+    double (*depth)(const double *logit, size_t n, double top);
 
     /* For each of PIVOTS numbers: what the entries that are at least that weigh, n of them (a multiple of
      * LANES64). */
     void (*weigh_above)(const double *logit, const double *weight, size_t n, const double pivot[PIVOTS],
                         double above[PIVOTS]);
 
-    /* Indices of the entries of n (a multiple of LANES64) that are at least `from` and below `below`, in
-     * ascending order. Returns how many. */
+    /* Indices of the n entries that are at least `from` and below `below`, in ascending order. Returns how
+     * many. What lies behind them, up to a multiple of LANES64, may be read, and index be written there. */
     size_t (*between)(const double *logit, size_t n, double from, double below, int32_t *index);
 
     /* Sums of the same masses over the groups of a row, in the order that blocks.h lays down. */

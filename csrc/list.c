@@ -40,65 +40,45 @@ void list_clear(struct list *list)
 
 /* --- gathering ------------------------------------------------------------------------------------------ */
 
-/* Drop covered tokens from what was gathered: the overlay knows better. Returns how many are left. */
-static size_t drop_covered(struct list *list, const struct overlay *overlay, size_t n)
+/* Append the gathered tokens first to end - 1. */
+static void append_gathered(struct list *list, size_t first, size_t end)
 {
-    int32_t *id = list->found_id;
-    float *found = list->found;
-    size_t left = 0;
-    for (size_t i = 0; i < n; i++) {
-        id[left] = id[i];
-        found[left] = found[i];
-        left += !overlay_covers(overlay, id[i]);
+    int32_t *id = list->id + list->count;
+    double *logit = list->logit + list->count;
+    for (size_t i = first; i < end; i++) {
+        id[i - first] = list->found_id[i];
+        logit[i - first] = (double)list->found[i];
     }
-    return left;
+    list->count += end - first;
 }
 
-/* Indices of the covered tokens between two logits. */
-static size_t pick_covered(const struct overlay *overlay, double least, double most, int32_t *picked)
+/* Merge the `n` tokens gathered from the row, none of which is covered, with the covered ones that are at least
+ * `from` and below `below`. */
+static void lay_over(struct list *list, const struct overlay *overlay, size_t n, double from, double below)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < overlay->count; i++) {
-        picked[n] = (int32_t)i;
-        n += (overlay->logit[i] >= least) & (overlay->logit[i] <= most);
-    }
-    return n;
-}
-
-/* Merge the `n` tokens gathered from the row with the covered ones between two logits. */
-static void lay_over(struct list *list, const struct overlay *overlay, size_t n, double least, double most)
-{
-    const int32_t *gathered = list->found_id, *picked = list->picked;
-    const size_t n_gathered = overlay->count > 0 ? drop_covered(list, overlay, n) : n;
-    const size_t n_picked = pick_covered(overlay, least, most, list->picked);
-    int32_t *id = list->id;
-    double *logit = list->logit;
-    size_t count = 0, i = 0;
+    const size_t n_picked = list->kernels->between(overlay->logit, overlay->count, from, below, list->picked);
+    size_t merged = 0;
+    list->count = 0;
     for (size_t j = 0; j < n_picked; j++) {
-        const int32_t covered = overlay->id[picked[j]];
-        for (; i < n_gathered && gathered[i] < covered; i++) {
-            id[count] = gathered[i];
-            logit[count++] = (double)list->found[i];
-        }
-        id[count] = covered;
-        logit[count++] = overlay->logit[picked[j]];
+        const size_t picked = (size_t)list->picked[j];
+        const size_t before = merged + first_from(list->found_id + merged, n - merged, overlay->id[picked]);
+        append_gathered(list, merged, before);
+        merged = before;
+        list->id[list->count] = overlay->id[picked];
+        list->logit[list->count++] = overlay->logit[picked];
     }
-    for (; i < n_gathered; i++) {
-        id[count] = gathered[i];
-        logit[count++] = (double)list->found[i];
-    }
-    list->count = count;
+    append_gathered(list, merged, n);
 }
 
 void list_gather(struct list *list, const struct overlay *overlay, float least)
 {
-    const size_t n = row_gather(overlay->row, least, list->found_id, list->found);
+    const size_t n = row_gather(overlay->row, least, overlay->cover, list->found_id, list->found);
     lay_over(list, overlay, n, (double)least, INFINITY);
 }
 
 void list_take_low(struct list *list, const struct overlay *overlay, float most, size_t n)
 {
-    lay_over(list, overlay, n, -INFINITY, (double)most);
+    lay_over(list, overlay, n, -INFINITY, nextafter((double)most, INFINITY));
 }
 
 /* --- masses --------------------------------------------------------------------------------------------- */
@@ -152,7 +132,7 @@ double list_mass_before(const struct list *list, int32_t id)
     return sum;
 }
 
-/* --- filters: an entry moves to where it is or before, so nothing is lost; a branch would be a toss ------ */
+/* --- filters: an entry moves to where it is or before, so nothing is lost -------------------------------- */
 
 static void move(struct list *list, size_t to, size_t from)
 {
@@ -173,22 +153,20 @@ static void finish_moving(struct list *list, size_t kept)
 
 void list_keep_heavier(struct list *list, double floor_mass)
 {
-    size_t kept = 0;
-    for (size_t i = 0; i < list->count; i++) {
-        const bool keep = list->mass[i] >= floor_mass;
-        move(list, kept, i);
-        kept += keep;
+    const size_t n = list->kernels->between(list->mass, list->count, floor_mass, INFINITY, list->picked);
+    for (size_t i = 0; i < n; i++) {
+        move(list, i, (size_t)list->picked[i]);
     }
-    finish_moving(list, kept);
+    finish_moving(list, n);
 }
 
 void list_keep_through(struct list *list, double logit, int32_t id)
 {
+    const size_t n = list->kernels->between(list->logit, list->count, logit, INFINITY, list->picked);
     size_t kept = 0;
-    for (size_t i = 0; i < list->count; i++) {
-        const bool keep = list->logit[i] > logit || (list->logit[i] == logit && list->id[i] <= id);
-        move(list, kept, i);
-        kept += keep;
+    for (size_t i = 0; i < n; i++) {
+        move(list, kept, (size_t)list->picked[i]);
+        kept += !(list->logit[kept] == logit && list->id[kept] > id);
     }
     finish_moving(list, kept);
 }

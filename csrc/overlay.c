@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 bool overlay_init(struct overlay *overlay, size_t n_vocab)
 {
@@ -40,37 +41,25 @@ static void uncover(struct overlay *overlay)
     overlay->count = 0;
 }
 
-/* Two ascending lists become one: tokens with a bias, and tokens seen. */
 static void cover_tokens(struct overlay *overlay, const struct slot *slot)
 {
-    const int32_t *bias_ids = slot->bias_id, *seen_ids = slot->seen.id, *times = slot->seen.times;
-    const size_t n_bias = slot->n_bias, n_seen = slot->seen.count;
-    const struct params params = slot->params;
     const float *row = overlay->row->logit;
-    int32_t *restrict ids = overlay->id;
-    double *restrict raws = overlay->raw, *restrict logits = overlay->logit;
+    const int32_t *id = slot->adjusted.id;
+    const size_t count = slot->adjusted.count;
     uint64_t *restrict cover = overlay->cover;
-    double max = -INFINITY;
-    size_t count = 0, biased = 0, seen = 0;
-    while (biased < n_bias || seen < n_seen) {
-        const int32_t bias_id = biased < n_bias ? bias_ids[biased] : INT32_MAX;
-        const int32_t seen_id = seen < n_seen ? seen_ids[seen] : INT32_MAX;
-        const int32_t id = bias_id < seen_id ? bias_id : seen_id;
-        double logit = (double)row[id];
-        ids[count] = id;
-        raws[count] = logit;
-        if (bias_id == id) {
-            logit += slot->bias[biased++];
-        }
-        if (seen_id == id) {
-            logit = slot_penalized(&params, logit, times[seen++]);
-        }
-        logits[count++] = logit;
-        cover[(uint32_t)id / 64] |= (uint64_t)1 << ((uint32_t)id % 64);
-        max = logit > max ? logit : max;
+    double *restrict raw = overlay->raw;
+    for (size_t i = 0; i < count; i++) {
+        raw[i] = (double)row[id[i]];
+        cover[(uint32_t)id[i] / 64] |= (uint64_t)1 << ((uint32_t)id[i] % 64);
     }
+    slot_adjust(slot, raw, overlay->logit);
+    memcpy(overlay->id, id, count * sizeof *id);
     overlay->count = count;
-    overlay->covered_max = max;
+    overlay->padded = block_count(count) * BLOCK;
+    for (size_t i = count; i < overlay->padded; i++) {
+        overlay->logit[i] = raw[i] = -INFINITY;
+    }
+    overlay->covered_max = overlay->row->kernels->largest(overlay->logit, overlay->padded);
 }
 
 float overlay_reached_by(const struct overlay *overlay, size_t k)
@@ -96,11 +85,9 @@ double overlay_largest(const struct overlay *overlay)
         return max;
     }
     const float least = overlay_reached_by(overlay, 1);
-    const size_t near = row_gather(row, least, row->near_id, row->near_logit);
+    const size_t near = row_gather(row, least, overlay->cover, row->near_id, row->near_logit);
     for (size_t i = 0; i < near; i++) {
-        if ((double)row->near_logit[i] > max && !overlay_covers(overlay, row->near_id[i])) {
-            max = (double)row->near_logit[i];
-        }
+        max = (double)row->near_logit[i] > max ? (double)row->near_logit[i] : max;
     }
     return max;
 }
@@ -109,10 +96,7 @@ void overlay_build(struct overlay *overlay, struct row *row, const struct slot *
 {
     uncover(overlay);
     overlay->row = row;
-    overlay->covered_max = -INFINITY;
-    if (slot_adjusts(slot)) {
-        cover_tokens(overlay, slot);
-    }
+    cover_tokens(overlay, slot);
     const double max = (double)row->max;
     overlay->bound = overlay->covered_max > max ? overlay->covered_max : max;
 }
@@ -121,11 +105,8 @@ const double *overlay_mass_change(struct overlay *overlay, double origin, double
                                   double *raw_total)
 {
     const struct kernels *kernels = overlay->row->kernels;
-    const size_t padded = block_count(overlay->count) * BLOCK;
+    const size_t padded = overlay->padded;
     double *laid = overlay->mass, *raw = overlay->mass + padded;
-    for (size_t i = overlay->count; i < padded; i++) {
-        overlay->logit[i] = overlay->raw[i] = -INFINITY;
-    }
     kernels->masses(overlay->logit, padded, origin, per_nat, laid);
     kernels->masses(overlay->raw, padded, origin, per_nat, raw);
     *laid_total = *raw_total = 0.0;

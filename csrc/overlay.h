@@ -13,11 +13,12 @@
 struct overlay {
     struct row *row;
     size_t count;
-    int32_t *id;     /* [count], ascending */
-    double *logit;   /* after bias and penalties: finite or -inf */
-    double covered_max; /* the largest of them */
+    size_t padded;      /* the next multiple of BLOCK: there is -inf behind the logits */
+    int32_t *id;        /* [count], ascending */
+    double *logit;      /* [padded]: after bias and penalties, finite or -inf */
+    double *raw;        /* [padded]: before */
+    double covered_max; /* the largest after */
     double bound;       /* no logit exceeds this, neither the laid ones nor the row's */
-    double *raw;     /* before */
     double *mass;    /* work space of overlay_mass_change() */
     uint64_t *cover; /* one bit for each token of the row: is it in `id`? */
 };
@@ -27,11 +28,6 @@ void overlay_clear(struct overlay *overlay);
 
 /* Lay a slot over a row whose status is ROW_OK. */
 void overlay_build(struct overlay *overlay, struct row *row, const struct slot *slot);
-
-static inline bool overlay_covers(const struct overlay *overlay, int32_t id)
-{
-    return (overlay->cover[(uint32_t)id / 64] >> ((uint32_t)id % 64) & 1) != 0;
-}
 
 /* A logit as low as need be for at least k tokens that are not covered to reach it; -inf where only that is
  * low enough. */

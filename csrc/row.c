@@ -266,19 +266,19 @@ static size_t drop_padding(const struct row *row, const int32_t *id, size_t coun
     return count;
 }
 
-size_t row_gather(const struct row *row, float least, int32_t *id, float *found)
+size_t row_gather(const struct row *row, float least, const uint64_t *cover, int32_t *id, float *found)
 {
     const size_t whole = row->n / GROUP;
-    size_t n = row->kernels->gather(row->logit, whole, row->lane_max, least, 0, id, found);
+    size_t n = row->kernels->gather(row->logit, whole, row->lane_max, least, cover, 0, id, found);
     if (whole < row->groups) {
-        n += row->kernels->gather(row->tail, 1, row->lane_max + whole * LANES, least,
+        n += row->kernels->gather(row->tail, 1, row->lane_max + whole * LANES, least, cover,
                                   (int32_t)(whole * GROUP), id + n, found + n);
     }
     return drop_padding(row, id, n);
 }
 
 size_t row_weigh_exactly(const struct row *row, double origin, double per_nat, double *group_mass, float most,
-                         int32_t *id, float *found)
+                         const uint64_t *cover, int32_t *id, float *found)
 {
     size_t n = 0;
     for (struct piece piece = {0}; next_piece(row, &piece);) {
@@ -287,8 +287,8 @@ size_t row_weigh_exactly(const struct row *row, double origin, double per_nat, d
             row->kernels->weigh_exactly(logit, piece.groups, origin, per_nat, group_mass + piece.first);
         }
         if (found != NULL) {
-            n += row->kernels->gather_low(logit, piece.groups, most, (int32_t)(piece.first * GROUP), id + n,
-                                          found + n);
+            n += row->kernels->gather_low(logit, piece.groups, most, cover, (int32_t)(piece.first * GROUP),
+                                          id + n, found + n);
         }
     }
     return drop_padding(row, id, n);
@@ -319,7 +319,7 @@ void row_need_top(struct row *row, int32_t k)
         return;
     }
     const float least = row_reached_by(row, (size_t)k);
-    const size_t near = row_gather(row, least, row->near_id, row->near_logit);
+    const size_t near = row_gather(row, least, NULL, row->near_id, row->near_logit);
     row->top_count = 0;
     for (size_t i = 0; i < near; i++) {
         insert_top(row, k, row->near_id[i], row->near_logit[i]);

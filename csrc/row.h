@@ -67,12 +67,14 @@ const float *row_group(const struct row *row, size_t group);
  * only that is low enough. */
 float row_reached_by(struct row *row, size_t k);
 
-/* Entries of at least `least`, in ascending order of id. Both arrays have room for n + GROUP + LANES: the tail
- * is gathered with its padding, and a kernel writes LANES at a time. */
-size_t row_gather(const struct row *row, float least, int32_t *id, float *found);
+/* Entries of at least `least`, in ascending order of id, without those whose bit is set in `cover` (NULL: none).
+ * Both arrays have room for n + GROUP + LANES: the tail is gathered with its padding, and a kernel writes LANES
+ * at a time. */
+size_t row_gather(const struct row *row, float least, const uint64_t *cover, int32_t *id, float *found);
+
 /* Float64 sums of all groups, relative to `origin`, unless group_mass is NULL; and, unless `found` is NULL, the
  * entries of at most `most` in the same pass. */
 size_t row_weigh_exactly(const struct row *row, double origin, double per_nat, double *group_mass, float most,
-                         int32_t *id, float *found);
+                         const uint64_t *cover, int32_t *id, float *found);
 
 #endif

@@ -14,30 +14,79 @@ bool params_valid(const struct params *p)
            p->top_k >= 0 && p->logprobs >= -1;
 }
 
-static bool counts_generated(const struct slot *slot)
+static bool penalizes(const struct params *p)
 {
-    return slot->params.presence_penalty != 0.0 || slot->params.frequency_penalty != 0.0;
+    return p->presence_penalty != 0.0 || p->frequency_penalty != 0.0 || p->repetition_penalty != 1.0;
 }
 
-static bool repeats(const struct slot *slot)
+/* Extreme biases and penalties might add up to an infinity, which would turn the next step into NaN. Within
+ * these bounds no three do. */
+static double bounded(double x)
 {
-    return slot->params.repetition_penalty != 1.0;
+    const double most = 1e300;
+    return x > most ? most : (x < -most ? -most : x);
 }
 
-/* --- tokens seen ---------------------------------------------------------------------------------------- */
+/* --- adjusted tokens ------------------------------------------------------------------------------------ */
 
-static void seen_add(struct seen_tokens *seen, int32_t token)
+static bool adjusted_init(struct adjusted *adjusted, size_t room)
 {
-    const size_t at = first_from(seen->id, seen->count, token);
-    if (at == seen->count || seen->id[at] != token) {
-        const size_t behind = seen->count++ - at;
-        memmove(seen->id + at + 1, seen->id + at, behind * sizeof *seen->id);
-        memmove(seen->times + at + 1, seen->times + at, behind * sizeof *seen->times);
-        seen->id[at] = token;
-        seen->times[at] = 0;
+    *adjusted = (struct adjusted){0};
+    if (room == 0) {
+        return true;
     }
-    seen->times[at]++;
+    adjusted->id = malloc(room * sizeof *adjusted->id);
+    adjusted->times = malloc(room * sizeof *adjusted->times);
+    adjusted->bias = malloc(room * sizeof *adjusted->bias);
+    adjusted->taken = malloc(room * sizeof *adjusted->taken);
+    return adjusted->id != NULL && adjusted->times != NULL && adjusted->bias != NULL && adjusted->taken != NULL;
 }
+
+static void adjusted_clear(struct adjusted *adjusted)
+{
+    free(adjusted->id);
+    free(adjusted->times);
+    free(adjusted->bias);
+    free(adjusted->taken);
+    *adjusted = (struct adjusted){0};
+}
+
+static void make_room(struct adjusted *adjusted, size_t at)
+{
+    const size_t behind = adjusted->count++ - at;
+    memmove(adjusted->id + at + 1, adjusted->id + at, behind * sizeof *adjusted->id);
+    memmove(adjusted->times + at + 1, adjusted->times + at, behind * sizeof *adjusted->times);
+    memmove(adjusted->bias + at + 1, adjusted->bias + at, behind * sizeof *adjusted->bias);
+    memmove(adjusted->taken + at + 1, adjusted->taken + at, behind * sizeof *adjusted->taken);
+}
+
+/* The place of a token, which is put there if it is new. */
+static size_t place_of(struct adjusted *adjusted, int32_t token)
+{
+    const size_t at = first_from(adjusted->id, adjusted->count, token);
+    if (at == adjusted->count || adjusted->id[at] != token) {
+        make_room(adjusted, at);
+        adjusted->id[at] = token;
+        adjusted->times[at] = NOT_SEEN;
+        adjusted->bias[at] = adjusted->taken[at] = 0.0;
+    }
+    return at;
+}
+
+static void see(struct slot *slot, size_t at, bool generated)
+{
+    struct adjusted *adjusted = &slot->adjusted;
+    const struct params *p = &slot->params;
+    const int32_t before = adjusted->times[at] == NOT_SEEN ? 0 : adjusted->times[at];
+    adjusted->times[at] = before + generated;
+    if (adjusted->times[at] > 0) {
+        adjusted->taken[at] = bounded(adjusted->times[at] * bounded(p->frequency_penalty) + bounded(p->presence_penalty));
+    }
+}
+
+/* --- what a choice starts from -------------------------------------------------------------------------- */
+
+enum mark { BIASED, IN_PROMPT, GENERATED, MARKS };
 
 static int compare(const void *a, const void *b)
 {
@@ -45,66 +94,50 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Fill in what a choice starts from: all tokens sorted, the generated ones marked by an odd number. */
-static bool seen_start(struct seen_tokens *seen, const struct slot_start *start, bool with_prompt)
+static size_t mark_tokens(int64_t *marked, size_t n, const int32_t *tokens, size_t n_tokens, enum mark mark)
 {
-    const size_t n_prompt = with_prompt ? start->n_prompt : 0, n = n_prompt + start->n_generated;
-    int64_t *marked = malloc((n > 0 ? n : 1) * sizeof *marked);
+    for (size_t i = 0; i < n_tokens; i++) {
+        marked[n + i] = (int64_t)tokens[i] * MARKS + mark;
+    }
+    return n + n_tokens;
+}
+
+/* Fill in what a choice starts from, in order of the tokens, so that none has to make room. */
+static bool adjust_start(struct slot *slot, const struct slot_start *start)
+{
+    const bool counts = penalizes(&slot->params);
+    int64_t *marked = malloc((start->n_bias + start->n_prompt + start->n_generated + 1) * sizeof *marked);
     if (marked == NULL) {
         return false;
     }
-    for (size_t i = 0; i < n_prompt; i++) {
-        marked[i] = (int64_t)start->prompt[i] * 2;
+    size_t n = mark_tokens(marked, 0, start->bias_id, start->n_bias, BIASED);
+    if (slot->params.repetition_penalty != 1.0) { /* the prompt matters to this one only */
+        n = mark_tokens(marked, n, start->prompt, start->n_prompt, IN_PROMPT);
     }
-    for (size_t i = n_prompt; i < n; i++) {
-        marked[i] = (int64_t)start->generated[i - n_prompt] * 2 + 1;
+    if (counts) {
+        n = mark_tokens(marked, n, start->generated, start->n_generated, GENERATED);
     }
     qsort(marked, n, sizeof *marked, compare);
+    size_t biases = 0;
     for (size_t i = 0; i < n; i++) {
-        const int32_t token = (int32_t)(marked[i] / 2);
-        if (seen->count == 0 || seen->id[seen->count - 1] != token) {
-            seen->id[seen->count] = token;
-            seen->times[seen->count++] = 0;
+        const size_t at = place_of(&slot->adjusted, (int32_t)(marked[i] / MARKS));
+        const enum mark mark = (enum mark)(marked[i] % MARKS);
+        if (mark == BIASED) {
+            const double bias = start->bias[biases++];
+            slot->adjusted.bias[at] = bias > -INFINITY ? bounded(bias) : bias;
+        } else {
+            see(slot, at, mark == GENERATED);
         }
-        seen->times[seen->count - 1] += (int32_t)(marked[i] % 2);
     }
     free(marked);
     return true;
 }
 
-/* --- life of a slot ------------------------------------------------------------------------------------- */
-
-static bool copy_bias(struct slot *slot, const struct slot_start *start)
-{
-    if (start->n_bias == 0) {
-        return true;
-    }
-    slot->bias_id = malloc(start->n_bias * sizeof *slot->bias_id);
-    slot->bias = malloc(start->n_bias * sizeof *slot->bias);
-    if (slot->bias_id == NULL || slot->bias == NULL) {
-        return false;
-    }
-    memcpy(slot->bias_id, start->bias_id, start->n_bias * sizeof *slot->bias_id);
-    memcpy(slot->bias, start->bias, start->n_bias * sizeof *slot->bias);
-    return true;
-}
-
-static bool count_start(struct slot *slot, size_t n_vocab, const struct slot_start *start)
-{
-    if (!repeats(slot) && !counts_generated(slot)) {
-        return true;
-    }
-    slot->seen.id = malloc(n_vocab * sizeof *slot->seen.id);
-    slot->seen.times = malloc(n_vocab * sizeof *slot->seen.times);
-    /* The prompt matters to the repetition penalty only. */
-    return slot->seen.id != NULL && slot->seen.times != NULL && seen_start(&slot->seen, start, repeats(slot));
-}
-
 bool slot_init(struct slot *slot, size_t n_vocab, const struct params *params, const struct slot_start *start)
 {
-    *slot = (struct slot){
-        .open = true, .params = *params, .n_bias = start->n_bias, .position = start->n_generated};
-    if (copy_bias(slot, start) && count_start(slot, n_vocab, start)) {
+    *slot = (struct slot){.open = true, .params = *params, .position = start->n_generated};
+    if (adjusted_init(&slot->adjusted, penalizes(params) ? n_vocab : start->n_bias) &&
+        adjust_start(slot, start)) {
         return true;
     }
     slot_clear(slot);
@@ -113,33 +146,54 @@ bool slot_init(struct slot *slot, size_t n_vocab, const struct params *params, c
 
 void slot_clear(struct slot *slot)
 {
-    free(slot->bias_id);
-    free(slot->bias);
-    free(slot->seen.id);
-    free(slot->seen.times);
+    adjusted_clear(&slot->adjusted);
     *slot = (struct slot){.open = false};
 }
 
 void slot_advance(struct slot *slot, int32_t token)
 {
-    if (repeats(slot) || counts_generated(slot)) {
-        seen_add(&slot->seen, token);
+    if (penalizes(&slot->params)) {
+        see(slot, place_of(&slot->adjusted, token), true);
     }
     slot->position++;
 }
 
-/* --- what a slot does to logits ------------------------------------------------------------------------- */
+/* --- logits --------------------------------------------------------------------------------------------- */
 
-bool slot_adjusts(const struct slot *slot)
+void slot_adjust(const struct slot *slot, const double *raw, double *logit)
 {
-    return slot->n_bias > 0 || slot->seen.count > 0;
+    const struct adjusted *adjusted = &slot->adjusted;
+    const size_t count = adjusted->count;
+    const double *bias = adjusted->bias, *taken = adjusted->taken, by = slot->params.repetition_penalty;
+    double *restrict x = logit;
+    for (size_t i = 0; i < count; i++) {
+        x[i] = raw[i] + bias[i];
+    }
+    for (size_t i = 0; by != 1.0 && i < count; i++) {
+        if (adjusted->times[i] != NOT_SEEN && x[i] > -INFINITY) {
+            x[i] = bounded(x[i] > 0.0 ? x[i] / by : x[i] * by);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        x[i] -= taken[i];
+    }
+}
+
+/* --- comparison ----------------------------------------------------------------------------------------- */
+
+static bool same_adjusted(const struct adjusted *a, const struct adjusted *b)
+{
+    return a->count == b->count &&
+           (a->count == 0 || (memcmp(a->id, b->id, a->count * sizeof *a->id) == 0 &&
+                              memcmp(a->times, b->times, a->count * sizeof *a->times) == 0 &&
+                              memcmp(a->bias, b->bias, a->count * sizeof *a->bias) == 0 &&
+                              memcmp(a->taken, b->taken, a->count * sizeof *a->taken) == 0));
 }
 
 bool slot_same_distribution(const struct slot *a, const struct slot *b)
 {
     const struct params *p = &a->params, *q = &b->params;
     return p->temperature == q->temperature && p->top_p == q->top_p && p->min_p == q->min_p &&
-           p->top_k == q->top_k && a->seen.count == 0 && b->seen.count == 0 && a->n_bias == b->n_bias &&
-           (a->n_bias == 0 || (memcmp(a->bias_id, b->bias_id, a->n_bias * sizeof *a->bias_id) == 0 &&
-                               memcmp(a->bias, b->bias, a->n_bias * sizeof *a->bias) == 0));
+           p->top_k == q->top_k && p->repetition_penalty == q->repetition_penalty &&
+           same_adjusted(&a->adjusted, &b->adjusted);
 }

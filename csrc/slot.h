@@ -2,8 +2,6 @@
 #ifndef NUCLEUS_SLOT_H
 #define NUCLEUS_SLOT_H
 
-#include <float.h>
-#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,22 +19,23 @@ struct params {
     int32_t logprobs; /* -1 = none, 0 = the drawn token's, k = k alternatives besides */
 };
 
-/* Tokens seen, in ascending order of id, and how often each was generated (0: in the prompt only). There is
- * room for the whole vocabulary from the start, so that counting never needs memory; what is not used is
- * never touched, and so hardly costs any. */
-struct seen_tokens {
-    int32_t *id;
-    int32_t *times;
+/* Tokens whose logits a slot changes, in ascending order of id: those with a bias and, where there are penalties,
+ * those seen. Then there is room for the whole vocabulary from the start, so that counting never needs memory;
+ * what is not used is never touched, and so hardly costs any. */
+struct adjusted {
     size_t count;
+    int32_t *id;
+    int32_t *times; /* how often it was generated; 0 = in the prompt only, NOT_SEEN = it has a bias only */
+    double *bias;   /* finite or -inf */
+    double *taken;  /* what presence and frequency penalty take: finite */
 };
+
+enum { NOT_SEEN = -1 };
 
 struct slot {
     bool open;
     struct params params;
-    int32_t *bias_id; /* [n_bias], ascending */
-    double *bias;     /* finite or -inf */
-    size_t n_bias;
-    struct seen_tokens seen;
+    struct adjusted adjusted;
     uint64_t position; /* tokens generated so far */
 };
 
@@ -63,28 +62,8 @@ void slot_clear(struct slot *slot);
 /* Count a generated token and move to the next position. */
 void slot_advance(struct slot *slot, int32_t token);
 
-/* Whether the slot changes any logit. */
-bool slot_adjusts(const struct slot *slot);
-
-/* Extreme penalties may overflow; an infinity would turn the next step into NaN, the largest double does
- * not. */
-static inline double clamp_finite(double x)
-{
-    return x > DBL_MAX ? DBL_MAX : (x < -DBL_MAX ? -DBL_MAX : x);
-}
-
-/* A logit after the penalties of a token that was seen, and generated `times` times. */
-static inline double slot_penalized(const struct params *p, double logit, int32_t times)
-{
-    if (logit == -INFINITY) {
-        return logit; /* banned stays banned */
-    }
-    if (p->repetition_penalty != 1.0) {
-        logit = clamp_finite(logit > 0.0 ? logit / p->repetition_penalty : logit * p->repetition_penalty);
-    }
-    const double taken = clamp_finite(times * p->frequency_penalty + p->presence_penalty);
-    return times > 0 ? clamp_finite(logit - taken) : logit;
-}
+/* The logits of the adjusted tokens after bias and penalties, from the row's: finite or -inf. */
+void slot_adjust(const struct slot *slot, const double *raw, double *logit);
 
 /* Whether the two slots turn a row of logits into the same distribution, whatever their seeds. */
 bool slot_same_distribution(const struct slot *a, const struct slot *b);

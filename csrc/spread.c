@@ -163,7 +163,8 @@ static void finish_exactly(struct spread *spread)
 void spread_sum_exactly(struct spread *spread)
 {
     const struct row *row = spread->overlay->row;
-    row_weigh_exactly(row, spread->origin, spread->per_nat, spread->group_mass, 0.0f, NULL, NULL);
+    row_weigh_exactly(row, spread->origin, spread->per_nat, spread->group_mass, 0.0f, NULL, NULL,
+                      NULL);
     finish_exactly(spread);
 }
 
@@ -198,8 +199,8 @@ static void gather_low(struct spread *spread, float level, bool roughly, struct 
 {
     double *group_mass = roughly ? NULL : spread->group_mass;
     const struct row *row = spread->overlay->row;
-    const size_t n = row_weigh_exactly(row, spread->origin, spread->per_nat, group_mass, level, list->found_id,
-                                       list->found);
+    const size_t n = row_weigh_exactly(row, spread->origin, spread->per_nat, group_mass, level,
+                                       spread->overlay->cover, list->found_id, list->found);
     if (!roughly) {
         finish_exactly(spread);
     }

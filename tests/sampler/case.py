@@ -28,7 +28,8 @@ LOGPROB_ATOL = 1e-5
 LOGPROB_RTOL = 1e-12
 """For logits so large that even float64 has no digits left at LOGPROB_ATOL."""
 
-LARGEST = float(np.finfo(np.float64).max)
+LARGEST = 1e300
+"""Biases, penalties, and logits after a repetition penalty are kept within this."""
 
 
 @dataclass
@@ -114,11 +115,11 @@ def _check_step(sampler: Sampler, held: list[Choice], step: Step, outcome: Outco
 
 
 def adjusted(logits: NDArray[np.float32], choice: Choice) -> Floats:
-    """Bias and penalties like :func:`oracle.adjusted`, with results beyond float64's range at its ends."""
+    """Bias and penalties like :func:`oracle.adjusted`, within their bounds."""
     params = choice.params
     row = logits.astype(np.float64)
     for token, bias in params.logit_bias.items():
-        row[token] = row[token] + bias if np.isfinite(row[token]) else row[token]
+        row[token] += bias if np.isneginf(bias) else _within_range(bias)
     banned = np.isneginf(row)
     counts = np.bincount(np.asarray(choice.generated, np.int64), minlength=len(row))
     used = counts > 0
@@ -128,15 +129,13 @@ def adjusted(logits: NDArray[np.float32], choice: Choice) -> Floats:
     with np.errstate(over="ignore", invalid="ignore"):
         if factor != 1.0:
             row[seen] = _within_range(np.where(row > 0, row / factor, row * factor))[seen]
-        penalty = _within_range(
-            counts.astype(np.float64) * params.frequency_penalty + params.presence_penalty
-        )
-        row[used] = _within_range(row - penalty)[used]
+        each, once = _within_range(params.frequency_penalty), _within_range(params.presence_penalty)
+        row[used] -= _within_range(counts.astype(np.float64) * each + once)[used]
     row[banned] = -np.inf
     return row
 
 
-def _within_range(values: Floats) -> Floats:
+def _within_range(values: Floats | float) -> Floats:
     return np.asarray(np.clip(values, -LARGEST, LARGEST))
 
 
