@@ -99,7 +99,7 @@ static bool list_candidates(struct distribution *d, const struct row *row, const
 {
     const struct spread *spread = &d->spread;
     const size_t lanes = row->groups * LANES;
-    for (double part = 1.0 / 512.0; part * (double)row->n > 0.5; part /= 8.0) {
+    for (double part = 1.0 / 128.0; part * (double)row->n > 0.5; part /= 8.0) {
         const double mass = part * (1.0 - p->top_p) * spread->total;
         const float least = logit_of_mass(mass < 1.0 ? mass : 1.0, spread->origin, p->temperature);
         if (row->kernels->count(row->lane_max, lanes, least) > lanes / 4 + FEW_LANES) {

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "search.h"
 
@@ -43,13 +44,14 @@ void list_clear(struct list *list)
 /* Append the gathered tokens first to end - 1. */
 static void append_gathered(struct list *list, size_t first, size_t end)
 {
-    int32_t *id = list->id + list->count;
-    double *logit = list->logit + list->count;
-    for (size_t i = first; i < end; i++) {
-        id[i - first] = list->found_id[i];
-        logit[i - first] = (double)list->found[i];
+    const size_t n = end - first;
+    const float *found = list->found + first;
+    double *restrict logit = list->logit + list->count;
+    memcpy(list->id + list->count, list->found_id + first, n * sizeof *list->id);
+    for (size_t i = 0; i < n; i++) {
+        logit[i] = (double)found[i];
     }
-    list->count += end - first;
+    list->count += n;
 }
 
 /* Merge the `n` tokens gathered from the row, none of which is covered, with the covered ones that are at least

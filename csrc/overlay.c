@@ -33,31 +33,27 @@ void overlay_clear(struct overlay *overlay)
 
 static void uncover(struct overlay *overlay)
 {
-    uint64_t *cover = overlay->cover;
-    const int32_t *id = overlay->id;
-    for (size_t i = 0, count = overlay->count; i < count; i++) {
-        cover[(uint32_t)id[i] / 64] = 0;
+    if (overlay->count > 0) { /* one stretch of zeros is faster than many single ones */
+        const size_t first = (size_t)overlay->id[0] / 64, last = (size_t)overlay->id[overlay->count - 1] / 64;
+        memset(overlay->cover + first, 0, (last - first + 1) * sizeof *overlay->cover);
     }
     overlay->count = 0;
 }
 
 static void cover_tokens(struct overlay *overlay, const struct slot *slot)
 {
-    const float *row = overlay->row->logit;
-    const int32_t *id = slot->adjusted.id;
-    const size_t count = slot->adjusted.count;
+    const size_t count = slot->n_adjusted;
+    int32_t *restrict id = overlay->id;
     uint64_t *restrict cover = overlay->cover;
-    double *restrict raw = overlay->raw;
+    slot_adjust(slot, overlay->row->logit, overlay->raw, overlay->logit);
     for (size_t i = 0; i < count; i++) {
-        raw[i] = (double)row[id[i]];
+        id[i] = slot->adjusted[i].id;
         cover[(uint32_t)id[i] / 64] |= (uint64_t)1 << ((uint32_t)id[i] % 64);
     }
-    slot_adjust(slot, raw, overlay->logit);
-    memcpy(overlay->id, id, count * sizeof *id);
     overlay->count = count;
     overlay->padded = block_count(count) * BLOCK;
     for (size_t i = count; i < overlay->padded; i++) {
-        overlay->logit[i] = raw[i] = -INFINITY;
+        overlay->logit[i] = overlay->raw[i] = -INFINITY;
     }
     overlay->covered_max = overlay->row->kernels->largest(overlay->logit, overlay->padded);
 }

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "search.h"
-
 bool params_valid(const struct params *p)
 {
     return isfinite(p->temperature) && p->temperature >= 0.0 && p->top_p > 0.0 && p->top_p <= 1.0 &&
@@ -29,58 +27,40 @@ static double bounded(double x)
 
 /* --- adjusted tokens ------------------------------------------------------------------------------------ */
 
-static bool adjusted_init(struct adjusted *adjusted, size_t room)
+/* The first adjusted token that is not below `token`. */
+static size_t first_adjusted(const struct slot *slot, int32_t token)
 {
-    *adjusted = (struct adjusted){0};
-    if (room == 0) {
-        return true;
+    size_t low = 0, high = slot->n_adjusted;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (slot->adjusted[middle].id < token) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
     }
-    adjusted->id = malloc(room * sizeof *adjusted->id);
-    adjusted->times = malloc(room * sizeof *adjusted->times);
-    adjusted->bias = malloc(room * sizeof *adjusted->bias);
-    adjusted->taken = malloc(room * sizeof *adjusted->taken);
-    return adjusted->id != NULL && adjusted->times != NULL && adjusted->bias != NULL && adjusted->taken != NULL;
+    return low;
 }
 
-static void adjusted_clear(struct adjusted *adjusted)
+/* The entry of a token, which gets one if it has none. */
+static struct adjusted *adjusted_for(struct slot *slot, int32_t token)
 {
-    free(adjusted->id);
-    free(adjusted->times);
-    free(adjusted->bias);
-    free(adjusted->taken);
-    *adjusted = (struct adjusted){0};
-}
-
-static void make_room(struct adjusted *adjusted, size_t at)
-{
-    const size_t behind = adjusted->count++ - at;
-    memmove(adjusted->id + at + 1, adjusted->id + at, behind * sizeof *adjusted->id);
-    memmove(adjusted->times + at + 1, adjusted->times + at, behind * sizeof *adjusted->times);
-    memmove(adjusted->bias + at + 1, adjusted->bias + at, behind * sizeof *adjusted->bias);
-    memmove(adjusted->taken + at + 1, adjusted->taken + at, behind * sizeof *adjusted->taken);
-}
-
-/* The place of a token, which is put there if it is new. */
-static size_t place_of(struct adjusted *adjusted, int32_t token)
-{
-    const size_t at = first_from(adjusted->id, adjusted->count, token);
-    if (at == adjusted->count || adjusted->id[at] != token) {
-        make_room(adjusted, at);
-        adjusted->id[at] = token;
-        adjusted->times[at] = NOT_SEEN;
-        adjusted->bias[at] = adjusted->taken[at] = 0.0;
+    const size_t at = first_adjusted(slot, token);
+    struct adjusted *entry = slot->adjusted + at;
+    if (at == slot->n_adjusted || entry->id != token) {
+        memmove(entry + 1, entry, (slot->n_adjusted++ - at) * sizeof *entry);
+        *entry = (struct adjusted){.id = token, .times = NOT_SEEN};
     }
-    return at;
+    return entry;
 }
 
-static void see(struct slot *slot, size_t at, bool generated)
+static void see(struct slot *slot, int32_t token, bool generated)
 {
-    struct adjusted *adjusted = &slot->adjusted;
     const struct params *p = &slot->params;
-    const int32_t before = adjusted->times[at] == NOT_SEEN ? 0 : adjusted->times[at];
-    adjusted->times[at] = before + generated;
-    if (adjusted->times[at] > 0) {
-        adjusted->taken[at] = bounded(adjusted->times[at] * bounded(p->frequency_penalty) + bounded(p->presence_penalty));
+    struct adjusted *entry = adjusted_for(slot, token);
+    entry->times = (entry->times == NOT_SEEN ? 0 : entry->times) + generated;
+    if (entry->times > 0) {
+        entry->taken = bounded(entry->times * bounded(p->frequency_penalty) + bounded(p->presence_penalty));
     }
 }
 
@@ -120,13 +100,13 @@ static bool adjust_start(struct slot *slot, const struct slot_start *start)
     qsort(marked, n, sizeof *marked, compare);
     size_t biases = 0;
     for (size_t i = 0; i < n; i++) {
-        const size_t at = place_of(&slot->adjusted, (int32_t)(marked[i] / MARKS));
+        const int32_t token = (int32_t)(marked[i] / MARKS);
         const enum mark mark = (enum mark)(marked[i] % MARKS);
         if (mark == BIASED) {
             const double bias = start->bias[biases++];
-            slot->adjusted.bias[at] = bias > -INFINITY ? bounded(bias) : bias;
+            adjusted_for(slot, token)->bias = bias > -INFINITY ? bounded(bias) : bias;
         } else {
-            see(slot, at, mark == GENERATED);
+            see(slot, token, mark == GENERATED);
         }
     }
     free(marked);
@@ -135,9 +115,13 @@ static bool adjust_start(struct slot *slot, const struct slot_start *start)
 
 bool slot_init(struct slot *slot, size_t n_vocab, const struct params *params, const struct slot_start *start)
 {
+    const size_t room = penalizes(params) ? n_vocab : start->n_bias;
     *slot = (struct slot){.open = true, .params = *params, .position = start->n_generated};
-    if (adjusted_init(&slot->adjusted, penalizes(params) ? n_vocab : start->n_bias) &&
-        adjust_start(slot, start)) {
+    if (room == 0) {
+        return true;
+    }
+    slot->adjusted = malloc(room * sizeof *slot->adjusted);
+    if (slot->adjusted != NULL && adjust_start(slot, start)) {
         return true;
     }
     slot_clear(slot);
@@ -146,54 +130,52 @@ bool slot_init(struct slot *slot, size_t n_vocab, const struct params *params, c
 
 void slot_clear(struct slot *slot)
 {
-    adjusted_clear(&slot->adjusted);
+    free(slot->adjusted);
     *slot = (struct slot){.open = false};
 }
 
 void slot_advance(struct slot *slot, int32_t token)
 {
     if (penalizes(&slot->params)) {
-        see(slot, place_of(&slot->adjusted, token), true);
+        see(slot, token, true);
     }
     slot->position++;
 }
 
 /* --- logits --------------------------------------------------------------------------------------------- */
 
-void slot_adjust(const struct slot *slot, const double *raw, double *logit)
+void slot_adjust(const struct slot *slot, const float *row, double *raw, double *logit)
 {
-    const struct adjusted *adjusted = &slot->adjusted;
-    const size_t count = adjusted->count;
-    const double *bias = adjusted->bias, *taken = adjusted->taken, by = slot->params.repetition_penalty;
-    double *restrict x = logit;
+    const struct adjusted *adjusted = slot->adjusted;
+    const size_t count = slot->n_adjusted;
+    const double by = slot->params.repetition_penalty;
+    double *restrict before = raw, *restrict after = logit;
     for (size_t i = 0; i < count; i++) {
-        x[i] = raw[i] + bias[i];
+        before[i] = (double)row[adjusted[i].id];
+        after[i] = before[i] + adjusted[i].bias;
     }
     for (size_t i = 0; by != 1.0 && i < count; i++) {
-        if (adjusted->times[i] != NOT_SEEN && x[i] > -INFINITY) {
-            x[i] = bounded(x[i] > 0.0 ? x[i] / by : x[i] * by);
+        if (adjusted[i].times != NOT_SEEN && after[i] > -INFINITY) {
+            after[i] = bounded(after[i] > 0.0 ? after[i] / by : after[i] * by);
         }
     }
     for (size_t i = 0; i < count; i++) {
-        x[i] -= taken[i];
+        after[i] -= adjusted[i].taken;
     }
 }
 
 /* --- comparison ----------------------------------------------------------------------------------------- */
 
-static bool same_adjusted(const struct adjusted *a, const struct adjusted *b)
+static bool same_adjusted(const struct slot *a, const struct slot *b)
 {
-    return a->count == b->count &&
-           (a->count == 0 || (memcmp(a->id, b->id, a->count * sizeof *a->id) == 0 &&
-                              memcmp(a->times, b->times, a->count * sizeof *a->times) == 0 &&
-                              memcmp(a->bias, b->bias, a->count * sizeof *a->bias) == 0 &&
-                              memcmp(a->taken, b->taken, a->count * sizeof *a->taken) == 0));
+    const size_t count = a->n_adjusted;
+    return count == b->n_adjusted &&
+           (count == 0 || memcmp(a->adjusted, b->adjusted, count * sizeof *a->adjusted) == 0);
 }
 
 bool slot_same_distribution(const struct slot *a, const struct slot *b)
 {
     const struct params *p = &a->params, *q = &b->params;
     return p->temperature == q->temperature && p->top_p == q->top_p && p->min_p == q->min_p &&
-           p->top_k == q->top_k && p->repetition_penalty == q->repetition_penalty &&
-           same_adjusted(&a->adjusted, &b->adjusted);
+           p->top_k == q->top_k && p->repetition_penalty == q->repetition_penalty && same_adjusted(a, b);
 }

@@ -19,15 +19,12 @@ struct params {
     int32_t logprobs; /* -1 = none, 0 = the drawn token's, k = k alternatives besides */
 };
 
-/* Tokens whose logits a slot changes, in ascending order of id: those with a bias and, where there are penalties,
- * those seen. Then there is room for the whole vocabulary from the start, so that counting never needs memory;
- * what is not used is never touched, and so hardly costs any. */
+/* A token whose logit a slot changes: one that has a bias or, where there are penalties, was seen. */
 struct adjusted {
-    size_t count;
-    int32_t *id;
-    int32_t *times; /* how often it was generated; 0 = in the prompt only, NOT_SEEN = it has a bias only */
-    double *bias;   /* finite or -inf */
-    double *taken;  /* what presence and frequency penalty take: finite */
+    int32_t id;
+    int32_t times; /* how often it was generated; 0 = in the prompt only, NOT_SEEN = it has a bias only */
+    double bias;   /* finite or -inf */
+    double taken;  /* what presence and frequency penalty take: finite */
 };
 
 enum { NOT_SEEN = -1 };
@@ -35,7 +32,10 @@ enum { NOT_SEEN = -1 };
 struct slot {
     bool open;
     struct params params;
-    struct adjusted adjusted;
+    /* In ascending order of id. With penalties there is room for the whole vocabulary from the start, so that
+     * counting never needs memory; what is not used is never touched, and so hardly costs any. */
+    struct adjusted *adjusted;
+    size_t n_adjusted;
     uint64_t position; /* tokens generated so far */
 };
 
@@ -62,8 +62,9 @@ void slot_clear(struct slot *slot);
 /* Count a generated token and move to the next position. */
 void slot_advance(struct slot *slot, int32_t token);
 
-/* The logits of the adjusted tokens after bias and penalties, from the row's: finite or -inf. */
-void slot_adjust(const struct slot *slot, const double *raw, double *logit);
+/* The logits of the adjusted tokens, in float64: the row's, and what bias and penalties make of them, finite
+ * or -inf. */
+void slot_adjust(const struct slot *slot, const float *row, double *raw, double *logit);
 
 /* Whether the two slots turn a row of logits into the same distribution, whatever their seeds. */
 bool slot_same_distribution(const struct slot *a, const struct slot *b);

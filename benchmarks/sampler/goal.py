@@ -72,7 +72,7 @@ BIAS = "20 logit biases, against none"
 TOP_K = "top_k=40, against none"
 MIN_P = "min_p=0.05, against none"
 LOGPROBS = "logprobs=20, against logprobs=5"
-CALL = "a call from Python, 2 tokens"
+CALL = "a call from Python, less its C"
 NUMPY = "contract, against naive numpy"
 TORCH = "contract, against naive PyTorch"
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.report import Elsewhere
 from benchmarks.sampler.line import Line
+from benchmarks.sampler.stretches import Stretches
 from engine.sampling import KERNELS
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 OURS = "ours"
 """The side that pytest-benchmark times."""
 
+_STRETCHES, _SHORTEST = 4, 5
+"""The rounds are cut into so many stretches, of at least that many rounds; the calmest of them counts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Race:
@@ -32,28 +36,32 @@ class Race:
     seconds: dict[str, NDArray[np.float64]]
     """Side -> seconds ``[rounds, rows]``, or ``[rounds, 1]`` where all rows of a round were timed as one."""
     elsewhere: float | None
-    """Processors that other programs kept busy meanwhile."""
+    """Processors that other programs, or other machines on this host, kept busy meanwhile."""
 
     @classmethod
     def run(cls, benchmark: BenchmarkFixture, ours: Nucleus, others: Mapping[str, Side], rounds: int) -> Race:
-        """Let pytest-benchmark time our side, and each other side once before each of its rounds."""
+        """Let pytest-benchmark time our side, and each other side once before each of its rounds.
+
+        Of the rounds those count that had most of the machine for themselves, whatever their times.
+        """
         for side in (ours, *others.values()):
             side.time()  # to warm up
         seconds: dict[str, list[list[float]]] = {name: [] for name in others}
+        stretches = Stretches(length=max(_SHORTEST, ceil(rounds / _STRETCHES)))
 
         def others_first() -> None:
+            stretches.next_round()
             for name, side in others.items():
                 seconds[name].append(side.time())
             ours.prepare()
 
-        watch = Elsewhere()
         benchmark.pedantic(ours.run, setup=others_first, rounds=rounds)  # type: ignore[no-untyped-call]
-        elsewhere = watch.processors()
         if benchmark.stats is None:  # run without --benchmark-enable: once, and untimed
             seconds[OURS] = [ours.time()]
         else:
             seconds[OURS] = [[of_all / ours.n_rows] for of_all in benchmark.stats.stats.data]
-        race = cls(ours.n_vocab, {name: np.array(times) for name, times in seconds.items()}, elsewhere)
+        calm, elsewhere = stretches.calmest()
+        race = cls(ours.n_vocab, {name: np.array(times)[calm] for name, times in seconds.items()}, elsewhere)
         benchmark.extra_info |= {
             "n_vocab": race.n_vocab,
             "us_per_row": {name: race.microseconds(name) for name in race.seconds},

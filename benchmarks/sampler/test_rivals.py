@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from benchmarks.sampler.rows import Rows
     from benchmarks.sampler.side import Side
 
-_ROUNDS = 25
+_ROUNDS = 40
 _LLAMA = "llama.cpp"
 _READ = "one read"
 _LOGPROB = "with the log-probability"
