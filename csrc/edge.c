@@ -79,11 +79,14 @@ static void cut(const struct search *s, const struct kernels *kernels, struct in
     }
 }
 
-/* Leave the entries in an interval. */
-static void keep_between(struct search *s, const struct kernels *kernels, struct edge_space *space,
+/* Leave the entries in an interval. False, and nothing changed, where that is none or all. */
+static bool keep_between(struct search *s, const struct kernels *kernels, struct edge_space *space,
                          const struct interval *in)
 {
     const size_t left = kernels->between(s->logit, s->count, in->from, in->below, space->found);
+    if (left == 0 || left == s->count) {
+        return false;
+    }
     for (size_t i = 0; i < left; i++) {
         const size_t at = (size_t)space->found[i];
         space->index[i] = (int32_t)index_of(s, at);
@@ -95,23 +98,24 @@ static void keep_between(struct search *s, const struct kernels *kernels, struct
         space->weight[i] = 0.0;
     }
     *s = (struct search){left, space->index, space->logit, space->weight, s->reached + in->above, s->target};
+    return true;
 }
 
-/* Leave the entries near the edge: one in 729, if they lie evenly. False when all are equal. */
+/* Leave the entries near the edge: one in 729, if they lie evenly. False when all are equal: then all are in the
+ * interval, or none where rounding keeps them from reaching the target. */
 static bool narrow(struct search *s, const struct kernels *kernels, struct edge_space *space)
 {
-    const size_t count = s->count;
-    const double max = kernels->largest(s->logit, padded(count));
+    const size_t count = padded(s->count);
+    const double max = kernels->largest(s->logit, count);
     if (max == -INFINITY) {
         return false;
     }
-    const double min = max - kernels->depth(s->logit, padded(count), max);
+    const double min = max - kernels->depth(s->logit, count, max);
     struct interval in = {.from = -INFINITY, .below = INFINITY, .top = max, .bottom = min};
     for (int i = 0; i < CUTS; i++) {
         cut(s, kernels, &in);
     }
-    keep_between(s, kernels, space, &in);
-    return s->count < count;
+    return keep_between(s, kernels, space, &in);
 }
 
 /* --- the last few --------------------------------------------------------------------------------------- */

@@ -21,7 +21,7 @@ class Stretches:
         self._rounds += 1
 
     def calmest(self) -> tuple[slice, float | None]:
-        """End the last stretch. Return the calmest one's rounds, and how many processors were busy elsewhere."""
+        """End the last stretch. Return the rounds of the calmest, and the processors busy elsewhere in it."""
         self._end_stretch()
         number = min(range(len(self._elsewhere)), key=lambda i: self._elsewhere[i] or 0.0)
         return slice(number * self._length, (number + 1) * self._length), self._elsewhere[number]

@@ -118,8 +118,9 @@ def adjusted(logits: NDArray[np.float32], choice: Choice) -> Floats:
     """Bias and penalties like :func:`oracle.adjusted`, within their bounds."""
     params = choice.params
     row = logits.astype(np.float64)
-    for token, bias in params.logit_bias.items():
-        row[token] += bias if np.isneginf(bias) else _within_range(bias)
+    with np.errstate(invalid="ignore"):  # +inf in a row that will be refused
+        for token, bias in params.logit_bias.items():
+            row[token] += bias if np.isneginf(bias) else _within_range(bias)
     banned = np.isneginf(row)
     counts = np.bincount(np.asarray(choice.generated, np.int64), minlength=len(row))
     used = counts > 0
