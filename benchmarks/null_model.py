@@ -24,7 +24,8 @@ class NullBackend:
     """
 
     def __init__(self, n_slots: int, n_cells: int) -> None:
-        self.n_slots = n_slots
+        self.n_slots = self.n_parallel = n_slots
+        self.keeps_texts = True
         self.n_cells = n_cells
         self.n_batch = 512
         self.info = ModelInfo("null", _N_VOCAB, n_cells, 0, 0, None, 0, frozenset({0}), None)

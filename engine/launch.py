@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from engine.backend.llama import LlamaModel
 
 MAX_PARALLEL = 256  # llama.cpp's own limit on sequences
+_KEPT = (
+    16  # texts that are kept besides; each costs a row of logits, since llama.cpp reserves one for every text
+)
 _BATCH = 512  # tokens in one step; llama.cpp computes no larger piece at once by default
 _MEMORY_SHARE = 4  # the KV cache takes at most this part of what is free, unless it is told otherwise
 
@@ -37,6 +40,9 @@ class EngineOptions(BaseModel):
     parallel: int = Field(16, ge=1, le=MAX_PARALLEL, description="Sequences that are generated at once.")
     ctx_size: int | None = Field(
         None, ge=2, description=f"Tokens that the KV cache holds, for all sequences together. {_AUTOMATIC}"
+    )
+    prefix_cache: bool = Field(
+        True, description="Whether texts stay in the KV cache for prompts that begin like them."
     )
     threads: int | None = Field(None, ge=1, le=512, description=f"Threads of llama.cpp. {_AUTOMATIC}")
     gpu_layers: int | Literal["auto"] = Field("auto", description="Layers to put on a GPU.")
@@ -76,7 +82,9 @@ def launch(options: EngineOptions) -> Launched:
     backend = llama.LlamaBackend(
         model,
         llama.LlamaOptions(
-            n_slots=options.parallel,
+            n_slots=min(MAX_PARALLEL, options.parallel + _KEPT),
+            n_parallel=options.parallel,
+            keeps_texts=options.prefix_cache,
             n_cells=cells,
             n_batch=max(_BATCH, options.parallel),
             n_threads=threads,
@@ -99,6 +107,9 @@ def launch(options: EngineOptions) -> Launched:
             Chosen(
                 "parallel", f"{options.parallel} sequences", f"share {backend.n_cells} tokens of KV cache"
             ),
+            Chosen(
+                "prefix cache", "on" if backend.keeps_texts else "off", _prefix_cache_reason(options, model)
+            ),
             Chosen("threads", str(threads), threads_reason),
             Chosen("gpu", f"{'all' if layers < 0 else layers} layers", layers_reason),
         ],
@@ -111,6 +122,14 @@ def _gpu_layers(options: EngineOptions, *, has_gpu: bool) -> tuple[int, str]:
     if has_gpu:
         return -1, "this llama.cpp was built with a GPU backend"
     return 0, "this llama.cpp was built without a GPU backend"
+
+
+def _prefix_cache_reason(options: EngineOptions, model: LlamaModel) -> str:
+    if not options.prefix_cache:
+        return "as asked"
+    if not model.can_cut:
+        return "this model's memory cannot be cut"
+    return "prompts that begin alike are computed once"
 
 
 def _threads(options: EngineOptions) -> tuple[int, str]:

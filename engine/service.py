@@ -20,6 +20,7 @@ from engine.contract import (
     CompletionChunk,
     ModelCard,
     ModelList,
+    PromptTokensDetails,
     StreamOptions,
     Usage,
     parse_request,
@@ -147,7 +148,7 @@ class CompletionService:
             id=f"cmpl-{uuid.uuid4().hex}",
             created=int(time.time()),
             model=self.name,
-            prompt_tokens=sum(len(prompt.tokens) for prompt in prompts),
+            prompts=prompts,
         )
         if request.user is not None:
             log.info("%s is for user %.80r", head.id, request.user)
@@ -164,7 +165,7 @@ class CompletionService:
                 self._check_length(given, request)  # before each of a million ids is looked at
             tokens, length = await self._tokenize(given)
             self._check_length(tokens, request)
-            prompt = Prompt(owner, tokens, length)
+            prompt = Prompt(owner, tokens, length, repeats=request.seed is not None)
             params = _sampling_params(request, seed, bias)
             for choice in range(request.n):
                 # Streams are numbered so that neither n nor another prompt moves a choice to other numbers.
@@ -294,13 +295,16 @@ class _Head:
     id: str
     created: int
     model: str
-    prompt_tokens: int
+    prompts: list[Prompt]
 
     def usage(self, completion_tokens: int) -> Usage:
+        prompt_tokens = sum(len(prompt.tokens) for prompt in self.prompts)
+        cached_tokens = sum(prompt.n_cached for prompt in self.prompts)
         return Usage(
-            prompt_tokens=self.prompt_tokens,
+            prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
-            total_tokens=self.prompt_tokens + completion_tokens,
+            total_tokens=prompt_tokens + completion_tokens,
+            prompt_tokens_details=PromptTokensDetails(cached_tokens=cached_tokens),
         )
 
 

@@ -168,9 +168,9 @@ def joined(chunks: list[pb.CompletionChunk]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"temperature": 0.0},
+        {"temperature": 0.0, "seed": 1},
         {"temperature": 1.2, "seed": 7, "n": 3, "presence_penalty": 0.5},
-        {"temperature": 0.0, "logprobs": 3},
+        {"temperature": 0.0, "seed": 1, "logprobs": 3},
         {
             "temperature": 0.9,
             "seed": -1,
@@ -179,7 +179,7 @@ def joined(chunks: list[pb.CompletionChunk]) -> list[dict[str, Any]]:
             "min_p": 0.01,
             "repetition_penalty": 1.1,
         },
-        {"temperature": 0.0, "stop": [" the", "\n"], "logit_bias": {42: -5.5}, "logprobs": 1},
+        {"temperature": 0.0, "seed": 1, "stop": [" the", "\n"], "logit_bias": {42: -5.5}, "logprobs": 1},
     ],
     ids=",".join,
 )
@@ -647,8 +647,8 @@ def endless(service: CompletionService, model: str) -> pb.CompletionRequest:
     return pb.CompletionRequest(
         model=model,
         prompt=FRANCE,
-        n=backend.n_slots,
-        max_tokens=backend.n_cells // backend.n_slots - 32,
+        n=backend.n_parallel,
+        max_tokens=backend.n_cells // backend.n_parallel - 32,
         logit_bias=dict.fromkeys(backend.info.eog_tokens, -100.0),
     )
 

@@ -42,8 +42,8 @@ def test_both_faces_have_the_same_methods() -> None:
 
 
 def test_complete_and_stream_agree(llm: LLM) -> None:
-    whole = llm.complete(prompt=PROMPT, max_tokens=8, temperature=0)
-    chunks = list(llm.stream(prompt=PROMPT, max_tokens=8, temperature=0))
+    whole = llm.complete(prompt=PROMPT, max_tokens=8, temperature=0, seed=1)
+    chunks = list(llm.stream(prompt=PROMPT, max_tokens=8, temperature=0, seed=1))
     assert whole.choices[0].text == "".join(chunk.choices[0].text for chunk in chunks)
     assert whole.model == llm.name == "smollm2-135m-instruct"
 

@@ -51,12 +51,13 @@ async def test_create(client: openai.AsyncOpenAI, model: str) -> None:
 
 
 async def test_stream(client: openai.AsyncOpenAI, model: str) -> None:
-    whole = await client.completions.create(model=model, prompt=PROMPT, max_tokens=8, temperature=0)
+    whole = await client.completions.create(model=model, prompt=PROMPT, max_tokens=8, temperature=0, seed=1)
     stream = await client.completions.create(
         model=model,
         prompt=PROMPT,
         max_tokens=8,
         temperature=0,
+        seed=1,
         stream=True,
         stream_options={"include_usage": True},
     )

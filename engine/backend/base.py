@@ -71,7 +71,10 @@ class Batch:
 
 
 class Backend(Protocol):
-    """A model with a KV cache of ``n_cells`` tokens, shared by ``n_slots`` sequences.
+    """A model with a KV cache of ``n_cells`` tokens.
+
+    The cache holds up to ``n_slots`` texts, of which up to ``n_parallel`` run at once; texts that begin alike
+    share their cells. Where ``keeps_texts`` is false, a text cannot be cut, and so is of no use to another.
 
     ``tokenize``, ``piece`` and ``apply_chat_template`` only read the vocabulary and may be called from any
     thread. Everything else belongs to the engine thread.
@@ -79,6 +82,8 @@ class Backend(Protocol):
 
     info: ModelInfo
     n_slots: int
+    n_parallel: int
+    keeps_texts: bool
     n_cells: int
     n_batch: int
 

@@ -46,6 +46,8 @@ class LlamaOptions:
     """How a model is loaded; every value is already chosen, none is "automatic"."""
 
     n_slots: int
+    n_parallel: int
+    keeps_texts: bool
     n_cells: int
     n_batch: int
     n_threads: int
@@ -78,6 +80,10 @@ class LlamaModel:
         self.info = _describe(self.handle, self.vocab)
         self.cell_bytes = _cell_bytes(self.handle)
         """Bytes that one token takes in the KV cache, or 0 where the model does not tell."""
+        self.can_cut = not (
+            lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle)
+        )
+        """Whether the memory of a text can be cut at any token; a recurrent state cannot."""
 
     def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
         raw = text.encode()
@@ -129,7 +135,8 @@ class LlamaBackend:
                 hint="Less memory is needed with a smaller --ctx-size.",
             )
         self._memory = lib.llama_get_memory(self._context)
-        self.n_slots = options.n_slots
+        self.n_slots, self.n_parallel = options.n_slots, options.n_parallel
+        self.keeps_texts = options.keeps_texts and model.can_cut
         self.n_cells = int(lib.llama_n_ctx(self._context))
         self.n_batch = int(lib.llama_n_batch(self._context))
         self._pieces: dict[int, bytes] = {}
@@ -202,7 +209,9 @@ def _context_params(options: LlamaOptions) -> Any:
     params.n_ctx = options.n_cells
     params.n_batch = params.n_ubatch = options.n_batch
     params.n_seq_max = options.n_slots
-    params.n_outputs_max = options.n_slots  # the default reserves a row of logits for every token of a batch
+    params.n_outputs_max = (
+        options.n_slots
+    )  # at least n_seq_max; the default is a row of logits for every token
     params.n_threads = params.n_threads_batch = options.n_threads
     params.kv_unified = True  # sharing a prompt between sequences is then a matter of metadata
     params.swa_full = True  # a sliding window's cache can otherwise not be cut or shared

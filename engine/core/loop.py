@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from engine.backend.base import BackendError, Batch
+from engine.core.pace import Pace
 from engine.core.scheduler import Copy, Plan, Scheduler
 from engine.core.sequence import Phase
 from engine.errors import EngineError, InternalError
@@ -33,7 +35,7 @@ class Output(NamedTuple):
 
 
 class StepLoop:
-    """Everything that the engine thread does, one step at a time; it knows neither threads nor clocks.
+    """Everything that the engine thread does, one step at a time; it knows no threads.
 
     Args:
         backend: The model.
@@ -44,7 +46,14 @@ class StepLoop:
         self._backend = backend
         self._batch = Batch(backend.n_batch)
         self._sampler = Sampler(backend.info.n_vocab, backend.n_slots, max_logprobs=max_logprobs)
-        self.scheduler = Scheduler(backend.n_slots, backend.n_cells, backend.n_batch)
+        self._pace = Pace(backend.n_batch)
+        self.scheduler = Scheduler(
+            backend.n_slots,
+            backend.n_cells,
+            backend.n_batch,
+            n_running=backend.n_parallel,
+            keeps=backend.keeps_texts,
+        )
 
     def submit(self, prompt: Prompt) -> None:
         """Queue all choices of a prompt."""
@@ -56,6 +65,7 @@ class StepLoop:
 
     def step(self) -> list[Output]:
         """Give every running sequence one token, and some waiting prompts a part of their prefill."""
+        self.scheduler.interleave = self._pace.prompt_tokens
         plan = self.scheduler.plan()
         try:
             self._prepare(plan)
@@ -82,7 +92,10 @@ class StepLoop:
         self._batch.clear()
         for span in plan.spans:
             self._batch.add(span.sequence.slot, span.start, span.tokens, wants_logits=bool(span.draws))
+        began = time.perf_counter()
         logits = self._backend.decode(self._batch)
+        decodes = sum(span.sequence.phase is Phase.DECODE for span in plan.spans)
+        self._pace.note(decodes, self._batch.size - decodes, time.perf_counter() - began)
         for span in plan.spans:
             for fork in span.draws[1:]:
                 self._backend.copy(span.sequence.slot, fork.slot, span.start + len(span.tokens))
@@ -99,13 +112,14 @@ class StepLoop:
         tokens, statuses = draws.tokens.tolist(), draws.status.tolist()
         outputs = []
         for i, sequence in enumerate(drawers):
-            if statuses[i] != RowStatus.OK:
+            failed = statuses[i] != RowStatus.OK
+            if failed:
                 error = InternalError(RowStatus(statuses[i]).message)
                 delta: Delta | None = sequence.fail(error)
             else:
                 delta = self._take(sequence, tokens[i], draws, i)
             if sequence.phase is Phase.FINISHED:
-                self.scheduler.retire(sequence)
+                self.scheduler.retire(sequence, spoilt=failed)
             if delta is not None:
                 outputs.append(Output(sequence.prompt.owner, delta))
         return outputs
@@ -126,6 +140,6 @@ class StepLoop:
         running = [seq for seq in self.scheduler.unfinished() if seq.slot >= 0]
         outputs = [Output(seq.prompt.owner, seq.fail(error)) for seq in running]
         for sequence in running:
-            self.scheduler.retire(sequence)
+            self.scheduler.retire(sequence, spoilt=True)
         self.scheduler.distrust()
         return outputs

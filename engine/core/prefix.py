@@ -1,35 +1,182 @@
-"""Which slot's KV cache holds a prompt, so that no choice prefills what a sibling has prefilled.
+"""What the KV cache holds: a tree of tokens, in which texts that begin alike share their beginning.
 
-Shared today: the prompt of the choices of one request, whether they run at once or in waves. Sharing between
-requests belongs here too.
+A node is a run of tokens that lie in the cache once, whoever uses them; a slot's text is the path from the
+root to the node where it ends. So a copy of a prefix costs nothing, the cells in use are the tokens of the
+tree, and a prompt's longest cached prefix is found by walking down.
+
+Two slots that computed the same tokens apart hold them in two nodes: the tree says what is, not what could
+be.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from engine.core.sequence import Prompt
+    from collections.abc import Iterable, Sequence
 
 
-class PrefixIndex:
-    """The slots that hold a whole prompt."""
+class Match(NamedTuple):
+    """The longest cached prefix of some tokens: its length, and a slot that holds it."""
+
+    length: int
+    slot: int | None
+
+
+class _Node:
+    """A run of tokens from position ``start`` on."""
+
+    __slots__ = ("children", "parent", "slots", "start", "tokens")
+
+    def __init__(self, tokens: list[int], parent: _Node | None, start: int) -> None:
+        self.tokens = tokens
+        self.parent = parent
+        self.start = start
+        self.children: list[_Node] = []
+        self.slots: set[int] = set()
+        """Whose text ends here."""
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.tokens)
+
+    @property
+    def is_used(self) -> bool:
+        return bool(self.slots or self.children)
+
+    def any_slot(self) -> int:
+        """Return a slot whose text passes through here or ends here."""
+        node = self
+        while not node.slots:
+            node = node.children[0]
+        return next(iter(node.slots))
+
+    def split(self, length: int) -> _Node:
+        """Cut the run in two; return the front one, of ``length`` tokens."""
+        front = _Node(self.tokens[:length], self.parent, self.start)
+        if self.parent is not None:
+            siblings = self.parent.children
+            siblings[siblings.index(self)] = front
+        front.children.append(self)
+        self.tokens = self.tokens[length:]
+        self.parent, self.start = front, front.end
+        return front
+
+
+class PrefixTree:
+    """The texts of all slots."""
 
     def __init__(self) -> None:
-        self._prompt_of: dict[int, Prompt] = {}
+        self._root = _Node([], None, 0)
+        self._ends: dict[int, _Node] = {}
+        self._n_cells = 0
 
-    def hold(self, slot: int, prompt: Prompt) -> None:
-        """Note that ``slot`` has ``prompt`` in its cache, whatever follows there."""
-        self._prompt_of[slot] = prompt
+    @property
+    def n_cells(self) -> int:
+        """Cells of the KV cache that are in use, shared ones counted once."""
+        return self._n_cells
 
-    def drop(self, slot: int) -> None:
-        """Note that the cache of ``slot`` is gone or about to be overwritten."""
-        self._prompt_of.pop(slot, None)
+    def length(self, slot: int) -> int:
+        """Return how many tokens a slot holds."""
+        return self._ends.get(slot, self._root).end
 
-    def holders(self, prompt: Prompt) -> list[int]:
-        """Return the slots that hold ``prompt``."""
-        return [slot for slot, held in self._prompt_of.items() if held is prompt]
+    def match(self, tokens: Sequence[int]) -> Match:
+        """Find the longest prefix of ``tokens`` that the cache holds."""
+        best, at = self._root, 0
+        pending = [(child, 0) for child in self._root.children]
+        while pending:  # several nodes may begin alike, where they were computed apart
+            node, start = pending.pop()
+            length = start + common_prefix(node.tokens, tokens, start)
+            if length > at:
+                best, at = node, length
+            if length == node.end:
+                pending.extend((child, length) for child in node.children)
+        return Match(at, best.any_slot() if at else None)
 
-    def holds(self, slot: int) -> Prompt | None:
-        """Return the prompt that ``slot`` holds."""
-        return self._prompt_of.get(slot)
+    def share(self, source: int, target: int, length: int) -> None:
+        """Let ``target``, which holds nothing, hold the first ``length`` tokens of ``source``."""
+        self._end_at(target, self._node_at(self._ends[source], length))
+
+    def extend(self, slot: int, tokens: list[int]) -> None:
+        """Append tokens to a slot's text."""
+        node = self._ends.get(slot, self._root)
+        self._n_cells += len(tokens)
+        if node is not self._root and not node.children and len(node.slots) == 1:
+            node.tokens.extend(tokens)
+            return
+        child = _Node(list(tokens), node, node.end)
+        node.children.append(child)
+        self._leave(slot)
+        self._end_at(slot, child)
+
+    def cut(self, slot: int, length: int) -> None:
+        """Cut a slot's text to its first ``length`` tokens; what nobody else holds is out of the cache."""
+        end = self._ends.get(slot)
+        if end is None or length >= end.end:
+            return
+        target = self._node_at(end, length)
+        self._leave(slot)
+        self._end_at(slot, target)
+        self._prune(end)
+
+    def cells_held(self, slots: Iterable[int], *, besides: Match) -> int:
+        """Return the cells that some slots hold together, and with them a prefix that was found."""
+        seen: set[_Node] = set()
+        cells = 0
+        for slot in slots:
+            cells += self._count_up(self._ends.get(slot, self._root), seen)
+        if besides.slot is not None:
+            node = self._ends[besides.slot]
+            while node.parent is not None and node.start >= besides.length:
+                node = node.parent
+            if node not in seen:
+                cells += besides.length - node.end + self._count_up(node, seen)
+        return cells
+
+    @staticmethod
+    def _count_up(node: _Node, seen: set[_Node]) -> int:
+        cells = 0
+        while node.parent is not None and node not in seen:
+            seen.add(node)
+            cells += len(node.tokens)
+            node = node.parent
+        return cells
+
+    @staticmethod
+    def _node_at(node: _Node, length: int) -> _Node:
+        """Return the node of the path to ``node`` that ends at ``length``, split there if none does."""
+        while node.parent is not None and node.start >= length:
+            node = node.parent
+        return node if node.end == length else node.split(length - node.start)
+
+    def _end_at(self, slot: int, node: _Node) -> None:
+        if node is not self._root:
+            node.slots.add(slot)
+            self._ends[slot] = node
+
+    def _leave(self, slot: int) -> None:
+        node = self._ends.pop(slot, None)
+        if node is not None:
+            node.slots.discard(slot)
+
+    def _prune(self, node: _Node) -> None:
+        """Take away the nodes from here up that nobody uses."""
+        while node.parent is not None and not node.is_used:
+            self._n_cells -= len(node.tokens)
+            node.parent.children.remove(node)
+            node = node.parent
+
+
+def common_prefix(run: Sequence[int], tokens: Sequence[int], start: int = 0) -> int:
+    """Return how many tokens of ``run`` are those of ``tokens`` from ``start`` on."""
+    most = min(len(run), len(tokens) - start)
+    if run[:most] == tokens[start : start + most]:
+        return most
+    low, high = 0, most  # the first ``low`` are equal, the first ``high`` are not
+    while high - low > 1:
+        middle = (low + high) // 2
+        if run[low:middle] == tokens[start + low : start + middle]:
+            low = middle
+        else:
+            high = middle
+    return low

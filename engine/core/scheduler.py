@@ -1,11 +1,15 @@
-"""Who runs in the next step: slots, admission and the token budget.
+"""Who runs in the next step: slots, admission, prefix sharing and the token budget.
 
 Pure bookkeeping: no clock, no I/O, no llama.cpp. A plan is a list of facts for the step loop to carry out, so
 a test can drive the scheduler with a table of events.
 
-Admission is in order of arrival. A sequence is admitted when a slot is free and the KV cache can hold all
-that it may come to need (its prompt, counted once among siblings, and ``max_tokens``), so a running sequence
-never meets a full cache.
+A slot is a text in the KV cache. A sequence is admitted when fewer than ``n_running`` run and the cache can
+hold all that it may come to need, so a running sequence never meets a full cache. It starts from the longest
+prefix of its prompt that any slot holds, running or not. What it leaves behind when it ends is kept for
+others, until its slot or its cells are needed; what was used least recently goes first.
+
+Admission is in order of arrival, but for one case: while a running sequence computes a prefix that a waiting
+one could share, that one is held back, and others may pass it.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from engine.core.prefix import PrefixIndex
+from engine.core.prefix import Match, PrefixTree, common_prefix
 from engine.core.sequence import Phase, Prompt, Sequence
 
 if TYPE_CHECKING:
@@ -58,35 +62,55 @@ class Plan:
     spans: list[Span] = field(default_factory=list)
 
 
+_WORTH_WAITING = 32
+"""Tokens of prefill to be spared, from which a sequence waits for another one's."""
+
+
 class Scheduler:
     """Decides; the step loop does.
 
     Args:
-        n_slots: Sequences that may run at once.
-        n_cells: Tokens that the KV cache holds, over all sequences.
-        budget: Most tokens to decode in one step; at least ``n_slots``.
+        n_slots: Texts that the cache may hold, running or kept.
+        n_cells: Tokens that the KV cache holds, over all slots.
+        budget: Most tokens to decode in one step; at least ``n_running``.
+        n_running: Sequences that may run at once; ``n_slots`` unless told otherwise.
+        keeps: Whether texts are kept when their sequence has ended; not where the cache cannot be cut.
     """
 
-    def __init__(self, n_slots: int, n_cells: int, budget: int) -> None:
-        if budget < n_slots:
-            raise ValueError(f"a step must have room for all {n_slots} slots, not {budget} tokens")
+    def __init__(
+        self,
+        n_slots: int,
+        n_cells: int,
+        budget: int,
+        *,
+        n_running: int | None = None,
+        keeps: bool = True,
+    ) -> None:
+        self._most_running = n_slots if n_running is None else n_running
+        if budget < self._most_running:
+            raise ValueError(f"a step must have room for all {self._most_running} slots, not {budget} tokens")
         self._n_cells = n_cells
         self._budget = budget
-        self._free = list(range(n_slots))
-        self._dirty: set[int] = set()  # free slots with something left in the cache
+        self.interleave = budget
+        """Most prompt tokens in a step in which others decode; at least 1."""
+        self._keeps = keeps
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
-        self._prefixes = PrefixIndex()
-        self._reserved = 0
+        self._cache = PrefixTree()
+        self._empty = list(range(n_slots))  # slots without a text
+        self._kept: dict[int, None] = {}  # slots whose sequence has ended, the least recently used first
+        self._spoilt: list[int] = []  # slots to be emptied before their next use, whatever they hold
+        self._promised = 0  # cells that running sequences may still come to need
+        self._full = False  # whether the first who waits found no room, and nothing has changed since
 
     @property
     def has_work(self) -> bool:
         """Tell whether a plan would do anything."""
-        return bool(self._waiting or self._running or self._dirty)
+        return bool(self._waiting or self._running or self._spoilt)
 
     @property
     def n_running(self) -> int:
-        """How many sequences hold a slot."""
+        """How many sequences run."""
         return len(self._running)
 
     @property
@@ -96,8 +120,18 @@ class Scheduler:
 
     @property
     def free_cells(self) -> int:
-        """KV cells that nobody has reserved."""
-        return self._n_cells - self._reserved
+        """KV cells that no running sequence holds or may come to need; some hold texts that are kept."""
+        held = self._cache.cells_held((seq.slot for seq in self._running), besides=Match(0, None))
+        return self._n_cells - self._promised - held
+
+    @property
+    def used_cells(self) -> int:
+        """KV cells in use: by running sequences, and by texts that are kept."""
+        return self._cache.n_cells
+
+    def length(self, slot: int) -> int:
+        """Return how many tokens a slot holds in the cache, running or kept."""
+        return self._cache.length(slot)
 
     def submit(self, prompt: Prompt) -> None:
         """Queue all choices of a prompt."""
@@ -110,32 +144,43 @@ class Scheduler:
     def cancel(self, owner: Hashable) -> None:
         """Forget every sequence of one request; its slots are free for the next plan."""
         self._waiting = deque(seq for seq in self._waiting if seq.prompt.owner is not owner)
+        self._full = False
         for sequence in [seq for seq in self._running if seq.prompt.owner is owner]:
             sequence.phase = Phase.FINISHED
             self.retire(sequence)
 
-    def retire(self, sequence: Sequence) -> None:
-        """Take back the slot of a sequence that has finished or failed."""
+    def retire(self, sequence: Sequence, *, spoilt: bool = False) -> None:
+        """Take back the slot of a sequence that has ended; a spoilt text is not kept."""
         self._running.remove(sequence)
-        self._free.append(sequence.slot)
-        self._dirty.add(sequence.slot)
-        self._reserved -= self._need(sequence)
+        self._promised -= sequence.promised
+        sequence.promised = 0
+        self._full = False
+        if spoilt or not self._keeps:
+            self._cache.cut(sequence.slot, 0)
+            self._spoilt.append(sequence.slot)
+        elif self._cache.length(sequence.slot):
+            self._kept[sequence.slot] = None
+        else:
+            self._empty.append(sequence.slot)
 
     def distrust(self) -> None:
         """After a failed decode: rely on nothing in the cache, and empty every slot before its next use."""
-        self._prefixes = PrefixIndex()
-        self._dirty = set(self._free)
+        self._spoilt = sorted({*self._spoilt, *self._kept, *self._empty})
+        self._kept.clear()
+        self._empty.clear()
+        self._cache = PrefixTree()
 
     def plan(self) -> Plan:
         """Decide the next step: running decodes first, then as much prefill as the budget leaves."""
         plan = Plan()
-        self._clean(plan)
+        self._empty_spoilt(plan)
         self._admit(plan)
-        self._clean(plan)  # what was kept for a sequence that has just been admitted
         for sequence in self._running:
             if sequence.phase is Phase.DECODE:
                 plan.spans.append(Span(sequence, sequence.computed, sequence.generated[-1:], [sequence]))
         room = self._budget - len(plan.spans)
+        if plan.spans:
+            room = min(room, self.interleave)
         for sequence in self._running:
             if room > 0 and sequence.phase is Phase.PREFILL:
                 span = self._chunk(sequence, room)
@@ -145,70 +190,130 @@ class Scheduler:
 
     def computed(self, span: Span) -> None:
         """Note that a span has been decoded, and its forks made: their tokens are in the cache."""
-        span.sequence.computed = span.start + len(span.tokens)
-        if span.sequence.phase is Phase.PREFILL:
+        leader = span.sequence
+        self._cache.extend(leader.slot, span.tokens)
+        leader.computed = span.start + len(span.tokens)
+        leader.promised -= len(span.tokens)
+        self._promised -= len(span.tokens)
+        if leader.phase is Phase.PREFILL:
             for drawer in span.draws:
                 drawer.phase = Phase.DECODE
-                drawer.computed = span.sequence.computed
-                self._prefixes.hold(drawer.slot, drawer.prompt)
+                if drawer is not leader:
+                    drawer.computed = leader.computed
+                    self._cache.share(leader.slot, drawer.slot, leader.computed)
 
     def _chunk(self, sequence: Sequence, room: int) -> Span:
         start, prompt = sequence.computed, sequence.prompt.tokens
         tokens = prompt[start : start + room]
         if start + len(tokens) < len(prompt):
             return Span(sequence, start, tokens, [])
-        siblings = self._siblings(sequence.prompt)
-        leader = next(seq for seq in siblings if seq.phase is Phase.PREFILL)
-        forks = [seq for seq in siblings if seq.phase is Phase.FORK] if sequence is leader else []
+        forks = [seq for seq in self._running if seq.prompt is sequence.prompt and seq.phase is Phase.FORK]
         return Span(sequence, start, tokens, [sequence, *forks])
 
+    # --- admission ---------------------------------------------------------------------------------------
+
     def _admit(self, plan: Plan) -> None:
-        while self._waiting and self._free and self._need(self._waiting[0]) <= self.free_cells:
-            sequence = self._waiting.popleft()
-            self._reserved += self._need(sequence)
-            self._place(sequence, plan)
-            self._running.append(sequence)
-            plan.admitted.append(sequence)
+        """Admit from the head of the queue on, until somebody finds no room; pass by who had better wait."""
+        if self._full:
+            return
+        if not self._running and self._waiting and self._waiting[0].prompt.repeats:
+            # llama.cpp rounds differently where a text lies elsewhere in the cache, or was computed in other
+            # pieces: who is to repeat finds it as empty as the time before.
+            while self._kept:
+                self._empty.append(self._evict(plan))
+            self._empty.sort()
+        held_back: list[Sequence] = []
+        while self._waiting and len(self._running) < self._most_running:
+            sequence = self._waiting[0]
+            if self._had_better_wait(sequence):
+                held_back.append(self._waiting.popleft())
+            elif self._place(sequence, plan):
+                self._waiting.popleft()
+                self._running.append(sequence)
+                plan.admitted.append(sequence)
+            else:
+                self._full = True
+                break
+        self._waiting.extendleft(reversed(held_back))
+        self._full = self._full and not held_back
 
-    def _place(self, sequence: Sequence, plan: Plan) -> None:
-        """Give a slot to a sequence, and with it whatever part of its prompt is in the cache already."""
+    def _had_better_wait(self, sequence: Sequence) -> bool:
+        """Tell whether somebody is computing a good part of the prompt that is not in the cache yet."""
+        if not self._keeps:
+            return False
+        if sequence.awaits is not None and self._is_computing(*sequence.awaits):
+            return True
+        sequence.awaits = None
+        tokens = sequence.prompt.tokens[:-1]
+        cached: int | None = None
+        for other in self._running:
+            if other.phase is not Phase.PREFILL or other.prompt is sequence.prompt:
+                continue
+            shared = common_prefix(other.prompt.tokens, tokens)
+            if shared < other.computed + _WORTH_WAITING:
+                continue
+            cached = self._cache.match(tokens).length if cached is None else cached
+            if shared >= cached + _WORTH_WAITING:
+                sequence.awaits = (other, shared)
+                return True
+        return False
+
+    @staticmethod
+    def _is_computing(other: Sequence, length: int) -> bool:
+        return other.phase is Phase.PREFILL and other.computed < length
+
+    def _place(self, sequence: Sequence, plan: Plan) -> bool:
+        """Give a slot to a sequence, with the longest part of its prompt that is cached; False: no room."""
         prompt = sequence.prompt
-        holders = self._prefixes.holders(prompt)
-        reusable = len(prompt.tokens) - 1  # the last token is decoded again: its logits are needed
-        slot = self._take_slot(holders)
-        if slot in holders:
-            plan.cache.append(Truncate(slot, reusable))
-        elif slot in self._dirty:
-            plan.cache.append(Truncate(slot, 0))
-        if holders and slot not in holders:
-            plan.cache.append(Copy(holders[0], slot, reusable))
-        self._dirty.discard(slot)
-        self._prefixes.drop(slot)
-        sequence.slot = slot
-        sequence.computed = reusable if holders else 0
-        sequence.phase = Phase.PREFILL if holders or not self._siblings(prompt) else Phase.FORK
+        if any(seq.prompt is prompt and seq.phase is Phase.PREFILL for seq in self._running):
+            found, need, phase = Match(0, None), sequence.max_tokens, Phase.FORK
+        else:
+            # The last token is decoded again in any case: its logits are needed.
+            found = self._cache.match(prompt.tokens[:-1]) if self._keeps else Match(0, None)
+            need, phase = len(prompt.tokens) - found.length + sequence.max_tokens, Phase.PREFILL
+        if not self._may_have(need, found):
+            return False
+        sequence.slot = self._take_slot(found, plan)
+        while self._cache.n_cells + self._promised + need > self._n_cells:
+            self._empty.append(self._evict(plan))
+        sequence.phase, sequence.computed, sequence.promised = phase, found.length, need
+        self._promised += need
+        if sequence is prompt.sequences[0]:
+            prompt.n_cached = found.length
+        return True
 
-    def _take_slot(self, holders: list[int]) -> int:
-        """Take a free slot: best one that holds the prompt, next best an empty one."""
-        slot = min(self._free, key=lambda free: (free not in holders, free in self._dirty, free))
-        self._free.remove(slot)
+    def _may_have(self, need: int, found: Match) -> bool:
+        """Tell whether there is room for so many cells, were nothing kept but the prefix that was found."""
+        if self._cache.n_cells + self._promised + need <= self._n_cells:
+            return True
+        held = self._cache.cells_held((seq.slot for seq in self._running), besides=found)
+        return held + self._promised + need <= self._n_cells
+
+    def _take_slot(self, found: Match, plan: Plan) -> int:
+        """Take a slot and let it hold the prefix that was found."""
+        if found.slot in self._kept:
+            del self._kept[found.slot]
+            if not self._empty:  # what follows the prefix is worth less than another text
+                plan.cache.append(Truncate(found.slot, found.length))
+                self._cache.cut(found.slot, found.length)
+                return found.slot
+            self._kept[found.slot] = None  # used just now
+        slot = self._empty.pop(0) if self._empty else self._evict(plan)
+        if found.slot is not None:
+            plan.cache.append(Copy(found.slot, slot, found.length))
+            self._cache.share(found.slot, slot, found.length)
         return slot
 
-    def _clean(self, plan: Plan) -> None:
-        """Empty the free slots whose cache no waiting sequence can use."""
-        if not self._dirty:
-            return
-        wanted = {seq.prompt for seq in self._waiting}
-        for slot in sorted(self._dirty):
-            if self._prefixes.holds(slot) not in wanted:
-                plan.cache.append(Truncate(slot, 0))
-                self._prefixes.drop(slot)
-                self._dirty.remove(slot)
+    def _evict(self, plan: Plan) -> int:
+        """Empty the kept slot that was used least recently."""
+        slot = next(iter(self._kept))
+        del self._kept[slot]
+        plan.cache.append(Truncate(slot, 0))
+        self._cache.cut(slot, 0)
+        return slot
 
-    def _need(self, sequence: Sequence) -> int:
-        """KV cells to reserve for a sequence that is not running; a prompt counts once among siblings."""
-        shared = bool(self._siblings(sequence.prompt))
-        return sequence.max_tokens + (0 if shared else len(sequence.prompt.tokens))
-
-    def _siblings(self, prompt: Prompt) -> list[Sequence]:
-        return [seq for seq in self._running if seq.prompt is prompt]
+    def _empty_spoilt(self, plan: Plan) -> None:
+        for slot in self._spoilt:
+            plan.cache.append(Truncate(slot, 0))
+            self._empty.append(slot)
+        self._spoilt.clear()

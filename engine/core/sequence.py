@@ -82,6 +82,10 @@ class Prompt:
     text_length: int
     """Characters of the prompt's text, where the offsets of generated tokens begin."""
     sequences: list[Sequence] = field(default_factory=list)
+    repeats: bool = False
+    """Whether the same answer is expected again, to the bit, where nobody else is served meanwhile."""
+    n_cached: int = 0
+    """Tokens that were in the KV cache when its first sequence was admitted."""
 
 
 class Sequence:
@@ -90,12 +94,14 @@ class Sequence:
     __slots__ = (
         "_fresh",
         "_held",
+        "awaits",
         "choice",
         "computed",
         "generated",
         "max_tokens",
         "params",
         "phase",
+        "promised",
         "prompt",
         "slot",
         "stop",
@@ -123,6 +129,10 @@ class Sequence:
         self.slot = -1
         self.computed = 0
         """Positions of prompt and generated tokens that the KV cache holds."""
+        self.promised = 0
+        """KV cells that are reserved for what is to come."""
+        self.awaits: tuple[Sequence, int] | None = None
+        """Who computes how long a part of the prompt, while this sequence waits for it."""
         self.generated: list[int] = []
         self.text = TextStream(stop.strings, start=prompt.text_length, keep_stop=stop.keep_string)
         self._held: list[TokenScore] = []  # scores whose text is held back

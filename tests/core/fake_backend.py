@@ -30,7 +30,7 @@ class FakeBackend:
     """A :class:`engine.backend.base.Backend`: token 0 ends, the others are the characters from "A" on.
 
     Args:
-        n_slots, n_cells, n_batch: As in the protocol.
+        n_slots, n_parallel, keeps_texts, n_cells, n_batch: As in the protocol.
         gated: Whether every decode waits for :meth:`let`.
         endless: Whether the end token is never drawn.
     """
@@ -39,12 +39,15 @@ class FakeBackend:
         self,
         *,
         n_slots: int = 4,
+        n_parallel: int | None = None,
+        keeps_texts: bool = True,
         n_cells: int = 256,
         n_batch: int = 64,
         gated: bool = False,
         endless: bool = True,
     ) -> None:
         self.n_slots, self.n_cells, self.n_batch = n_slots, n_cells, n_batch
+        self.n_parallel, self.keeps_texts = n_parallel or n_slots, keeps_texts
         self.info = ModelInfo("fake", N_VOCAB, n_cells, 0, 0, None, END, frozenset({END}), None)
         self.faults: dict[int, BaseException] = {}
         """Number of a decode, from 1, to what it raises."""

@@ -1,0 +1,118 @@
+"""What stays in the KV cache for the next request, on the real default model."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from engine.backend.llama import LlamaBackend
+from tests.doors import PythonDoor
+
+if TYPE_CHECKING:
+    from engine.backend.base import Batch
+    from engine.service import CompletionService
+    from tests.doors import Answer, Door
+
+STORY = [504 + i % 300 for i in range(400)]
+"""Token ids: 400 of them, so that nothing here depends on the tokenizer."""
+NO_END = {"0": -100, "2": -100}
+"""Bans what ends a text."""
+
+
+class Prefill:
+    """Counts the tokens that are decoded."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.n_tokens = 0
+        decode = LlamaBackend.decode
+
+        def counted(backend: LlamaBackend, batch: Batch) -> Any:
+            self.n_tokens += batch.size
+            return decode(backend, batch)
+
+        monkeypatch.setattr(LlamaBackend, "decode", counted)
+
+    def since(self) -> int:
+        """Return what was decoded since the last time of asking."""
+        counted, self.n_tokens = self.n_tokens, 0
+        return counted
+
+
+@pytest.fixture
+def prefill(monkeypatch: pytest.MonkeyPatch) -> Prefill:
+    return Prefill(monkeypatch)
+
+
+@pytest.fixture
+async def python(service: CompletionService) -> PythonDoor:
+    """A door to an engine that keeps nothing yet: a request with a seed empties an idle one's cache."""
+    door = PythonDoor(service)
+    await door.complete(prompt="a", max_tokens=1, seed=1)
+    return door
+
+
+def cached(answer: Answer) -> int:
+    count: int = answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+    return count
+
+
+async def test_a_prompt_is_prefilled_once_however_often_it_comes(
+    door: Door, python: PythonDoor, prefill: Prefill
+) -> None:
+    prompt = [7, *STORY]
+    cold = await python.complete(prompt=prompt, max_tokens=1)
+    assert (cached(cold), prefill.since()) == (0, 401)
+    warm = await door.complete(prompt=prompt, max_tokens=1)
+    assert (cached(warm), prefill.since()) == (400, 1)
+    chunks = await door.stream(prompt=prompt, max_tokens=1, stream_options={"include_usage": True})
+    assert (cached(chunks[-1]), prefill.since()) == (400, 1)
+
+
+async def test_a_conversation_goes_on_where_it_was(
+    service: CompletionService, python: PythonDoor, prefill: Prefill
+) -> None:
+    fields = {"model": service.name, "prompt": STORY, "max_tokens": 20, "logprobs": 0, "logit_bias": NO_END}
+    first = await service.complete(service.parse(fields))
+    assert first.choices[0].logprobs is not None
+    said = first.choices[0].logprobs.token_ids
+    prefill.since()
+    second = await python.complete(prompt=[*STORY, *said, 11, 12, 13], max_tokens=1)
+    assert len(said) == 20
+    assert (cached(second), prefill.since()) == (400 + 19, 1 + 3)  # the last one said was never decoded
+
+
+async def test_requests_at_once_that_begin_alike_prefill_their_beginning_once(
+    python: PythonDoor, prefill: Prefill
+) -> None:
+    prompts = [[*STORY, 1000 + i, 2000] for i in range(6)]
+    answers = await asyncio.gather(*(python.complete(prompt=prompt, max_tokens=1) for prompt in prompts))
+    assert sorted(map(cached, answers)) == [0, *[400] * 5]
+    assert prefill.since() == 402 + 5 * 2
+
+
+async def test_a_running_sequence_shares_its_prompt(python: PythonDoor) -> None:
+    chunks = python.chunks(prompt=STORY, max_tokens=200, logit_bias=NO_END)
+    await anext(chunks)
+    answer = await python.complete(prompt=[*STORY, 5], max_tokens=1)
+    assert cached(answer) == 400
+    await chunks.aclose()
+
+
+async def test_warm_and_cold_logprobs_are_alike(python: PythonDoor) -> None:
+    fields: Answer = {"prompt": STORY, "max_tokens": 1, "logprobs": 5, "temperature": 0}
+    cold, warm = await python.complete(**fields), await python.complete(**fields)
+    tops = [answer["choices"][0]["logprobs"]["top_logprobs"][0] for answer in (cold, warm)]
+    assert cached(warm) == 399
+    assert tops[1] == pytest.approx(tops[0], abs=0.5)
+
+
+async def test_a_seed_repeats_to_the_bit_on_an_idle_engine_whatever_is_cached(python: PythonDoor) -> None:
+    fields: Answer = {"prompt": STORY[:100], "max_tokens": 30, "seed": 3, "logprobs": 2}
+    first = await python.complete(**fields)
+    for text in (STORY, STORY[50:]):
+        await python.complete(prompt=text, max_tokens=40)
+    again = await python.complete(**fields)
+    assert again["choices"] == first["choices"]
+    assert cached(again) == 0
