@@ -17,7 +17,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # the compilers under pip use every core already
-.PHONY: serve test check sanitize fuzz proto proto-check bench bench-sampler clean help
+.PHONY: serve test check sanitize fuzz proto proto-check bench bench-sampler bench-serving clean help
 
 # $(call patiently,what,command): the command's output goes to the log; a line every 15 seconds says it is alive.
 # The command stays in the foreground, so that Ctrl-C reaches the compilers under it.
@@ -87,6 +87,9 @@ bench: $(VENV)/.installed-model,bench $(VENV)/.extension ## time the engine (ARG
 
 bench-sampler: $(VENV)/.installed-model,bench $(VENV)/.extension ## time the sampler: table, plot, JSON (ARGS="-k greedy")
 	$(BIN)/python -m pytest benchmarks/sampler --benchmark-enable --benchmark-only --benchmark-quiet $(ARGS)
+
+bench-serving: $(VENV)/.installed-model,bench $(VENV)/.extension ## our server beside others: table, plot, JSON (ARGS="--quick")
+	$(BIN)/python -m benchmarks.serving $(ARGS)
 
 clean: ## remove the virtual environment and everything built (pip keeps its cache)
 	rm -rf $(VENV) build dist *.egg-info engine/*.so

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-_PATIENCE = 1.5
+_PATIENCE = 1.0
 """Prompt tokens may add so much to the time of a step, as a part of what its decodes take alone."""
-_FEWEST = 8
+_FEWEST = 4
 _WEIGHT = 0.25
 """Of the newest step, in the averages."""
 

@@ -1,0 +1,174 @@
+"""What our own server alone does with prompts that are long, shared, or seen before; over HTTP.
+
+Prompts are random token ids, so their lengths are exact, and no prefix cache has seen one that it should not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.serving.http_caller import HttpCaller
+from benchmarks.serving.line import Line
+from benchmarks.serving.meter import Meter
+from benchmarks.serving.process import HOST
+from benchmarks.serving.question import SAMPLER, Questions
+from benchmarks.serving.reply import CallError, Reply
+from benchmarks.serving.summary import percentile
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from benchmarks.serving.process import Running
+
+CONTEXT = 20_480
+"""Tokens of KV cache that the scenarios need: eight prompts of 2,000 that share nothing."""
+
+_ORDINARY = range(1000, 30_000)  # ids that are text in the vocabularies of all the models
+_ANSWER = 8  # tokens; only the first is waited for
+_TAIL = 16  # tokens in which prompts with a shared prefix differ
+_TOGETHER = 8
+_STREAMS = 4
+_PATIENCE = 300.0  # seconds that one request may take
+_STREAM_TOKENS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much of it is done."""
+
+    medium: int = 1000
+    """Tokens of the prompt that has several answers."""
+    long: int = 2000
+    """Tokens of the other prompts."""
+    rounds: int = 5
+    steady: float = 5.0
+    """Seconds in which the streams are alone, in each round."""
+
+
+QUICK = Scale(medium=250, long=500, rounds=1, steady=2.0)
+
+
+class Scenarios:
+    """The scenarios on one running server.
+
+    Args:
+        running: The server, with :data:`CONTEXT` tokens of cache and as many slots as there are requests at
+            once.
+        model: The model's name in the table.
+        scale: How long and how often.
+    """
+
+    def __init__(self, running: Running, model: str, scale: Scale) -> None:
+        self._served, self._pid = running.model, running.pid
+        self._model = model
+        self._scale = scale
+        self._http = HttpCaller(HOST, running.http_port)
+        self._random = random.Random()  # noqa: S311 - not for secrets, and never the same
+
+    async def run(self, lines: list[Line]) -> None:
+        """Run all of them, and add a line for each as it ends.
+
+        Raises:
+            CallError: the server refused a request, or gave nothing to measure.
+            OSError: it cannot be reached, or took too long.
+        """
+        medium, long = self._scale.medium, self._scale.long
+        await self._first_token(self._tokens(_TAIL))  # to warm up
+        compare = self._compare
+        lines.append(await compare(f"(a) TTFT, {medium} tokens, n=8 against n=1", 1.05, self._choices))
+        lines.append(await compare(f"(b) TTFT p95, 8 at once share {long} tokens", 0.25, self._shared))
+        lines.append(await compare(f"(c) TTFT, {long} tokens, warm against cold", 0.05, self._again))
+        title = f"(d) ITL p99 of 4 streams while {long} tokens arrive, against p50"
+        lines.append(await compare(title, 3.0, self._arrival))
+
+    async def _compare(
+        self, title: str, most: float, round_of: Callable[[], Awaitable[tuple[float, float]]]
+    ) -> Line:
+        """Run a scenario's rounds, each of which gives the seconds without and with."""
+        meter = Meter(self._pid)
+        rounds = [await round_of() for _ in range(self._scale.rounds)]
+        return Line(
+            self._model,
+            title,
+            without=median(without for without, _ in rounds) * 1e3,
+            along=median(along for _, along in rounds) * 1e3,
+            ratio=median(along / without for without, along in rounds),
+            most=most,
+            elsewhere=meter.read().elsewhere,
+        )
+
+    async def _choices(self) -> tuple[float, float]:
+        one = await self._first_token(self._tokens(self._scale.medium))
+        return one, await self._first_token(self._tokens(self._scale.medium), n=8)
+
+    async def _shared(self) -> tuple[float, float]:
+        long = self._scale.long
+        unshared = [self._tokens(long + _TAIL) for _ in range(_TOGETHER)]
+        prefix = self._tokens(long)
+        shared = [prefix + self._tokens(_TAIL) for _ in range(_TOGETHER)]
+        return await self._p95(unshared), await self._p95(shared)
+
+    async def _again(self) -> tuple[float, float]:
+        prompt = self._tokens(self._scale.long)
+        return await self._first_token(prompt), await self._first_token(prompt)
+
+    async def _arrival(self) -> tuple[float, float]:
+        """Return the median gap of steady streams, and the 99th percentile of it while a prompt arrives."""
+        replies: list[Reply] = []
+        streams = [asyncio.create_task(self._stream_on(replies)) for _ in range(_STREAMS)]
+        try:
+            while sum(bool(reply.arrivals) for reply in replies) < _STREAMS:
+                await _let_flow(streams, 0.05)
+            steady = perf_counter()
+            await _let_flow(streams, self._scale.steady)
+            arrived = perf_counter()
+            first = arrived + await self._first_token(self._tokens(self._scale.long))
+        finally:
+            for stream in streams:
+                stream.cancel()
+            await asyncio.gather(*streams, return_exceptions=True)
+        gaps = self._gaps(replies)
+        before = [end - start for start, end in gaps if steady <= start and end <= arrived]
+        during = [end - start for start, end in gaps if arrived < end and start < first]
+        if not before or not during:
+            raise CallError("the streams had no tokens")
+        return percentile(before, 0.5), percentile(during, 0.99)
+
+    def _gaps(self, replies: Sequence[Reply]) -> list[tuple[float, float]]:
+        """Return when each two pieces of text came that follow each other."""
+        answers = [reply.read(self._http.piece, _STREAM_TOKENS) for reply in replies]
+        return [gap for answer in answers for gap in zip(answer.times, answer.times[1:], strict=False)]
+
+    async def _stream_on(self, replies: list[Reply]) -> None:
+        questions = Questions(self._served, max_tokens=_STREAM_TOKENS)
+        while True:
+            replies.append(Reply(perf_counter()))
+            await self._http.call(questions.next(), replies[-1])
+
+    async def _p95(self, prompts: Sequence[list[int]]) -> float:
+        return percentile(await asyncio.gather(*map(self._first_token, prompts)), 0.95)
+
+    async def _first_token(self, prompt: list[int], n: int = 1) -> float:
+        """Return the seconds until a request's first event, once all of it is over."""
+        fields: dict[str, Any] = {"model": self._served, "prompt": prompt, "max_tokens": _ANSWER, "n": n}
+        reply = Reply(perf_counter())
+        async with asyncio.timeout(_PATIENCE):
+            await self._http.call(fields | SAMPLER, reply)
+        if not reply.arrivals:
+            raise CallError("a stream without an event")
+        return reply.arrivals[0][0] - reply.began
+
+    def _tokens(self, count: int) -> list[int]:
+        return self._random.choices(_ORDINARY, k=count)
+
+
+async def _let_flow(streams: Sequence[asyncio.Task[None]], seconds: float) -> None:
+    """Wait, and raise what ends a stream meanwhile."""
+    ended, _ = await asyncio.wait(streams, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for stream in ended:
+        stream.result()

@@ -1,0 +1,85 @@
+"""Percentiles, and the one line that a run of many requests comes down to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import floor
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.serving.reply import Answer
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value that ``share`` of the values do not exceed, between two of them by interpolation.
+
+    Args:
+        values: At least one, in any order.
+        share: From 0 to 1.
+
+    Raises:
+        ValueError: there are no values, or ``share`` is out of range.
+    """
+    if not values or not 0 <= share <= 1:
+        raise ValueError(f"no percentile {share} of {len(values)} values")
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    below = floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+
+
+class Percentiles(NamedTuple):
+    """Of some times, in milliseconds."""
+
+    p50: float
+    p95: float
+    p99: float
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> Percentiles | None:
+        """Return the percentiles of times in seconds; None if there are none."""
+        if not seconds:
+            return None
+        return cls(*(round(percentile(seconds, share) * 1e3, 3) for share in (0.5, 0.95, 0.99)))
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the requests of one run came to."""
+
+    requests: int
+    """Requests that were answered to the end."""
+    tokens_per_request: float
+    """Mean tokens of those."""
+    tokens_per_s: float
+    """Tokens from the first request until the last token came, a second."""
+    first_token: Percentiles | None
+    """Milliseconds from sending a request until its first token, over all requests that got one."""
+    between_tokens: Percentiles | None
+    """Milliseconds from one piece of text to the next of the same answer."""
+    errors: int
+    """Requests that were not answered to the end."""
+    first_error: str | None
+
+    @classmethod
+    def of(cls, answers: Sequence[Answer], start: float) -> Summary:
+        """Sum up the answers to requests of which the first were sent at ``start``.
+
+        All of each request counts, so that the prompts of a run, most of which come at its start, weigh no
+        more than they should.
+        """
+        whole = [answer for answer in answers if answer.error is None]
+        failed = [answer.error for answer in answers if answer.error is not None]
+        end = max((at for answer in answers for at in answer.times), default=start)
+        return cls(
+            requests=len(whole),
+            tokens_per_request=sum(answer.tokens for answer in whole) / max(len(whole), 1),
+            tokens_per_s=sum(answer.tokens for answer in answers) / (end - start) if end > start else 0.0,
+            first_token=Percentiles.of([t for answer in answers if (t := answer.first_token) is not None]),
+            between_tokens=Percentiles.of([gap for answer in answers for gap in answer.gaps()]),
+            errors=len(failed),
+            first_error=failed[0] if failed else None,
+        )

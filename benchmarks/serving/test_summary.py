@@ -1,0 +1,72 @@
+"""Percentiles, and what many answers come down to, without a server."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks.serving.http_caller import HttpCaller
+from benchmarks.serving.job import Job, Outcome
+from benchmarks.serving.meter import Spent
+from benchmarks.serving.process import HOST
+from benchmarks.serving.reply import Answer, Reply
+from benchmarks.serving.row import HEADING, Row
+from benchmarks.serving.summary import Percentiles, Summary, percentile
+
+
+def test_percentile_interpolates_between_the_sorted_values() -> None:
+    values = [40.0, 10.0, 30.0, 20.0]
+    assert [percentile(values, share) for share in (0, 0.5, 1)] == [10.0, 25.0, 40.0]
+    assert percentile(values, 0.95) == pytest.approx(38.5)
+    assert percentile([7.0], 0.99) == 7.0
+
+
+@pytest.mark.parametrize(("values", "share"), [([], 0.5), ([1.0], 1.5)])
+def test_percentile_refuses_what_has_none(values: list[float], share: float) -> None:
+    with pytest.raises(ValueError, match="no percentile"):
+        percentile(values, share)
+
+
+def test_summary_counts_all_tokens_until_the_last() -> None:
+    answers = [
+        Answer(0.0, [1.0, 2.0, 3.0, 4.0], 4),
+        Answer(1.0, [9.0, 11.0], 4),  # two tokens a piece
+        Answer(2.0, [], 0, "refused"),
+    ]
+    summary = Summary.of(answers, 0.5)
+    assert summary.tokens_per_s == pytest.approx(8 / 10.5)
+    assert summary.tokens_per_request == 4.0
+    assert (summary.requests, summary.errors, summary.first_error) == (2, 1, "refused")
+    assert summary.first_token == Percentiles(4500.0, 7650.0, 7930.0)
+    assert summary.between_tokens == Percentiles(1000.0, 1850.0, 1970.0)
+
+
+def test_nothing_at_all_is_a_summary_too() -> None:
+    summary = Summary.of([], 0.0)
+    assert (summary.tokens_per_s, summary.first_token, summary.between_tokens) == (0.0, None, None)
+
+
+def test_tokens_are_those_of_the_usage_else_of_the_length_else_of_the_pieces() -> None:
+    piece = HttpCaller(HOST, 0).piece
+    text, end = _event("a", None), _event("", "length")
+    usage = json.dumps({"choices": [], "usage": {"completion_tokens": 9}}).encode()
+
+    def tokens(*payloads: bytes) -> int:
+        return Reply(0.0, [(1.0, payload) for payload in payloads]).read(piece, max_tokens=5).tokens
+
+    assert tokens(text, text, end, usage) == 9
+    assert tokens(text, text, end) == 5
+    assert tokens(text, text, _event("", "stop")) == 2
+
+
+def test_an_outcome_survives_the_way_between_the_processes() -> None:
+    outcome = Outcome(Summary.of([Answer(0.0, [1.0, 2.0], 2)], 0.0), Spent(0.1, 3.2, None))
+    job = Job("http", 80, 1, "model", 2.0, clients=8)
+    assert Outcome.parse(outcome.json()) == outcome
+    assert Job.parse(job.json()) == job
+    assert len(Row("model", "ours", job, outcome).text()) == len(HEADING)
+
+
+def _event(text: str, finish_reason: str | None) -> bytes:
+    return json.dumps({"choices": [{"text": text, "finish_reason": finish_reason}]}).encode()
