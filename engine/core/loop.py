@@ -140,6 +140,6 @@ class StepLoop:
         running = [seq for seq in self.scheduler.unfinished() if seq.slot >= 0]
         outputs = [Output(seq.prompt.owner, seq.fail(error)) for seq in running]
         for sequence in running:
-            self.scheduler.retire(sequence, spoilt=True)
+            self.scheduler.retire(sequence)
         self.scheduler.distrust()
         return outputs

@@ -238,22 +238,17 @@ class Scheduler:
         self._full = self._full and not held_back
 
     def _had_better_wait(self, sequence: Sequence) -> bool:
-        """Tell whether somebody is computing a good part of the prompt that is not in the cache yet."""
+        """Tell whether somebody is about to compute a good part of the prompt."""
         if not self._keeps:
             return False
         if sequence.awaits is not None and self._is_computing(*sequence.awaits):
             return True
         sequence.awaits = None
-        tokens = sequence.prompt.tokens[:-1]
-        cached: int | None = None
         for other in self._running:
             if other.phase is not Phase.PREFILL or other.prompt is sequence.prompt:
                 continue
-            shared = common_prefix(other.prompt.tokens, tokens)
-            if shared < other.computed + _WORTH_WAITING:
-                continue
-            cached = self._cache.match(tokens).length if cached is None else cached
-            if shared >= cached + _WORTH_WAITING:
+            shared = common_prefix(other.prompt.tokens, sequence.prompt.tokens[:-1])
+            if shared >= other.computed + _WORTH_WAITING:
                 sequence.awaits = (other, shared)
                 return True
         return False

@@ -12,6 +12,7 @@ import pytest
 from engine.backend.base import Backend, BackendError
 from engine.core.engine import Engine, Run
 from engine.core.loop import StepLoop
+from engine.core.pace import Pace
 from engine.core.sequence import Delta, Phase, Prompt, Sequence, StopRules
 from engine.errors import EngineError, InternalError, QueueFullError, UnavailableError
 from engine.sampling import SamplingParams
@@ -19,6 +20,11 @@ from tests.core.fake_backend import END, POISON, FakeBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from engine.backend.base import Batch
 
     Start = Callable[..., Engine]
 
@@ -420,6 +426,41 @@ class TestSteps:
             steps.submit(each)
         self.drain(steps)
         assert [len(each.sequences[0].generated) for each in later] == [3, 3]
+
+    def test_a_slot_that_could_not_be_emptied_for_its_cells_is_emptied_before_its_next_use(self) -> None:
+        backend = FakeBackend(n_slots=3, n_cells=32)
+        steps = StepLoop(backend, max_logprobs=5)
+        steps.submit(prompt([1] * 20, max_tokens=1))
+        self.drain(steps)
+        backend.cut_faults.append(BackendError("cannot be cut"))
+        steps.submit(prompt([2] * 20, max_tokens=1))  # in an empty slot, but it needs the cells of the first
+        [unlucky] = self.drain(steps)
+        assert unlucky.error is not None
+        later = [prompt([token] * 4, max_tokens=3) for token in (3, 4, 5)]
+        for each in later:
+            steps.submit(each)
+        self.drain(steps)
+        assert [len(each.sequences[0].generated) for each in later] == [3, 3, 3]
+
+    def test_a_prompt_beside_a_running_stream_keeps_to_the_pace(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Pace, "prompt_tokens", 5)
+        backend = FakeBackend(n_slots=2)
+        sizes: list[int] = []
+        decode = backend.decode
+
+        def watched(batch: Batch) -> NDArray[np.float32]:
+            sizes.append(batch.size)
+            return decode(batch)
+
+        monkeypatch.setattr(backend, "decode", watched)
+        steps = StepLoop(backend, max_logprobs=5)
+        steps.submit(prompt([1] * 10, max_tokens=4))
+        steps.step()
+        steps.submit(prompt([2] * 10, max_tokens=1))
+        self.drain(steps)
+        assert sizes == [10, 1 + 5, 1 + 5, 1]
 
     def test_a_failed_sequence_leaves_no_cell(self) -> None:
         backend = FakeBackend(n_slots=2)

@@ -395,6 +395,30 @@ class TestTable:
             steps.finish()
         assert last.n_cached == 4
 
+    def test_a_text_that_was_shared_just_now_is_not_evicted_first(self) -> None:
+        steps = Steps(n_slots=3, n_cells=1000, budget=20)
+        for length, text in ((9, 1000), (5, 2000), (5, 1000), (5, 3000), (9, 1000)):
+            steps.submit(last := prompt(length, text=text, max_tokens=1))
+            steps.finish()
+        assert last.n_cached == 8
+
+    def test_who_waited_for_a_prefix_keeps_its_turn(self) -> None:
+        steps = Steps(n_slots=4, n_cells=1000, budget=20)
+        prompts = [prompt(length, text=1000) for length in (50, 60, 61)]
+        steps.submit(*prompts)
+        steps.finish()
+        assert steps.admitted == [sequence for each in prompts for sequence in each.sequences]
+
+    def test_who_waits_for_a_prefix_does_not_wait_for_somebody_without_room(self) -> None:
+        steps = Steps(n_slots=4, n_cells=150, budget=20)
+        leader, alike = prompt(50, text=1000, max_tokens=20), prompt(60, text=1000)
+        steps.submit(leader, alike, large := prompt(100, max_tokens=20))
+        for _ in range(4):
+            steps.step()
+        assert steps.admitted == [*leader.sequences, *alike.sequences]
+        steps.finish()
+        assert steps.admitted[-1] is large.sequences[0]
+
     def test_nothing_is_kept_where_the_cache_cannot_be_cut(self) -> None:
         steps = Steps(n_slots=2, n_cells=1000, budget=20, keeps=False)
         for _ in range(2):
