@@ -367,6 +367,15 @@ class TestTable:
         steps.finish()
         assert (alike.n_cached, steps.decoded[alike]) == (50, 10)
 
+    def test_nobody_waits_for_a_few_tokens(self) -> None:
+        steps = Steps(n_slots=4, n_cells=1000, budget=20)
+        steps.submit(prompt(60, text=1000))
+        steps.step()
+        steps.step()
+        steps.submit(alike := prompt(50, text=1000))
+        steps.step()
+        assert (steps.admitted[-1], alike.n_cached) == (alike.sequences[0], 40)
+
     def test_who_waits_for_a_prefix_goes_ahead_when_its_leader_has_gone(self) -> None:
         steps = Steps(n_slots=4, n_cells=1000, budget=20)
         leader, alike = prompt(50, text=1000), prompt(60, text=1000)
