@@ -42,7 +42,7 @@ class EngineOptions(BaseModel):
         None, ge=2, description=f"Tokens that the KV cache holds, for all sequences together. {_AUTOMATIC}"
     )
     prefix_cache: bool = Field(
-        True, description="Whether texts stay in the KV cache for prompts that begin like them."
+        True, description="on or off: whether texts stay in the KV cache for prompts that begin like them."
     )
     threads: int | None = Field(None, ge=1, le=512, description=f"Threads of llama.cpp. {_AUTOMATIC}")
     gpu_layers: int | Literal["auto"] = Field("auto", description="Layers to put on a GPU.")
