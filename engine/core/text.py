@@ -2,12 +2,14 @@
 
 Three things can make the newest text unsafe: it ends inside a character, it may be the beginning of a stop
 string, or it lies behind a stop string. :class:`TextStream` holds back exactly that, and nothing else; it
-never looks at text that it has let go, so a token costs the same at any length.
+looks at every character once, so a token costs the same at any length.
 """
 
 from __future__ import annotations
 
 import codecs
+
+from engine.core.stops import START, matcher_of
 
 
 class TextStream:
@@ -17,12 +19,18 @@ class TextStream:
         stops: Non-empty strings that end the choice; they are not part of its text.
         start: Offset of the first character, counted from the start of the prompt.
         keep_stop: Whether the stop string that was found stays in the text.
+
+    Raises:
+        ValueError: A stop string is empty.
     """
 
+    __slots__ = ("_half", "_held", "_keep_stop", "_matcher", "_released", "_state", "stopped")
+
     def __init__(self, stops: tuple[str, ...] = (), *, start: int = 0, keep_stop: bool = False) -> None:
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        self._stops = stops
+        self._matcher = matcher_of(stops) if stops else None
+        self._state = START
         self._keep_stop = keep_stop
+        self._half = b""  # the first bytes of a character
         self._held = ""  # decoded, not yet let go
         self._released = start
         self.stopped = False
@@ -41,37 +49,33 @@ class TextStream:
         """Add a token's bytes; return the text that is now safe."""
         if self.stopped:
             return ""
-        self._held += self._decode(piece)
-        if not self._stops:
-            return self._release(len(self._held))
-        found = self._find_stop()
-        if found is not None:
-            self.stopped = True
-            begin, end = found
-            self._held = self._held[: end if self._keep_stop else begin]
-            return self._release(len(self._held))
-        return self._release(len(self._held) - self._possible_stop())
+        text = self._decode(piece)
+        if self._matcher is None:
+            self._released += len(text)
+            return text
+        self._state, length = self._matcher.read(self._state, text)
+        self._held += text[:length]
+        matched = self._matcher.matched(self._state)
+        if not matched:
+            return self._release(len(self._held) - self._matcher.pending(self._state))
+        self.stopped = True
+        if not self._keep_stop:
+            self._held = self._held[:-matched]
+        return self._release(len(self._held))
 
     def finish(self) -> str:
         """Return what was held back for a stop string that never came. A half character is dropped."""
+        self._state = START
         return self._release(len(self._held))
+
+    def _decode(self, piece: bytes) -> str:
+        # What codecs' incremental decoder does, without its cost at every token.
+        raw = self._half + piece if self._half else piece
+        text, length = codecs.utf_8_decode(raw, "replace")
+        self._half = raw[length:]
+        return text
 
     def _release(self, count: int) -> str:
         text, self._held = self._held[:count], self._held[count:]
         self._released += count
         return text
-
-    def _find_stop(self) -> tuple[int, int] | None:
-        """Return (begin, end) of the stop string that is complete first; of several, the longest."""
-        hits = ((self._held.find(stop), stop) for stop in self._stops)
-        spans = [(begin, begin + len(stop)) for begin, stop in hits if begin >= 0]
-        return min(spans, key=lambda span: (span[1], span[0]), default=None)
-
-    def _possible_stop(self) -> int:
-        """Return the length of the longest end of the held text that begins a stop string."""
-        longest = min(len(self._held), max(map(len, self._stops)) - 1)
-        for length in range(longest, 0, -1):
-            tail = self._held[-length:]
-            if any(stop.startswith(tail) for stop in self._stops):
-                return length
-        return 0

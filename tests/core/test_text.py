@@ -121,7 +121,7 @@ def safe_length(text: str, stops: tuple[str, ...]) -> int:
 @settings(max_examples=60)
 @given(STOPS, st.lists(TEXTS, max_size=30))
 def test_what_is_held_back_is_shorter_than_the_longest_stop(stops: tuple[str, ...], texts: list[str]) -> None:
-    """The work for a token is over what is held and the piece, so this bounds it at any length."""
+    """What is copied for a token is what is held and the piece, so this bounds it at any length."""
     stream = TextStream(stops)
     for text in texts:
         stream.push(text.encode())
@@ -168,6 +168,12 @@ def test_the_beginning_of_a_stop_is_told_when_the_rest_does_not_come() -> None:
     assert stream.push(b"st") == "sto"  # the second "st" may begin it again
     assert stream.finish() == "st"
     assert not stream.stopped
+
+
+def test_what_was_told_at_the_finish_begins_no_stop() -> None:
+    stream = TextStream(("stop",), start=1)
+    assert (stream.push(b"st"), stream.finish(), stream.push(b"op")) == ("", "st", "op")
+    assert (stream.released, stream.offset, stream.stopped) == (5, 5, False)
 
 
 @pytest.mark.parametrize(
