@@ -31,7 +31,7 @@ MAX_CHOICES = 128
 MAX_STOPS = 4
 """Most stop strings of one request."""
 MAX_STOP = 1024
-"""Most characters of a stop string; a longer one would be searched for at a price."""
+"""Most characters of a stop string."""
 MAX_TEXT = 1 << 22
 """Most characters of a string in a request."""
 
@@ -187,7 +187,9 @@ class CompletionRequest(_Strict):
         default_factory=list, max_length=MAX_STOPS, description="Strings that end a choice."
     )
     seed: int | None = Field(None, ge=-(1 << 63), lt=1 << 63, description="Repeats the same draws.")
-    user: Text | None = Field(None, description="The end user's id; logged, never interpreted.")
+    user: Text | None = Field(
+        None, description="The end user's id: logged; users take turns when the engine is busy."
+    )
     top_k: int = Field(0, ge=-1, le=1 << 31, description="Most tokens to draw from; 0 or -1 is off.")
     min_p: float = Field(0.0, ge=0, le=1, description="Least probability, relative to the best token's.")
     repetition_penalty: float = Field(

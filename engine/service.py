@@ -31,6 +31,8 @@ from engine.errors import InvalidRequestError, ModelNotFoundError
 from engine.sampling import SamplingParams
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from engine.contract import CompletionRequest, FinishReason, Limits, Logprobs
     from engine.core.engine import Engine, Run
     from engine.core.sequence import Delta, TokenScore
@@ -78,13 +80,17 @@ class CompletionService:
         """Make a request of plain Python values; see :func:`engine.contract.parse_request`."""
         return parse_request(fields, self.limits)
 
-    async def complete(self, request: CompletionRequest) -> Completion:
+    async def complete(self, request: CompletionRequest, caller: Hashable = None) -> Completion:
         """Answer a request as a whole.
+
+        Args:
+            request: What is asked for.
+            caller: Who asks. Callers, and the users that they name, take turns when the engine is busy.
 
         Raises:
             EngineError: the request cannot be served, or has failed.
         """
-        head, run = await self._admit(request)
+        head, run = await self._admit(request, caller)
         drafts = [_Draft() for _ in range(run.n_choices)]
         with closing(run):
             async for delta in run:
@@ -105,13 +111,17 @@ class CompletionService:
             usage=head.usage(sum(draft.n_tokens for draft in drafts)),
         )
 
-    async def stream(self, request: CompletionRequest) -> CompletionStream:
+    async def stream(self, request: CompletionRequest, caller: Hashable = None) -> CompletionStream:
         """Answer a request in chunks; the first is there when this returns.
+
+        Args:
+            request: What is asked for.
+            caller: As in :meth:`complete`.
 
         Raises:
             EngineError: the request cannot be served, or has failed before its first chunk.
         """
-        head, run = await self._admit(request)
+        head, run = await self._admit(request, caller)
         try:
             first = await anext(run)
         except BaseException:
@@ -137,13 +147,13 @@ class CompletionService:
     ) -> Logprobs | None:
         return None if request.logprobs is None else logprobs_of(scores, request.logprobs, self._names)
 
-    async def _admit(self, request: CompletionRequest) -> tuple[_Head, Run]:
+    async def _admit(self, request: CompletionRequest, caller: Hashable) -> tuple[_Head, Run]:
         if request.model != self.name:
             raise ModelNotFoundError(
                 f"The model '{request.model[:80]}' does not exist; this server serves '{self.name}'.",
                 param="model",
             )
-        prompts = await self._prompts(request)
+        prompts = await self._prompts(request, (caller, request.user))
         head = _Head(
             id=f"cmpl-{uuid.uuid4().hex}",
             created=int(time.time()),
@@ -154,7 +164,7 @@ class CompletionService:
             log.info("%s is for user %.80r", head.id, request.user)
         return head, self.engine.submit(prompts)
 
-    async def _prompts(self, request: CompletionRequest) -> list[Prompt]:
+    async def _prompts(self, request: CompletionRequest, client: Hashable) -> list[Prompt]:
         """Tokenize, check against the model, and make a sequence for each choice."""
         owner, seed = object(), _seed_of(request)
         bias = self._logit_bias(request)
@@ -165,7 +175,7 @@ class CompletionService:
                 self._check_length(given, request)  # before each of a million ids is looked at
             tokens, length = await self._tokenize(given)
             self._check_length(tokens, request)
-            prompt = Prompt(owner, tokens, length, repeats=request.seed is not None)
+            prompt = Prompt(owner, tokens, length, client, repeats=request.seed is not None)
             params = _sampling_params(request, seed, bias)
             for choice in range(request.n):
                 # Streams are numbered so that neither n nor another prompt moves a choice to other numbers.

@@ -9,6 +9,7 @@ import pytest
 
 from engine.launch import EngineOptions, launch
 from tests.doors import DOORS, Door
+from tests.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -31,3 +32,9 @@ async def door(request: pytest.FixtureRequest, service: CompletionService) -> As
     """The same service through Python, gRPC and HTTP in turn."""
     async with request.param(service) as opened:
         yield opened
+
+
+@pytest.fixture
+def trace(monkeypatch: pytest.MonkeyPatch) -> Trace:
+    """What the engine thread does from now on."""
+    return Trace(monkeypatch)

@@ -3,72 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from engine.backend.llama import LlamaBackend
-from engine.core.loop import StepLoop
 from tests.doors import PythonDoor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Hashable
+    from collections.abc import AsyncGenerator
 
-    from engine.backend.base import Batch
-    from engine.core.sequence import Prompt
     from engine.service import CompletionService
     from tests.doors import Answer, Door
-
-PATIENCE = 60.0
-
-
-class Trace:
-    """What the engine thread does, in order: requests taken, batches decoded, requests dropped."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.events: list[str | frozenset[int]] = []
-        self._happened = threading.Condition()
-        submit, cancel, decode = StepLoop.submit, StepLoop.cancel, LlamaBackend.decode
-
-        def traced_submit(loop: StepLoop, prompt: Prompt) -> None:
-            self.scheduler = loop.scheduler
-            submit(loop, prompt)
-            self._note("submit")
-
-        def traced_cancel(loop: StepLoop, owner: Hashable) -> None:
-            cancel(loop, owner)
-            self._note("cancel")
-
-        def traced_decode(backend: LlamaBackend, batch: Batch) -> Any:
-            self._note(frozenset(batch.slots[: batch.size].tolist()))
-            return decode(backend, batch)
-
-        monkeypatch.setattr(StepLoop, "submit", traced_submit)
-        monkeypatch.setattr(StepLoop, "cancel", traced_cancel)
-        monkeypatch.setattr(LlamaBackend, "decode", traced_decode)
-
-    def _note(self, event: str | frozenset[int]) -> None:
-        with self._happened:
-            self.events.append(event)
-            self._happened.notify_all()
-
-    async def until(self, event: str, count: int = 1) -> None:
-        """Wait until something has happened so many times."""
-        assert await asyncio.to_thread(self._wait, event, count), f"no {count}th {event} in {self.events}"
-
-    def _wait(self, event: str, count: int) -> bool:
-        with self._happened:
-            return self._happened.wait_for(lambda: self.events.count(event) >= count, PATIENCE)
-
-    def decodes_after(self, event: str) -> list[frozenset[int]]:
-        return [each for each in self.events[self.events.index(event) :] if isinstance(each, frozenset)]
-
-
-@pytest.fixture
-def trace(monkeypatch: pytest.MonkeyPatch) -> Trace:
-    return Trace(monkeypatch)
+    from tests.trace import Trace
 
 
 def endless(service: CompletionService, **fields: Any) -> Answer:
@@ -135,6 +82,6 @@ async def test_the_cache_holds_what_the_scheduler_says_when_all_have_gone(
     await python.complete(prompt="a", max_tokens=1)  # its step comes after the clean-up of the one before
     backend, scheduler = service.engine.backend, trace.scheduler
     held = [backend.used_cells(slot) for slot in range(backend.n_slots)]
-    assert held == [scheduler.length(slot) for slot in range(backend.n_slots)]
+    assert held == [scheduler.slots.length(slot) for slot in range(backend.n_slots)]
     assert any(held)
     assert (scheduler.n_running, scheduler.free_cells) == (0, backend.n_cells)

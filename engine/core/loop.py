@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from engine.backend.base import BackendError, Batch
+from engine.backend.base import BackendError, Batch, Piece
 from engine.core.pace import Pace
-from engine.core.scheduler import Copy, Plan, Scheduler
+from engine.core.plan import Copy
+from engine.core.scheduler import Scheduler
 from engine.core.sequence import Phase
+from engine.core.slots import Slots
 from engine.errors import EngineError, InternalError
 from engine.sampling import RowStatus, Sampler
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Iterator
 
     from numpy.typing import NDArray
 
     from engine.backend.base import Backend
+    from engine.core.plan import Plan
     from engine.core.sequence import Delta, Prompt, Sequence
     from engine.sampling import Draws
 
@@ -32,6 +35,27 @@ class Output(NamedTuple):
 
     owner: Hashable
     delta: Delta
+
+
+class _Draw(NamedTuple):
+    """One row's token in Python's own numbers, which are cheaper to take one by one than numpy's."""
+
+    token: int
+    status: int
+    logprob: float
+    top_tokens: list[int]
+    top_logprobs: list[float]
+
+
+def _each(draws: Draws) -> Iterator[_Draw]:
+    return map(
+        _Draw,
+        draws.tokens.tolist(),
+        draws.status.tolist(),
+        draws.logprobs.tolist(),
+        draws.top_tokens.tolist(),
+        draws.top_logprobs.tolist(),
+    )
 
 
 class StepLoop:
@@ -47,13 +71,8 @@ class StepLoop:
         self._batch = Batch(backend.n_batch)
         self._sampler = Sampler(backend.info.n_vocab, backend.n_slots, max_logprobs=max_logprobs)
         self._pace = Pace(backend.n_batch)
-        self.scheduler = Scheduler(
-            backend.n_slots,
-            backend.n_cells,
-            backend.n_batch,
-            n_running=backend.n_parallel,
-            keeps=backend.keeps_texts,
-        )
+        self._slots = Slots(backend.n_slots, backend.n_cells, keeps=backend.keeps_texts)
+        self.scheduler = Scheduler(self._slots, backend.n_batch, backend.n_parallel)
 
     def submit(self, prompt: Prompt) -> None:
         """Queue all choices of a prompt."""
@@ -83,19 +102,23 @@ class StepLoop:
                 self._backend.truncate(operation.slot, operation.length)
         for sequence in plan.admitted:
             self._sampler.open(
-                sequence.slot, sequence.params, stream=sequence.stream, prompt=sequence.prompt.tokens
+                sequence.slot,
+                sequence.params,
+                stream=sequence.stream,
+                prompt=sequence.prompt.tokens,
+                generated=sequence.generated,
             )
 
     def _decode(self, plan: Plan) -> NDArray[np.float32]:
         if not plan.spans:
             return np.empty((0, self._backend.info.n_vocab), np.float32)
-        self._batch.clear()
-        for span in plan.spans:
-            self._batch.add(span.sequence.slot, span.start, span.tokens, wants_logits=bool(span.draws))
+        self._batch.fill(
+            [Piece(span.sequence.slot, span.start, span.tokens, bool(span.draws)) for span in plan.spans]
+        )
         began = time.perf_counter()
         logits = self._backend.decode(self._batch)
-        decodes = sum(span.sequence.phase is Phase.DECODE for span in plan.spans)
-        self._pace.note(decodes, self._batch.size - decodes, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        self._pace.note(plan.n_decodes, self._batch.size - plan.n_decodes, seconds)
         for span in plan.spans:
             for fork in span.draws[1:]:
                 self._backend.copy(span.sequence.slot, fork.slot, span.start + len(span.tokens))
@@ -109,30 +132,25 @@ class StepLoop:
         return self._sampler.sample(logits, np.array(slots, np.int32), np.array(rows, np.int32))
 
     def _advance(self, drawers: list[Sequence], draws: Draws) -> list[Output]:
-        tokens, statuses = draws.tokens.tolist(), draws.status.tolist()
         outputs = []
-        for i, sequence in enumerate(drawers):
-            failed = statuses[i] != RowStatus.OK
+        for sequence, draw in zip(drawers, _each(draws), strict=True):
+            failed = draw.status != RowStatus.OK
             if failed:
-                error = InternalError(RowStatus(statuses[i]).message)
-                delta: Delta | None = sequence.fail(error)
+                delta: Delta | None = sequence.fail(InternalError(RowStatus(draw.status).message))
             else:
-                delta = self._take(sequence, tokens[i], draws, i)
+                delta = self._take(sequence, draw)
             if sequence.phase is Phase.FINISHED:
                 self.scheduler.retire(sequence, spoilt=failed)
             if delta is not None:
                 outputs.append(Output(sequence.prompt.owner, delta))
         return outputs
 
-    def _take(self, sequence: Sequence, token: int, draws: Draws, row: int) -> Delta | None:
-        logprob = 0.0
-        alternatives: tuple[tuple[int, float], ...] = ()
+    def _take(self, sequence: Sequence, draw: _Draw) -> Delta | None:
         wanted = sequence.params.logprobs
-        if wanted is not None:
-            logprob = float(draws.logprobs[row])
-            ids, values = draws.top_tokens[row, :wanted], draws.top_logprobs[row, :wanted]
-            alternatives = tuple(zip(ids.tolist(), values.tolist(), strict=True))
-        return sequence.advance(token, logprob, alternatives, self._backend.piece)
+        if wanted is None:
+            return sequence.advance(draw.token, 0.0, (), self._backend.piece)
+        alternatives = tuple(zip(draw.top_tokens[:wanted], draw.top_logprobs[:wanted], strict=True))
+        return sequence.advance(draw.token, draw.logprob, alternatives, self._backend.piece)
 
     def _fail_running(self, error: EngineError) -> list[Output]:
         """End whatever runs: after a failed decode nobody's part of the cache can be trusted."""
@@ -141,5 +159,5 @@ class StepLoop:
         outputs = [Output(seq.prompt.owner, seq.fail(error)) for seq in running]
         for sequence in running:
             self.scheduler.retire(sequence)
-        self.scheduler.distrust()
+        self._slots.distrust()
         return outputs

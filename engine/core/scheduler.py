@@ -1,112 +1,63 @@
-"""Who runs in the next step: slots, admission, prefix sharing and the token budget.
+"""Who runs in the next step: admission, preemption, prefix sharing and the token budget.
 
 Pure bookkeeping: no clock, no I/O, no llama.cpp. A plan is a list of facts for the step loop to carry out, so
 a test can drive the scheduler with a table of events.
 
-A slot is a text in the KV cache. A sequence is admitted when fewer than ``n_running`` run and the cache can
-hold all that it may come to need, so a running sequence never meets a full cache. It starts from the longest
-prefix of its prompt that any slot holds, running or not. What it leaves behind when it ends is kept for
-others, until its slot or its cells are needed; what was used least recently goes first.
+A sequence is admitted when fewer than ``n_running`` run and the cache can hold the rest of its prompt and a
+good piece of its completion, beside those of all others. It starts from the longest prefix of its text that
+any slot holds, running or not. When completions outgrow the cache, the sequence whose turn came last is
+preempted: it waits again, at its old place in the queue, and computes later what was lost meanwhile. The one
+whose turn came first is never preempted, so there is always somebody who gets to the end.
 
-Admission is in order of arrival, but for one case: while a running sequence computes a prefix that a waiting
+Admission is in order of turns, but for one case: while a running sequence computes a prefix that a waiting
 one could share, that one is held back, and others may pass it.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from engine.core.prefix import Match, PrefixTree, common_prefix
+from engine.core.plan import Plan, Span
+from engine.core.prefix import Match, common_prefix
+from engine.core.queue import FairQueue
 from engine.core.sequence import Phase, Prompt, Sequence
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-
-@dataclass(slots=True)
-class Span:
-    """Tokens of one sequence to decode in this step."""
-
-    sequence: Sequence
-    start: int
-    tokens: list[int]
-    draws: list[Sequence]
-    """Who draws from the last token's logits: nobody in mid-prompt, else the sequence and its forks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """Share the first ``length`` positions of one slot's cache with another slot."""
-
-    source: int
-    target: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class Truncate:
-    """Cut one slot's cache to its first ``length`` positions."""
-
-    slot: int
-    length: int
-
-
-@dataclass(slots=True)
-class Plan:
-    """One step: first the cache is arranged, in order, then the spans are decoded."""
-
-    admitted: list[Sequence] = field(default_factory=list)
-    cache: list[Copy | Truncate] = field(default_factory=list)
-    spans: list[Span] = field(default_factory=list)
-
+    from engine.core.slots import Slots
 
 _WORTH_WAITING = 32
 """Tokens of prefill to be spared, from which a sequence waits for another one's."""
+_AHEAD = 64
+"""Tokens of a completion that must have room before its sequence is admitted."""
 
 
 class Scheduler:
     """Decides; the step loop does.
 
     Args:
-        n_slots: Texts that the cache may hold, running or kept.
-        n_cells: Tokens that the KV cache holds, over all slots.
+        slots: The KV cache. It must hold any one prompt together with its completion.
         budget: Most tokens to decode in one step; at least ``n_running``.
-        n_running: Sequences that may run at once; ``n_slots`` unless told otherwise.
-        keeps: Whether texts are kept when their sequence has ended; not where the cache cannot be cut.
+        n_running: Sequences that may run at once; at most as many as there are slots.
     """
 
-    def __init__(
-        self,
-        n_slots: int,
-        n_cells: int,
-        budget: int,
-        *,
-        n_running: int | None = None,
-        keeps: bool = True,
-    ) -> None:
-        self._most_running = n_slots if n_running is None else n_running
-        if budget < self._most_running:
-            raise ValueError(f"a step must have room for all {self._most_running} slots, not {budget} tokens")
-        self._n_cells = n_cells
-        self._budget = budget
+    def __init__(self, slots: Slots, budget: int, n_running: int) -> None:
+        if budget < n_running:
+            raise ValueError(f"a step must have room for all {n_running} sequences, not {budget} tokens")
+        self.slots = slots
         self.interleave = budget
         """Most prompt tokens in a step in which others decode; at least 1."""
-        self._keeps = keeps
-        self._waiting: deque[Sequence] = deque()
-        self._running: list[Sequence] = []
-        self._cache = PrefixTree()
-        self._empty = list(range(n_slots))  # slots without a text
-        self._kept: dict[int, None] = {}  # slots whose sequence has ended, the least recently used first
-        self._spoilt: list[int] = []  # slots to be emptied before their next use, whatever they hold
-        self._promised = 0  # cells that running sequences may still come to need
+        self._budget = budget
+        self._most_running = n_running
+        self._waiting = FairQueue()
+        self._running: list[Sequence] = []  # in order of admission
         self._full = False  # whether the first who waits found no room, and nothing has changed since
 
     @property
     def has_work(self) -> bool:
         """Tell whether a plan would do anything."""
-        return bool(self._waiting or self._running or self._spoilt)
+        return bool(self._waiting or self._running or self.slots.has_operations)
 
     @property
     def n_running(self) -> int:
@@ -120,22 +71,13 @@ class Scheduler:
 
     @property
     def free_cells(self) -> int:
-        """KV cells that no running sequence holds or may come to need; some hold texts that are kept."""
-        held = self._cache.cells_held((seq.slot for seq in self._running), besides=Match(0, None))
-        return self._n_cells - self._promised - held
-
-    @property
-    def used_cells(self) -> int:
-        """KV cells in use: by running sequences, and by texts that are kept."""
-        return self._cache.n_cells
-
-    def length(self, slot: int) -> int:
-        """Return how many tokens a slot holds in the cache, running or kept."""
-        return self._cache.length(slot)
+        """KV cells that no running sequence holds; some hold texts that are kept."""
+        return self.slots.n_cells - self.slots.cells_held(seq.slot for seq in self._running)
 
     def submit(self, prompt: Prompt) -> None:
         """Queue all choices of a prompt."""
-        self._waiting.extend(prompt.sequences)
+        self._waiting.add(prompt)
+        self._full = False
 
     def unfinished(self) -> list[Sequence]:
         """Return every sequence that runs or waits."""
@@ -143,7 +85,7 @@ class Scheduler:
 
     def cancel(self, owner: Hashable) -> None:
         """Forget every sequence of one request; its slots are free for the next plan."""
-        self._waiting = deque(seq for seq in self._waiting if seq.prompt.owner is not owner)
+        self._waiting.remove(lambda sequence: sequence.prompt.owner is owner)
         self._full = False
         for sequence in [seq for seq in self._running if seq.prompt.owner is owner]:
             sequence.phase = Phase.FINISHED
@@ -152,94 +94,94 @@ class Scheduler:
     def retire(self, sequence: Sequence, *, spoilt: bool = False) -> None:
         """Take back the slot of a sequence that has ended; a spoilt text is not kept."""
         self._running.remove(sequence)
-        self._promised -= sequence.promised
-        sequence.promised = 0
+        self.slots.leave(sequence.slot, spoilt=spoilt)
         self._full = False
-        if spoilt or not self._keeps:
-            self._cache.cut(sequence.slot, 0)
-            self._spoilt.append(sequence.slot)
-        elif self._cache.length(sequence.slot):
-            self._kept[sequence.slot] = None
-        else:
-            self._empty.append(sequence.slot)
-
-    def distrust(self) -> None:
-        """After a failed decode: rely on nothing in the cache, and empty every slot before its next use."""
-        self._spoilt = sorted({*self._spoilt, *self._kept, *self._empty})
-        self._kept.clear()
-        self._empty.clear()
-        self._cache = PrefixTree()
 
     def plan(self) -> Plan:
         """Decide the next step: running decodes first, then as much prefill as the budget leaves."""
         plan = Plan()
-        self._empty_spoilt(plan)
         self._admit(plan)
-        for sequence in self._running:
-            if sequence.phase is Phase.DECODE:
-                plan.spans.append(Span(sequence, sequence.computed, sequence.generated[-1:], [sequence]))
-        room = self._budget - len(plan.spans)
-        if plan.spans:
-            room = min(room, self.interleave)
-        for sequence in self._running:
-            if room > 0 and sequence.phase is Phase.PREFILL:
-                span = self._chunk(sequence, room)
-                plan.spans.append(span)
-                room -= len(span.tokens)
+        decodes = self._decodes(plan)
+        while self._running and not (spans := self._spans(decodes)):
+            self._preempt_last(plan)  # prompts alone fill the cache
+        if self._running:
+            plan.spans, plan.n_decodes = spans, len(decodes)
+        plan.cache = self.slots.take_operations()
         return plan
 
     def computed(self, span: Span) -> None:
         """Note that a span has been decoded, and its forks made: their tokens are in the cache."""
         leader = span.sequence
-        self._cache.extend(leader.slot, span.tokens)
+        self.slots.extend(leader.slot, span.tokens)
         leader.computed = span.start + len(span.tokens)
-        leader.promised -= len(span.tokens)
-        self._promised -= len(span.tokens)
         if leader.phase is Phase.PREFILL:
             for drawer in span.draws:
                 drawer.phase = Phase.DECODE
                 if drawer is not leader:
                     drawer.computed = leader.computed
-                    self._cache.share(leader.slot, drawer.slot, leader.computed)
+                    self.slots.share(leader.slot, drawer.slot, leader.computed)
+
+    # --- what a step computes ----------------------------------------------------------------------------
+
+    def _decodes(self, plan: Plan) -> list[Sequence]:
+        """Return who decodes; preempt until each of them has a cell for its token."""
+        while True:
+            decodes = [sequence for sequence in self._running if sequence.phase is Phase.DECODE]
+            if self.slots.make_room(len(decodes)) >= len(decodes):
+                return decodes
+            self._preempt_last(plan)
+
+    def _spans(self, decodes: list[Sequence]) -> list[Span]:
+        """Give every decode its token, and what is left to prompts, in order of admission."""
+        spans = [
+            Span(sequence, sequence.computed, sequence.generated[-1:], [sequence]) for sequence in decodes
+        ]
+        if len(decodes) == len(self._running):
+            return spans
+        prefills = [sequence for sequence in self._running if sequence.phase is Phase.PREFILL]
+        room = self._room_for(prefills, len(decodes))
+        for sequence in prefills:
+            if room <= 0:
+                break
+            spans.append(span := self._chunk(sequence, room))
+            room -= len(span.tokens)
+        return spans
+
+    def _room_for(self, prefills: list[Sequence], n_decodes: int) -> int:
+        """Return how many prompt tokens the step and the cache have room for."""
+        room = min(self._budget - n_decodes, self.interleave if n_decodes else self._budget)
+        missing = sum(sequence.length - sequence.computed for sequence in prefills)
+        return min(room, self.slots.make_room(n_decodes + min(room, missing)) - n_decodes)
 
     def _chunk(self, sequence: Sequence, room: int) -> Span:
-        start, prompt = sequence.computed, sequence.prompt.tokens
-        tokens = prompt[start : start + room]
-        if start + len(tokens) < len(prompt):
+        start, text = sequence.computed, sequence.tokens
+        tokens = text[start : start + room]
+        if start + len(tokens) < len(text):
             return Span(sequence, start, tokens, [])
-        forks = [seq for seq in self._running if seq.prompt is sequence.prompt and seq.phase is Phase.FORK]
+        forks = [seq for seq in self._running if seq.phase is Phase.FORK and self._leads(sequence, seq)]
         return Span(sequence, start, tokens, [sequence, *forks])
 
     # --- admission ---------------------------------------------------------------------------------------
 
     def _admit(self, plan: Plan) -> None:
-        """Admit from the head of the queue on, until somebody finds no room; pass by who had better wait."""
-        if self._full:
-            return
-        if not self._running and self._waiting and self._waiting[0].prompt.repeats:
-            # llama.cpp rounds differently where a text lies elsewhere in the cache, or was computed in other
-            # pieces: who is to repeat finds it as empty as the time before.
-            while self._kept:
-                self._empty.append(self._evict(plan))
-            self._empty.sort()
+        """Admit who waits, in turn, until somebody finds no room; pass by who had better wait."""
         held_back: list[Sequence] = []
-        while self._waiting and len(self._running) < self._most_running:
-            sequence = self._waiting[0]
+        while self._waiting and not self._full and len(self._running) < self._most_running:
+            sequence = self._waiting.pop()
             if self._had_better_wait(sequence):
-                held_back.append(self._waiting.popleft())
-            elif self._place(sequence, plan):
-                self._waiting.popleft()
-                self._running.append(sequence)
+                held_back.append(sequence)
+            elif self._place(sequence):
                 plan.admitted.append(sequence)
             else:
+                self._waiting.put_back(sequence)
                 self._full = True
-                break
-        self._waiting.extendleft(reversed(held_back))
-        self._full = self._full and not held_back
+        for sequence in held_back:
+            self._waiting.put_back(sequence)
+            self._full = False
 
     def _had_better_wait(self, sequence: Sequence) -> bool:
         """Tell whether somebody is about to compute a good part of the prompt."""
-        if not self._keeps:
+        if not self.slots.keeps:
             return False
         if sequence.awaits is not None and self._is_computing(*sequence.awaits):
             return True
@@ -257,58 +199,56 @@ class Scheduler:
     def _is_computing(other: Sequence, length: int) -> bool:
         return other.phase is Phase.PREFILL and other.computed < length
 
-    def _place(self, sequence: Sequence, plan: Plan) -> bool:
-        """Give a slot to a sequence, with the longest part of its prompt that is cached; False: no room."""
-        prompt = sequence.prompt
-        if any(seq.prompt is prompt and seq.phase is Phase.PREFILL for seq in self._running):
-            found, need, phase = Match(0, None), sequence.max_tokens, Phase.FORK
+    def _place(self, sequence: Sequence) -> bool:
+        """Let a sequence run, from the longest part of its text that is cached; False: no room."""
+        if not self._running and sequence.prompt.repeats:
+            # llama.cpp rounds differently where a text lies elsewhere in the cache, or was computed in other
+            # pieces: who is to repeat finds it as empty as the time before.
+            self.slots.forget_kept()
+        if any(self._leads(other, sequence) for other in self._running):
+            found, phase = Match(0, None), Phase.FORK
         else:
             # The last token is decoded again in any case: its logits are needed.
-            found = self._cache.match(prompt.tokens[:-1]) if self._keeps else Match(0, None)
-            need, phase = len(prompt.tokens) - found.length + sequence.max_tokens, Phase.PREFILL
-        if not self._may_have(need, found):
+            found, phase = self.slots.match(sequence.tokens[:-1]), Phase.PREFILL
+        need = self._still_needs(sequence, phase, found.length)
+        promised = sum(self._still_needs(seq, seq.phase, seq.computed) for seq in self._running)
+        held = self.slots.cells_held((seq.slot for seq in self._running), besides=found)
+        if held + promised + need > self.slots.n_cells:
             return False
-        sequence.slot = self._take_slot(found, plan)
-        while self._cache.n_cells + self._promised + need > self._n_cells:
-            self._empty.append(self._evict(plan))
-        sequence.phase, sequence.computed, sequence.promised = phase, found.length, need
-        self._promised += need
-        if sequence is prompt.sequences[0]:
-            prompt.n_cached = found.length
+        sequence.slot = self.slots.take(found)
+        sequence.phase, sequence.computed = phase, found.length
+        if sequence is sequence.prompt.sequences[0] and not sequence.n_preempted:
+            sequence.prompt.n_cached = found.length
+        self._running.append(sequence)
         return True
 
-    def _may_have(self, need: int, found: Match) -> bool:
-        """Tell whether there is room for so many cells, were nothing kept but the prefix that was found."""
-        if self._cache.n_cells + self._promised + need <= self._n_cells:
-            return True
-        held = self._cache.cells_held((seq.slot for seq in self._running), besides=found)
-        return held + self._promised + need <= self._n_cells
+    @staticmethod
+    def _leads(leader: Sequence, sequence: Sequence) -> bool:
+        """Tell whether a sibling is about to compute all that a sequence needs.
 
-    def _take_slot(self, found: Match, plan: Plan) -> int:
-        """Take a slot and let it hold the prefix that was found."""
-        if found.slot in self._kept:
-            del self._kept[found.slot]
-            if not self._empty:  # what follows the prefix is worth less than another text
-                plan.cache.append(Truncate(found.slot, found.length))
-                self._cache.cut(found.slot, found.length)
-                return found.slot
-            self._kept[found.slot] = None  # used just now
-        slot = self._empty.pop(0) if self._empty else self._evict(plan)
-        if found.slot is not None:
-            plan.cache.append(Copy(found.slot, slot, found.length))
-            self._cache.share(found.slot, slot, found.length)
-        return slot
+        Its turn must have come first, so that it cannot be preempted while somebody waits for it.
+        """
+        return (
+            leader.prompt is sequence.prompt
+            and leader.phase is Phase.PREFILL
+            and leader.turn < sequence.turn
+            and not (leader.generated or sequence.generated)
+        )
 
-    def _evict(self, plan: Plan) -> int:
-        """Empty the kept slot that was used least recently."""
-        slot = next(iter(self._kept))
-        del self._kept[slot]
-        plan.cache.append(Truncate(slot, 0))
-        self._cache.cut(slot, 0)
-        return slot
+    @staticmethod
+    def _still_needs(sequence: Sequence, phase: Phase, computed: int) -> int:
+        """Return the cells that a sequence takes for the rest of its text and a piece of its completion."""
+        held = len(sequence.prompt.tokens) if phase is Phase.FORK else computed
+        return min(sequence.length + _AHEAD, sequence.most_cells) - held
 
-    def _empty_spoilt(self, plan: Plan) -> None:
-        for slot in self._spoilt:
-            plan.cache.append(Truncate(slot, 0))
-            self._empty.append(slot)
-        self._spoilt.clear()
+    # --- preemption --------------------------------------------------------------------------------------
+
+    def _preempt_last(self, plan: Plan) -> None:
+        """Send the sequence whose turn came last back to the queue; its text is kept while there is room."""
+        sequence = max(self._running, key=lambda running: running.turn)
+        self._running.remove(sequence)
+        self.slots.leave(sequence.slot)
+        sequence.preempt()
+        self._full = False
+        self._waiting.put_back(sequence)
+        plan.preempted.append(sequence)

@@ -2,11 +2,13 @@
 
 ::
 
-    WAITING ──admitted──▶ PREFILL ──its prompt's last chunk is decoded──▶ DECODE ──▶ FINISHED
-       └───────admitted beside a sibling that prefills──▶ FORK ──────────────┘
+    WAITING ──admitted──▶ PREFILL ──its text's last chunk is decoded──▶ DECODE ──▶ FINISHED
+     ▲ └───────admitted beside a sibling that prefills──▶ FORK ─────────────┘│
+     └───────────────────preempted, from any of the three───────────────────┘
 
 ``FORK`` is what makes ``n`` choices cost one prefill: the sequence waits for its sibling's prompt, shares its
-KV cache and draws its first token from the very same row of logits.
+KV cache and draws its first token from the very same row of logits. A sequence that was preempted keeps what
+it has generated: its text is then the prompt and that.
 """
 
 from __future__ import annotations
@@ -81,6 +83,8 @@ class Prompt:
     tokens: list[int]
     text_length: int
     """Characters of the prompt's text, where the offsets of generated tokens begin."""
+    client: Hashable = None
+    """Whose turn it takes to run; what :class:`engine.core.queue.FairQueue` is fair to."""
     sequences: list[Sequence] = field(default_factory=list)
     repeats: bool = False
     """Whether the same answer is expected again, to the bit, where nobody else is served meanwhile."""
@@ -99,14 +103,15 @@ class Sequence:
         "computed",
         "generated",
         "max_tokens",
+        "n_preempted",
         "params",
         "phase",
-        "promised",
         "prompt",
         "slot",
         "stop",
         "stream",
         "text",
+        "turn",
     )
 
     def __init__(
@@ -129,14 +134,36 @@ class Sequence:
         self.slot = -1
         self.computed = 0
         """Positions of prompt and generated tokens that the KV cache holds."""
-        self.promised = 0
-        """KV cells that are reserved for what is to come."""
+        self.turn = -1
+        """How many sequences had their turn before it; the queue tells when it comes."""
+        self.n_preempted = 0
         self.awaits: tuple[Sequence, int] | None = None
         """Who computes how long a part of the prompt, while this sequence waits for it."""
         self.generated: list[int] = []
         self.text = TextStream(stop.strings, start=prompt.text_length, keep_stop=stop.keep_string)
         self._held: list[TokenScore] = []  # scores whose text is held back
         self._fresh = 0  # tokens since the last delta
+
+    @property
+    def tokens(self) -> list[int]:
+        """The text so far: the prompt, and what was generated behind it."""
+        return self.prompt.tokens + self.generated if self.generated else self.prompt.tokens
+
+    @property
+    def length(self) -> int:
+        """Tokens of the text so far."""
+        return len(self.prompt.tokens) + len(self.generated)
+
+    @property
+    def most_cells(self) -> int:
+        """KV cells that it takes in the end: the last token is never decoded."""
+        return len(self.prompt.tokens) + self.max_tokens - 1
+
+    def preempt(self) -> None:
+        """Lose the slot, and nothing else."""
+        self.phase = Phase.WAITING
+        self.slot, self.computed, self.awaits = -1, 0, None
+        self.n_preempted += 1
 
     def advance(
         self,

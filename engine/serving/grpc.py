@@ -19,9 +19,10 @@ from engine.errors import AddressError, EngineError, InternalError, InvalidReque
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 from engine.serving import wire
+from engine.serving.auth import caller_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
 
     from engine.service import CompletionService
     from engine.serving.auth import ApiKeys
@@ -107,7 +108,7 @@ class _Completions(pb_grpc.CompletionServiceServicer):
         self, request: pb.CreateCompletionRequest, context: Context
     ) -> pb.CreateCompletionResponse:
         parsed = self._service.parse(wire.fields_of(request.request))
-        completion = await self._service.complete(parsed)
+        completion = await self._service.complete(parsed, _caller(context))
         return pb.CreateCompletionResponse(completion=wire.completion_message(completion))
 
     @override
@@ -115,7 +116,7 @@ class _Completions(pb_grpc.CompletionServiceServicer):
         self, request: pb.StreamCompletionRequest, context: Context
     ) -> AsyncIterator[pb.StreamCompletionResponse]:
         parsed = self._service.parse({**wire.fields_of(request.request), "stream": True})
-        async with aclosing(await self._service.stream(parsed)) as stream:
+        async with aclosing(await self._service.stream(parsed, _caller(context))) as stream:
             async for chunk in stream:
                 yield pb.StreamCompletionResponse(chunk=wire.chunk_message(chunk))
 
@@ -278,6 +279,11 @@ async def _failing_clearly(context: Context) -> AsyncIterator[None]:
 async def _send_request_id(context: Context) -> None:
     given = _value(context.invocation_metadata() or (), "x-request-id") or ""
     await context.send_initial_metadata((("x-request-id", given[:128] or f"req-{uuid.uuid4().hex}"),))
+
+
+def _caller(context: Context) -> Hashable:
+    host = context.peer().rpartition(":")[0]  # without the port
+    return caller_of(host, _value(context.invocation_metadata() or (), "authorization"))
 
 
 def _value(metadata: Metadata, name: str) -> str | None:

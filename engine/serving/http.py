@@ -26,6 +26,7 @@ from engine.errors import (
     RouteNotFoundError,
     UnavailableError,
 )
+from engine.serving.auth import caller_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -83,9 +84,10 @@ def _add_routes(app: FastAPI, service: CompletionService, max_body_bytes: int) -
     async def create_completion(http: Request) -> Response:
         """Continue a prompt."""
         request = service.parse(_parse_json(await _read_body(http, max_body_bytes)))
+        caller = caller_of(http.client.host if http.client else "", http.headers.get("authorization"))
         if request.stream:
-            return _Events(await _while_connected(http, service.stream(request)))
-        completion = await _while_connected(http, service.complete(request))
+            return _Events(await _while_connected(http, service.stream(request, caller)))
+        completion = await _while_connected(http, service.complete(request, caller))
         return Response(completion.model_dump_json(), media_type="application/json")
 
     @app.get("/v1/models", responses=_ERRORS)

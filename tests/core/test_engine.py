@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.backend.base import Backend, BackendError
+from engine.core import scheduler
 from engine.core.engine import Engine, Run
 from engine.core.loop import StepLoop
 from engine.core.pace import Pace
@@ -461,6 +462,25 @@ class TestSteps:
         steps.submit(prompt([2] * 10, max_tokens=1))
         self.drain(steps)
         assert sizes == [10, 1 + 5, 1 + 5, 1]
+
+    def test_a_preempted_choice_goes_on_as_if_nothing_had_been(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The same tokens, log-probabilities and penalties as with room for everybody."""
+        monkeypatch.setattr(scheduler, "_AHEAD", 1)
+        answers = []
+        for n_cells in (40, 256):
+            steps = StepLoop(FakeBackend(n_slots=4, n_cells=n_cells), max_logprobs=5)
+            prompts = [prompt(tokens, n=2, max_tokens=20) for tokens in (FIRST, SECOND)]
+            for each in prompts:
+                for sequence in each.sequences:
+                    sequence.params = SamplingParams(
+                        seed=7, logprobs=2, frequency_penalty=1.5, repetition_penalty=1.3
+                    )
+                steps.submit(each)
+            self.drain(steps, 400)
+            sequences = [sequence for each in prompts for sequence in each.sequences]
+            assert any(sequence.n_preempted for sequence in sequences) == (n_cells == 40)
+            answers.append([sequence.generated for sequence in sequences])
+        assert answers[0] == answers[1]
 
     def test_a_failed_sequence_leaves_no_cell(self) -> None:
         backend = FakeBackend(n_slots=2)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,159 +10,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import engine.core.scheduler
-from engine.core.scheduler import Copy, Plan, Scheduler, Span, Truncate
-from engine.core.sequence import Phase, Prompt, Sequence, StopRules
-from engine.sampling import SamplingParams
+import engine.core.slots
+from engine.core.plan import Copy, Plan, Truncate
+from engine.core.scheduler import Scheduler
+from engine.core.sequence import Phase
+from engine.core.slots import Slots
+from tests.core.steps import END, TOKEN, Steps, prompt, spans
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-TOKEN = 5
-END = 0
-
-
-TEXTS = itertools.count(1_000_000, 1_000_000)
-
-
-def prompt(
-    length: int, n: int = 1, *, max_tokens: int = 4, owner: Hashable | None = None, text: int | None = None
-) -> Prompt:
-    """Make a prompt of one request with ``n`` choices; prompts of the same ``text`` begin alike."""
-    first = next(TEXTS) if text is None else text
-    made = Prompt(object() if owner is None else owner, list(range(first, first + length)), length)
-    params, stop = SamplingParams(seed=1), StopRules(frozenset({END}))
-    made.sequences.extend(Sequence(made, i, params, max_tokens=max_tokens, stop=stop) for i in range(n))
-    return made
-
-
-class Cells:
-    """A KV cache in which a cell is an id: slots that share a position share its cell."""
-
-    def __init__(self) -> None:
-        self.of: defaultdict[int, list[tuple[int, int]]] = defaultdict(
-            list
-        )  # slot -> (cell, token) by position
-        self._ids = itertools.count()
-
-    @property
-    def n_used(self) -> int:
-        return len({cell for row in self.of.values() for cell, _ in row})
-
-    def tokens(self, slot: int) -> list[int]:
-        return [token for _, token in self.of[slot]]
-
-    def copy(self, source: int, target: int, length: int) -> None:
-        assert source != target
-        assert not self.of[target], "a copy into a slot that is in use would mix two texts"
-        assert length <= len(self.of[source]), "a copy of positions that are not there"
-        self.of[target] = self.of[source][:length]
-
-    def truncate(self, slot: int, length: int) -> None:
-        assert length <= len(self.of[slot])
-        del self.of[slot][length:]
-
-    def append(self, slot: int, start: int, tokens: list[int]) -> None:
-        assert start == len(self.of[slot]), "a span begins where its slot ends: no gap, no overlap"
-        self.of[slot] += [(next(self._ids), token) for token in tokens]
-
-
-class Steps:
-    """The step loop without a model: carries out plans and draws the tokens it is told to."""
-
-    def __init__(
-        self, n_slots: int, n_cells: int, budget: int, *, n_running: int | None = None, keeps: bool = True
-    ) -> None:
-        self.scheduler = Scheduler(n_slots, n_cells, budget, n_running=n_running, keeps=keeps)
-        self.cells = Cells()
-        self.n_slots, self.n_cells, self.budget = n_slots, n_cells, budget
-        self.running: list[Sequence] = []
-        self.admitted: list[Sequence] = []
-        self.decoded: Counter[Prompt] = Counter()
-        """Prompt tokens decoded for each prompt, over all its choices."""
-
-    def submit(self, *prompts: Prompt) -> None:
-        for each in prompts:
-            self.scheduler.submit(each)
-
-    def cancel(self, owner: Hashable) -> None:
-        self.scheduler.cancel(owner)
-        self.running = [sequence for sequence in self.running if sequence.prompt.owner is not owner]
-
-    def step(self, token: int = TOKEN, *, failing: frozenset[Sequence] = frozenset()) -> Plan:
-        """Do what the step loop does, and check the plan while doing it."""
-        decoding = [sequence for sequence in self.running if sequence.phase is Phase.DECODE]
-        plan = self.scheduler.plan()
-        for operation in plan.cache:
-            if isinstance(operation, Copy):
-                self.cells.copy(operation.source, operation.target, operation.length)
-            else:
-                self.cells.truncate(operation.slot, operation.length)
-        self.running += plan.admitted
-        self.admitted += plan.admitted
-        self._check(plan, decoding)
-        for span in plan.spans:
-            self._decode(span)
-        assert self.cells.n_used <= self.n_cells, "a decode that finds no cell"
-        assert self.cells.n_used == self.scheduler.used_cells
-        for slot in range(self.n_slots):
-            assert len(self.cells.of[slot]) == self.scheduler.length(slot)
-        for sequence in [sequence for span in plan.spans for sequence in span.draws]:
-            self._draw(sequence, token, fails=sequence in failing)
-        return plan
-
-    def finish(self) -> None:
-        """Step until nothing is left to do; the number of steps has a bound."""
-        waiting = self.scheduler.unfinished()
-        bound = sum(len(s.prompt.tokens) + s.max_tokens + 2 for s in waiting) + 2
-        for _ in range(bound):
-            if not self.scheduler.has_work:
-                break
-            self.step()
-        assert not self.scheduler.has_work
-        assert self.scheduler.free_cells == self.n_cells
-        assert (self.scheduler.n_running, self.scheduler.n_waiting, self.running) == (0, 0, [])
-
-    def _check(self, plan: Plan, decoding: list[Sequence]) -> None:
-        slots = [sequence.slot for sequence in self.running]
-        assert len(set(slots)) == len(slots), "a slot belongs to one sequence"
-        assert set(slots) <= set(range(self.n_slots))
-        spanned = [span.sequence for span in plan.spans]
-        assert len(set(map(id, spanned))) == len(spanned), "one span for a sequence"
-        assert spanned[: len(decoding)] == decoding, "every running decode, and before any prefill"
-        assert sum(len(span.tokens) for span in plan.spans) <= self.budget
-        drawers = [sequence for span in plan.spans for sequence in span.draws]
-        assert len(set(map(id, drawers))) == len(drawers)
-        assert set(decoding) <= set(drawers), "each of them gets its token"
-
-    def _decode(self, span: Span) -> None:
-        sequence = span.sequence
-        if sequence.phase is Phase.PREFILL:
-            self.decoded[sequence.prompt] += len(span.tokens)
-        else:
-            assert (sequence.phase, len(span.tokens)) == (Phase.DECODE, 1)
-        self.cells.append(sequence.slot, span.start, span.tokens)
-        for fork in span.draws[1:]:
-            assert fork.phase is Phase.FORK
-            assert fork.prompt is sequence.prompt
-            self.cells.copy(sequence.slot, fork.slot, span.start + len(span.tokens))
-        self.scheduler.computed(span)
-
-    def _draw(self, sequence: Sequence, token: int, *, fails: bool) -> None:
-        assert sequence.phase is Phase.DECODE
-        held = self.cells.tokens(sequence.slot)
-        assert held == [*sequence.prompt.tokens, *sequence.generated], "the logits of another text"
-        if fails:
-            sequence.phase = Phase.FINISHED
-        else:
-            sequence.advance(token, 0.0, (), lambda _: b"x")
-        if sequence.phase is Phase.FINISHED:
-            self.scheduler.retire(sequence)
-            self.running.remove(sequence)
-
-
-def spans(plan: Plan) -> list[tuple[int, int, int, int]]:
-    """Write spans as (slot, start, number of tokens, number of draws)."""
-    return [(s.sequence.slot, s.start, len(s.tokens), len(s.draws)) for s in plan.spans]
+    from engine.core.sequence import Prompt, Sequence
 
 
 class TestTable:
@@ -273,11 +129,13 @@ class TestTable:
         steps.finish()
 
     def test_the_cache_may_be_filled_to_the_last_cell(self) -> None:
-        steps = Steps(n_slots=4, n_cells=20, budget=8)
+        steps = Steps(n_slots=4, n_cells=17, budget=8)
         steps.submit(prompt(8, n=3, max_tokens=4))
-        steps.step()
-        assert (steps.scheduler.n_running, steps.scheduler.free_cells) == (3, 0)
+        for _ in range(4):
+            steps.step()
+        assert steps.cells.n_used == 17
         steps.finish()
+        assert steps.preempted == []
 
     def test_who_finds_no_room_waits_and_nobody_overtakes(self) -> None:
         steps = Steps(n_slots=4, n_cells=20, budget=8)
@@ -312,7 +170,7 @@ class TestTable:
         steps.submit(prompt(2))
         plan = steps.step()
         assert [(s.start, len(s.tokens), len(s.draws)) for s in plan.spans] == [(0, 2, 1)]
-        assert steps.scheduler.free_cells == 64 - 2 - 4
+        assert steps.scheduler.free_cells == 64 - 2
         steps.finish()
 
     def test_cancelling_a_request_of_several_prompts_spares_the_others(self) -> None:
@@ -323,7 +181,7 @@ class TestTable:
         steps.step()
         steps.cancel(owner)
         assert spans(steps.step()) == [(2, 2, 1, 1)]
-        assert steps.scheduler.free_cells == 64 - 2 - 6
+        assert steps.scheduler.free_cells == 64 - 3
         steps.finish()
         assert other.sequences[0].generated == [TOKEN] * 6
 
@@ -335,7 +193,7 @@ class TestTable:
         assert len(known.sequences[0].generated) == 4
 
     def test_an_empty_scheduler_has_no_work_and_plans_nothing(self) -> None:
-        scheduler = Scheduler(2, 16, 4)
+        scheduler = Scheduler(Slots(2, 16), 4, 2)
         assert not scheduler.has_work
         assert scheduler.plan() == Plan()
 
@@ -454,8 +312,8 @@ class TestTable:
         assert spans(steps.step()) == [(0, 2, 1, 1), (1, 0, 3, 0)]
 
     def test_a_budget_below_the_slots_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="all 5 slots, not 4 tokens"):
-            Scheduler(n_slots=5, n_cells=16, budget=4)
+        with pytest.raises(ValueError, match="all 5 sequences, not 4 tokens"):
+            Scheduler(Slots(5, 16), 4, 5)
 
     def test_unfinished_sequences_are_told_running_first(self) -> None:
         steps = Steps(n_slots=1, n_cells=64, budget=16)
@@ -471,11 +329,17 @@ class AnyOrder(RuleBasedStateMachine):
     @initialize(
         n_slots=st.integers(1, 4),
         spare=st.integers(0, 6),
-        n_cells=st.integers(8, 40),
+        n_cells=st.integers(8, 40) | st.integers(41, 400),
         worth_waiting=st.sampled_from([1, 2, 4, 40]),
+        ahead=st.sampled_from([0, 1, 2, 64]),
+        at_least=st.sampled_from([1, 2, 64]),
     )
-    def begin(self, n_slots: int, spare: int, n_cells: int, worth_waiting: int) -> None:
+    def begin(
+        self, n_slots: int, spare: int, n_cells: int, worth_waiting: int, ahead: int, at_least: int
+    ) -> None:
         self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(engine.core.scheduler, "_AHEAD", ahead)
+        self.patch.setattr(engine.core.slots, "_AT_LEAST", at_least)
         self.patch.setattr(engine.core.scheduler, "_WORTH_WAITING", worth_waiting)
         self.nobody_waits_for_a_prefix = worth_waiting == 40
         self.steps = Steps(n_slots, n_cells, n_slots + spare)
@@ -522,16 +386,26 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def first_come_first_served(self) -> None:
-        expected = [s for s in self.submitted if s.slot >= 0]
+        admitted = list(dict.fromkeys(self.steps.admitted))
         if self.nobody_waits_for_a_prefix:
-            assert self.steps.admitted == expected
-        assert set(self.steps.admitted) == set(expected)
+            assert admitted == [s for s in self.submitted if s in set(admitted)]
+
+    @property
+    def all_fit(self) -> bool:
+        return sum(each.sequences[0].most_cells * len(each.sequences) for each in self.prompts) <= (
+            self.steps.n_cells
+        )
+
+    @invariant()
+    def nobody_is_preempted_without_need(self) -> None:
+        assert not (self.all_fit and self.steps.preempted)
 
     @invariant()
     def a_prompt_costs_at_most_one_more_token_a_choice(self) -> None:
         for each in self.prompts:
-            begun = sum(sequence.slot >= 0 for sequence in each.sequences)
-            assert self.steps.decoded[each] <= len(each.tokens) + max(0, begun - 1)
+            begun = sum(sequence in self.steps.admitted for sequence in each.sequences)
+            if self.all_fit and self.nobody_waits_for_a_prefix:  # or it may be evicted in between
+                assert self.steps.decoded[each] <= len(each.tokens) + max(0, begun - 1)
 
     def teardown(self) -> None:
         if not hasattr(self, "steps"):

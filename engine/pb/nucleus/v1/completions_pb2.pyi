@@ -288,7 +288,7 @@ class CompletionRequest(_message.Message):
     time. The choices of one request differ from each other either way.
     """
     user: _builtins.str
-    """The end user's id. Logged, never interpreted."""
+    """The end user's id. Logged; users take turns when the engine is busy."""
     top_k: _builtins.int
     """Draws from so many most probable tokens only. From -1 to 2^31; default 0, which is off, as -1 is."""
     min_p: _builtins.float

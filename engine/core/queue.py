@@ -1,0 +1,102 @@
+"""Who waits for a slot, and whose turn it is.
+
+Clients take turns, as in start-time fair queueing (Goyal, Vin and Cheng, 1996) with a cost of one for each
+sequence. Each turn moves a client one on, and the client that is furthest behind is next; one that begins to
+wait does so one ahead of the present. So a client with five hundred requests does not hold up another with
+one, nobody waits for ever, however many newcomers there are, and the sequences of a client go in the order
+in which they came.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator
+
+    from engine.core.sequence import Prompt, Sequence
+
+_FEW = 64
+"""Clients that are remembered without a look at whether it still matters."""
+
+
+class _Line:
+    """What one client waits for, and how far it has come."""
+
+    __slots__ = ("progress", "waiting")
+
+    def __init__(self, progress: int) -> None:
+        self.progress = progress
+        self.waiting: deque[tuple[int, Sequence]] = deque()  # (arrival, sequence)
+
+
+class FairQueue:
+    """Sequences that wait; iterating visits them in no particular order."""
+
+    def __init__(self) -> None:
+        self._lines: dict[Hashable, _Line] = {}
+        self._returned: list[tuple[int, Sequence]] = []  # a heap of those whose turn had come before
+        self._present = 0  # the progress of whoever was served last
+        self._arrivals = itertools.count()
+        self._turns = itertools.count()
+        self._n_waiting = 0
+
+    def __len__(self) -> int:
+        return self._n_waiting
+
+    def __iter__(self) -> Iterator[Sequence]:
+        yield from (sequence for _, sequence in self._returned)
+        for line in self._lines.values():
+            yield from (sequence for _, sequence in line.waiting)
+
+    @property
+    def n_clients(self) -> int:
+        """How many clients are remembered."""
+        return len(self._lines)
+
+    def add(self, prompt: Prompt) -> None:
+        """Queue every sequence of a prompt behind those of its client."""
+        self._forget_who_is_behind()
+        line = self._lines.setdefault(prompt.client, _Line(self._present + 1))
+        if not line.waiting:
+            line.progress = max(line.progress, self._present + 1)
+        line.waiting.extend((next(self._arrivals), sequence) for sequence in prompt.sequences)
+        self._n_waiting += len(prompt.sequences)
+
+    def pop(self) -> Sequence:
+        """Take out whose turn it is; its ``turn`` tells how many came before it."""
+        self._n_waiting -= 1
+        if self._returned:
+            return heapq.heappop(self._returned)[1]
+        lines = (line for line in self._lines.values() if line.waiting)
+        line = min(lines, key=lambda line: (line.progress, line.waiting[0][0]))
+        self._present = line.progress
+        line.progress += 1
+        _, sequence = line.waiting.popleft()
+        sequence.turn = next(self._turns)
+        return sequence
+
+    def put_back(self, sequence: Sequence) -> None:
+        """Queue a sequence whose turn has come already, at its old place."""
+        heapq.heappush(self._returned, (sequence.turn, sequence))
+        self._n_waiting += 1
+
+    def remove(self, unwanted: Callable[[Sequence], bool]) -> None:
+        """Take out whoever is not wanted any more; their turns are not counted."""
+        self._returned = [entry for entry in self._returned if not unwanted(entry[1])]
+        heapq.heapify(self._returned)
+        for line in self._lines.values():
+            line.waiting = deque(entry for entry in line.waiting if not unwanted(entry[1]))
+        self._n_waiting = sum(1 for _ in self)
+
+    def _forget_who_is_behind(self) -> None:
+        """Drop the clients who wait for nothing, and would begin like a newcomer if they came back."""
+        if len(self._lines) > _FEW:
+            self._lines = {
+                client: line
+                for client, line in self._lines.items()
+                if line.waiting or line.progress > self._present + 1
+            }

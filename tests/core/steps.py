@@ -1,0 +1,170 @@
+"""A scheduler's step loop without a model: a cache that only counts cells, and checks on every plan."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from engine.core.plan import Copy, Plan, Span
+from engine.core.scheduler import Scheduler
+from engine.core.sequence import Phase, Prompt, Sequence, StopRules
+from engine.core.slots import Slots
+from engine.sampling import SamplingParams
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+TOKEN = 5
+END = 0
+
+
+TEXTS = itertools.count(1_000_000, 1_000_000)
+
+
+def prompt(
+    length: int, n: int = 1, *, max_tokens: int = 4, owner: Hashable | None = None, text: int | None = None
+) -> Prompt:
+    """Make a prompt of one request with ``n`` choices; prompts of the same ``text`` begin alike."""
+    first = next(TEXTS) if text is None else text
+    made = Prompt(object() if owner is None else owner, list(range(first, first + length)), length)
+    params, stop = SamplingParams(seed=1), StopRules(frozenset({END}))
+    made.sequences.extend(Sequence(made, i, params, max_tokens=max_tokens, stop=stop) for i in range(n))
+    return made
+
+
+class Cells:
+    """A KV cache in which a cell is an id: slots that share a position share its cell."""
+
+    def __init__(self) -> None:
+        self.of: defaultdict[int, list[tuple[int, int]]] = defaultdict(
+            list
+        )  # slot -> (cell, token) by position
+        self._ids = itertools.count()
+
+    @property
+    def n_used(self) -> int:
+        return len({cell for row in self.of.values() for cell, _ in row})
+
+    def tokens(self, slot: int) -> list[int]:
+        return [token for _, token in self.of[slot]]
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        assert source != target
+        assert not self.of[target], "a copy into a slot that is in use would mix two texts"
+        assert length <= len(self.of[source]), "a copy of positions that are not there"
+        self.of[target] = self.of[source][:length]
+
+    def truncate(self, slot: int, length: int) -> None:
+        assert length <= len(self.of[slot])
+        del self.of[slot][length:]
+
+    def append(self, slot: int, start: int, tokens: list[int]) -> None:
+        assert start == len(self.of[slot]), "a span begins where its slot ends: no gap, no overlap"
+        self.of[slot] += [(next(self._ids), token) for token in tokens]
+
+
+class Steps:
+    """The step loop without a model: carries out plans and draws the tokens it is told to."""
+
+    def __init__(
+        self, n_slots: int, n_cells: int, budget: int, *, n_running: int | None = None, keeps: bool = True
+    ) -> None:
+        self.slots = Slots(n_slots, n_cells, keeps=keeps)
+        self.scheduler = Scheduler(self.slots, budget, n_running or n_slots)
+        self.cells = Cells()
+        self.n_slots, self.n_cells, self.budget = n_slots, n_cells, budget
+        self.running: list[Sequence] = []
+        self.admitted: list[Sequence] = []
+        self.preempted: list[Sequence] = []
+        self.decoded: Counter[Prompt] = Counter()
+        """Prompt tokens decoded for each prompt, over all its choices."""
+
+    def submit(self, *prompts: Prompt) -> None:
+        for each in prompts:
+            self.scheduler.submit(each)
+
+    def cancel(self, owner: Hashable) -> None:
+        self.scheduler.cancel(owner)
+        self.running = [sequence for sequence in self.running if sequence.prompt.owner is not owner]
+
+    def step(self, token: int = TOKEN, *, failing: frozenset[Sequence] = frozenset()) -> Plan:
+        """Do what the step loop does, and check the plan while doing it."""
+        decoding = [sequence for sequence in self.running if sequence.phase is Phase.DECODE]
+        plan = self.scheduler.plan()
+        for operation in plan.cache:
+            if isinstance(operation, Copy):
+                self.cells.copy(operation.source, operation.target, operation.length)
+            else:
+                self.cells.truncate(operation.slot, operation.length)
+        self.running = [seq for seq in [*self.running, *plan.admitted] if seq not in plan.preempted]
+        self.admitted += plan.admitted
+        self.preempted += plan.preempted
+        for lost in plan.preempted:
+            assert all(other.turn < lost.turn for other in self.running), "the last turn goes first"
+            assert self.running, "somebody always gets to the end"
+        self._check(plan, [sequence for sequence in decoding if sequence not in plan.preempted])
+        for span in plan.spans:
+            self._decode(span)
+        assert self.cells.n_used <= self.n_cells, "a decode that finds no cell"
+        assert self.cells.n_used == self.slots.used_cells
+        for slot in range(self.n_slots):
+            assert len(self.cells.of[slot]) == self.slots.length(slot)
+        for sequence in [sequence for span in plan.spans for sequence in span.draws]:
+            self._draw(sequence, token, fails=sequence in failing)
+        return plan
+
+    def finish(self) -> None:
+        """Step until nothing is left to do; the number of steps has a bound."""
+        waiting = self.scheduler.unfinished()
+        # One after the other at the worst, each preempted by every one before it.
+        bound = (len(waiting) + 1) * (sum(len(s.prompt.tokens) + s.max_tokens + 2 for s in waiting) + 2)
+        for _ in range(bound):
+            if not self.scheduler.has_work:
+                break
+            self.step()
+        assert not self.scheduler.has_work
+        assert self.scheduler.free_cells == self.n_cells
+        assert (self.scheduler.n_running, self.scheduler.n_waiting, self.running) == (0, 0, [])
+
+    def _check(self, plan: Plan, decoding: list[Sequence]) -> None:
+        slots = [sequence.slot for sequence in self.running]
+        assert len(set(slots)) == len(slots), "a slot belongs to one sequence"
+        assert set(slots) <= set(range(self.n_slots))
+        spanned = [span.sequence for span in plan.spans]
+        assert len(set(map(id, spanned))) == len(spanned), "one span for a sequence"
+        assert spanned[: len(decoding)] == decoding, "every running decode, and before any prefill"
+        assert sum(len(span.tokens) for span in plan.spans) <= self.budget
+        drawers = [sequence for span in plan.spans for sequence in span.draws]
+        assert len(set(map(id, drawers))) == len(drawers)
+        assert set(decoding) <= set(drawers), "each of them gets its token"
+
+    def _decode(self, span: Span) -> None:
+        sequence = span.sequence
+        if sequence.phase is Phase.PREFILL:
+            self.decoded[sequence.prompt] += len(span.tokens)
+        else:
+            assert (sequence.phase, len(span.tokens)) == (Phase.DECODE, 1)
+        self.cells.append(sequence.slot, span.start, span.tokens)
+        for fork in span.draws[1:]:
+            assert fork.phase is Phase.FORK
+            assert fork.prompt is sequence.prompt
+            self.cells.copy(sequence.slot, fork.slot, span.start + len(span.tokens))
+        self.scheduler.computed(span)
+
+    def _draw(self, sequence: Sequence, token: int, *, fails: bool) -> None:
+        assert sequence.phase is Phase.DECODE
+        held = self.cells.tokens(sequence.slot)
+        assert held == [*sequence.prompt.tokens, *sequence.generated], "the logits of another text"
+        if fails:
+            sequence.phase = Phase.FINISHED
+        else:
+            sequence.advance(token, 0.0, (), lambda _: b"x")
+        if sequence.phase is Phase.FINISHED:
+            self.scheduler.retire(sequence)
+            self.running.remove(sequence)
+
+
+def spans(plan: Plan) -> list[tuple[int, int, int, int]]:
+    """Write spans as (slot, start, number of tokens, number of draws)."""
+    return [(s.sequence.slot, s.start, len(s.tokens), len(s.draws)) for s in plan.spans]

@@ -1,0 +1,49 @@
+"""More work than the engine can hold at once: everybody gets a turn, and nobody's answer is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from engine.llm import AsyncLLM
+
+if TYPE_CHECKING:
+    from tests.doors import Door
+    from tests.trace import Trace
+
+
+async def test_a_user_with_many_requests_does_not_starve_another(door: Door, trace: Trace) -> None:
+    ended: list[str] = []
+
+    async def ask(user: str) -> None:
+        await door.complete(prompt=f"Once upon a time, {user}", user=user, max_tokens=4)
+        ended.append(user)
+
+    many = [asyncio.create_task(ask("many")) for _ in range(24)]
+    await trace.until("submit", 24)
+    await ask("one")
+    await asyncio.gather(*many)
+    assert ended.index("one") < 16, "behind those that ran, and at most as many again"
+
+
+async def test_completions_that_outgrow_the_cache_end_as_long_as_they_were_asked_for() -> None:
+    async with AsyncLLM(parallel=4, ctx_size=256) as llm:
+        answers = await asyncio.gather(
+            *(
+                llm.complete(
+                    prompt=f"Chapter {number}.",
+                    max_tokens=150,
+                    temperature=0.8,
+                    frequency_penalty=0.5,
+                    logprobs=1,
+                    logit_bias=dict.fromkeys(llm.service.engine.backend.info.eog_tokens, -100),
+                )
+                for number in range(4)
+            )
+        )
+        choices = [answer.choices[0] for answer in answers]
+        assert [choice.finish_reason for choice in choices] == ["length"] * 4
+        assert [answer.usage.completion_tokens for answer in answers] == [150] * 4
+        for choice in choices:
+            assert choice.logprobs is not None
+            assert len(choice.logprobs.tokens) == 150
