@@ -140,7 +140,8 @@ class LlamaBackend:
         self.n_cells = int(lib.llama_n_ctx(self._context))
         self.n_batch = int(lib.llama_n_batch(self._context))
         self._pieces: dict[int, bytes] = {}
-        self._wire = _WireBatch(self.n_batch)
+        self._wire: _WireBatch | None = None
+        self._logits = _LogitsView(options.n_slots, self.info.n_vocab)
 
     def piece(self, token: int) -> bytes:
         piece = self._pieces.get(token)
@@ -152,14 +153,14 @@ class LlamaBackend:
         return self.model.piece(token, special=True)
 
     def decode(self, batch: Batch) -> NDArray[np.float32]:
-        status = lib.llama_decode(self._context, self._wire.over(batch))
+        if self._wire is None or self._wire.batch is not batch:
+            self._wire = _WireBatch(batch)
+        status = lib.llama_decode(self._context, self._wire.struct())
         if status != 0:
             raise BackendError(f"llama_decode returned {status} for a batch of {batch.size} tokens")
-        rows = int(np.count_nonzero(batch.wants_logits[: batch.size]))
-        if rows == 0:
+        if batch.n_rows == 0:
             return np.empty((0, self.info.n_vocab), np.float32)
-        logits = lib.llama_get_logits(self._context)
-        return np.ctypeslib.as_array(logits, shape=(rows, self.info.n_vocab))
+        return self._logits.over(lib.llama_get_logits(self._context))[: batch.n_rows]
 
     def copy(self, source: int, target: int, length: int) -> None:
         lib.llama_memory_seq_cp(self._memory, source, target, 0, length)
@@ -180,24 +181,40 @@ class LlamaBackend:
 
 
 class _WireBatch:
-    """llama.cpp's batch struct over the arrays of a :class:`Batch`: nothing is copied but the slot ids."""
+    """llama.cpp's batch struct over the arrays of a :class:`Batch`: made once, and nothing is copied."""
 
-    def __init__(self, capacity: int) -> None:
-        self._counts = np.ones(capacity, np.int32)
-        self._slots = np.zeros(capacity, np.int32)
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self._counts = np.ones(batch.capacity, np.int32)
         # llama.cpp wants a pointer to each token's list of sequences; ours are one long, one after another.
-        self._lists = (self._slots.ctypes.data + 4 * np.arange(capacity)).astype(np.uintp)
+        self._lists = (batch.slots.ctypes.data + 4 * np.arange(batch.capacity)).astype(np.uintp)
         self._struct = lib.llama_batch()
-        self._struct.n_seq_id = _pointer(self._counts, ctypes.POINTER(lib.llama_pos))
-        self._struct.seq_id = _pointer(self._lists, ctypes.POINTER(ctypes.POINTER(lib.llama_seq_id)))
-
-    def over(self, batch: Batch) -> Any:
-        self._slots[: batch.size] = batch.slots[: batch.size]
-        self._struct.n_tokens = batch.size
         self._struct.token = _pointer(batch.tokens, ctypes.POINTER(lib.llama_token))
         self._struct.pos = _pointer(batch.positions, ctypes.POINTER(lib.llama_pos))
+        self._struct.n_seq_id = _pointer(self._counts, ctypes.POINTER(lib.llama_pos))
+        self._struct.seq_id = _pointer(self._lists, ctypes.POINTER(ctypes.POINTER(lib.llama_seq_id)))
         self._struct.logits = _pointer(batch.wants_logits, ctypes.POINTER(ctypes.c_int8))
+
+    def struct(self) -> Any:
+        self._struct.n_tokens = self.batch.size
         return self._struct
+
+
+class _LogitsView:
+    """llama.cpp's rows of logits as an array, which is made anew only where they have moved."""
+
+    def __init__(self, rows: int, n_vocab: int) -> None:
+        self._shape = (rows, n_vocab)
+        self._address = 0
+        self._array = np.empty((0, n_vocab), np.float32)
+
+    def over(self, logits: Any) -> NDArray[np.float32]:
+        """Return all rows that llama.cpp reserves, one for each sequence, whether they are in use or not."""
+        address = ctypes.addressof(logits.contents)
+        if address != self._address:
+            self._array = np.ctypeslib.as_array(logits, shape=self._shape)
+            self._address = address
+        return self._array
 
 
 def _pointer(array: NDArray[Any], kind: Any) -> Any:
