@@ -72,7 +72,7 @@ class StepLoop:
         self._sampler = Sampler(backend.info.n_vocab, backend.n_slots, max_logprobs=max_logprobs)
         self._pace = Pace(backend.n_batch)
         self._slots = Slots(backend.n_slots, backend.n_cells, keeps=backend.keeps_texts)
-        self.scheduler = Scheduler(self._slots, backend.n_batch, backend.n_parallel)
+        self.scheduler = Scheduler(self._slots, backend.n_batch, backend.n_parallel, self._pace.prompt_tokens)
 
     def submit(self, prompt: Prompt) -> None:
         """Queue all choices of a prompt."""
@@ -84,7 +84,6 @@ class StepLoop:
 
     def step(self) -> list[Output]:
         """Give every running sequence one token, and some waiting prompts a part of their prefill."""
-        self.scheduler.interleave = self._pace.prompt_tokens
         plan = self.scheduler.plan()
         try:
             self._prepare(plan)

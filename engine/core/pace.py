@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
+from statistics import median
+
 _PATIENCE = 1.0
 """Prompt tokens may add so much to the time of a step, as a part of what its decodes take alone."""
 _FEWEST = 4
-_WEIGHT = 0.25
-"""Of the newest step, in the averages."""
+_REMEMBERED = 15
+"""Steps of a kind whose median counts: one that was held up by another program does not."""
 
 
 class Pace:
@@ -18,26 +21,34 @@ class Pace:
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
-        self._decodes: float | None = None  # seconds of a step that only decodes
-        self._token: float | None = None  # seconds that a prompt token adds to a step
+        # Seconds of a step without a prompt, by the number of its decodes.
+        self._decodes: defaultdict[int, deque[float]] = defaultdict(_recent)
+        # Seconds that a prompt token adds to a step with decodes, and takes in one without.
+        self._beside, self._alone = _recent(), _recent()
 
-    @property
-    def prompt_tokens(self) -> int:
-        """Most prompt tokens in a step in which others decode."""
-        if self._decodes is None or self._token is None:
+    def prompt_tokens(self, decodes: int) -> int:
+        """Return the most prompt tokens for a step in which so many sequences decode, at least one."""
+        step, token = self._step(decodes), self._beside or self._alone
+        if step is None or not token:
             return min(self._budget, 4 * _FEWEST)
-        affordable = int(_PATIENCE * self._decodes / self._token)
-        return min(self._budget, max(_FEWEST, affordable))
+        affordable = _PATIENCE * step / max(median(token), 1e-9)
+        return min(self._budget, max(_FEWEST, int(affordable)))
 
     def note(self, decodes: int, prompt_tokens: int, seconds: float) -> None:
         """Learn from a step of so many decoding sequences and prompt tokens."""
         if prompt_tokens == 0:
-            self._decodes = _averaged(self._decodes, seconds)
+            self._decodes[decodes].append(seconds)
         elif decodes == 0:
-            self._token = _averaged(self._token, seconds / prompt_tokens)
-        elif self._decodes is not None and seconds > self._decodes:
-            self._token = _averaged(self._token, (seconds - self._decodes) / prompt_tokens)
+            self._alone.append(seconds / prompt_tokens)
+        elif (step := self._step(decodes)) is not None:
+            self._beside.append((seconds - step) / prompt_tokens)
+
+    def _step(self, decodes: int) -> float | None:
+        """Return the seconds of so many decodes, or of the nearest number that has been seen."""
+        if not self._decodes:
+            return None
+        return median(self._decodes[min(self._decodes, key=lambda seen: abs(seen - decodes))])
 
 
-def _averaged(before: float | None, now: float) -> float:
-    return now if before is None else before + _WEIGHT * (now - before)
+def _recent() -> deque[float]:
+    return deque(maxlen=_REMEMBERED)

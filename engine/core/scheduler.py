@@ -23,7 +23,7 @@ from engine.core.queue import FairQueue
 from engine.core.sequence import Phase, Prompt, Sequence
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
     from engine.core.slots import Slots
 
@@ -40,15 +40,22 @@ class Scheduler:
         slots: The KV cache. It must hold any one prompt together with its completion.
         budget: Most tokens to decode in one step; at least ``n_running``.
         n_running: Sequences that may run at once; at most as many as there are slots.
+        prompt_tokens_beside: Most prompt tokens, at least 1, in a step in which so many sequences decode; as
+            many as the budget leaves unless told otherwise.
     """
 
-    def __init__(self, slots: Slots, budget: int, n_running: int) -> None:
+    def __init__(
+        self,
+        slots: Slots,
+        budget: int,
+        n_running: int,
+        prompt_tokens_beside: Callable[[int], int] | None = None,
+    ) -> None:
         if budget < n_running:
             raise ValueError(f"a step must have room for all {n_running} sequences, not {budget} tokens")
         self.slots = slots
-        self.interleave = budget
-        """Most prompt tokens in a step in which others decode; at least 1."""
         self._budget = budget
+        self._prompt_tokens_beside = prompt_tokens_beside or (lambda _: budget)
         self._most_running = n_running
         self._waiting = FairQueue()
         self._running: list[Sequence] = []  # in order of admission
@@ -149,7 +156,9 @@ class Scheduler:
 
     def _room_for(self, prefills: list[Sequence], n_decodes: int) -> int:
         """Return how many prompt tokens the step and the cache have room for."""
-        room = min(self._budget - n_decodes, self.interleave if n_decodes else self._budget)
+        room = self._budget - n_decodes
+        if n_decodes:
+            room = min(room, self._prompt_tokens_beside(n_decodes))
         missing = sum(sequence.length - sequence.computed for sequence in prefills)
         return min(room, self.slots.make_room(n_decodes + min(room, missing)) - n_decodes)
 

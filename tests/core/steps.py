@@ -71,7 +71,9 @@ class Steps:
         self, n_slots: int, n_cells: int, budget: int, *, n_running: int | None = None, keeps: bool = True
     ) -> None:
         self.slots = Slots(n_slots, n_cells, keeps=keeps)
-        self.scheduler = Scheduler(self.slots, budget, n_running or n_slots)
+        self.beside = budget
+        """Most prompt tokens in a step in which others decode."""
+        self.scheduler = Scheduler(self.slots, budget, n_running or n_slots, lambda _: self.beside)
         self.cells = Cells()
         self.n_slots, self.n_cells, self.budget = n_slots, n_cells, budget
         self.running: list[Sequence] = []

@@ -446,7 +446,7 @@ class TestSteps:
     def test_a_prompt_beside_a_running_stream_keeps_to_the_pace(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(Pace, "prompt_tokens", 5)
+        monkeypatch.setattr(Pace, "prompt_tokens", lambda *_: 5)
         backend = FakeBackend(n_slots=2)
         sizes: list[int] = []
         decode = backend.decode

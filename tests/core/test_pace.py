@@ -13,14 +13,48 @@ def test_prompt_tokens_add_as_much_as_decodes_take() -> None:
     for _ in range(50):
         pace.note(decodes=4, prompt_tokens=0, seconds=0.020)
         pace.note(decodes=0, prompt_tokens=100, seconds=0.100)
-    assert pace.prompt_tokens == 20
+    assert pace.prompt_tokens(4) == 20
 
 
 def test_a_mixed_step_tells_what_a_prompt_token_adds() -> None:
     pace = Pace(512)
     pace.note(decodes=4, prompt_tokens=0, seconds=0.020)
     pace.note(decodes=4, prompt_tokens=10, seconds=0.040)
-    assert pace.prompt_tokens == 10
+    assert pace.prompt_tokens(4) == 10
+
+
+def test_what_a_token_takes_beside_decodes_counts_more_than_what_it_takes_alone() -> None:
+    pace = Pace(512)
+    pace.note(decodes=0, prompt_tokens=512, seconds=0.0512)
+    pace.note(decodes=4, prompt_tokens=0, seconds=0.020)
+    assert pace.prompt_tokens(4) == 200
+    pace.note(decodes=4, prompt_tokens=200, seconds=0.220)
+    assert pace.prompt_tokens(4) == 20
+
+
+def test_it_finds_the_chunk_where_most_of_the_time_does_not_depend_on_it() -> None:
+    pace = Pace(512)
+    pace.note(decodes=1, prompt_tokens=0, seconds=0.010)
+    for _ in range(200):
+        tokens = pace.prompt_tokens(1)
+        pace.note(decodes=1, prompt_tokens=tokens, seconds=0.010 + 0.005 + 0.0001 * tokens)
+    assert 45 <= pace.prompt_tokens(1) <= 50
+
+
+def test_steps_of_many_sequences_bear_more() -> None:
+    pace = Pace(512)
+    for decodes in (1, 8):
+        pace.note(decodes, prompt_tokens=0, seconds=0.010 * decodes)
+    pace.note(decodes=8, prompt_tokens=10, seconds=0.090)
+    assert [pace.prompt_tokens(decodes) for decodes in (1, 3, 7, 8, 16)] == [10, 10, 80, 80, 80]
+
+
+def test_one_step_that_was_held_up_changes_nothing() -> None:
+    pace = Pace(512)
+    for seconds in (0.020, 0.020, 5.0, 0.020):
+        pace.note(decodes=4, prompt_tokens=0, seconds=seconds)
+        pace.note(decodes=4, prompt_tokens=10, seconds=seconds + 0.010)
+    assert pace.prompt_tokens(4) == 20
 
 
 def test_it_follows_a_machine_that_changes() -> None:
@@ -29,7 +63,7 @@ def test_it_follows_a_machine_that_changes() -> None:
         for _ in range(50):
             pace.note(decodes=2, prompt_tokens=0, seconds=0.040)
             pace.note(decodes=0, prompt_tokens=1, seconds=seconds)
-    assert pace.prompt_tokens == 10
+    assert pace.prompt_tokens(2) == 10
 
 
 @given(
@@ -41,4 +75,4 @@ def test_there_is_always_some_progress_and_never_more_than_a_step_holds(
     pace = Pace(budget)
     for decodes, prompt_tokens, seconds in steps:
         pace.note(decodes, prompt_tokens, seconds)
-        assert min(4, budget) <= pace.prompt_tokens <= budget
+        assert 4 <= pace.prompt_tokens(max(decodes, 1)) <= budget

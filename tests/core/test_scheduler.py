@@ -307,7 +307,7 @@ class TestTable:
         steps = Steps(n_slots=2, n_cells=64, budget=16)
         steps.submit(prompt(2, max_tokens=9))
         steps.step()
-        steps.scheduler.interleave = 3
+        steps.beside = 3
         steps.submit(prompt(7))
         assert spans(steps.step()) == [(0, 2, 1, 1), (1, 0, 3, 0)]
 
