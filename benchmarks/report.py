@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from benchmarks.anatomy import Parts
+
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
@@ -26,7 +28,11 @@ class Throughput:
     ratio: float
     """Median of the rounds' own ratios; not the quotient of the two medians."""
     elsewhere: float | None
-    """Most processors that other programs kept busy in any round."""
+    """Most processors that other programs kept busy in any of the rounds that count."""
+    parts: Parts | None
+    """Where the time of a steady step goes."""
+    event_loop: float
+    """Microseconds of processor time a token of the event loop, with the clients in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +60,19 @@ class Report:
             yield f"{'tokens/s':24}{'streams':>8}{'bare':>9}{'engine':>9}{'ratio':>7}{'elsewhere':>11}"
             yield from map(_throughput_line, self.throughput)
             yield from self._gains()
+            yield ""
+            yield (
+                f"{'a steady step, µs a token':24}{'streams':>8}{'llama.cpp':>11}{'sampler':>9}{'rest':>7}"
+                f"{'loop':>7}{'sampler and rest':>18}"
+            )
+            yield from (line for row in self.throughput for line in _anatomy_lines(row))
         if self.overhead:
             yield f"{'no model, µs a token':24}{'streams':>8}{'engine':>9}{'loop':>9}"
             yield from map(_overhead_line, self.overhead)
 
     def _gains(self) -> Iterator[str]:
         """Compare all of 16 streams with one, for each model that has both."""
-        rows = {(row.model, row.streams): row for row in self.throughput if row.logprobs is None}
+        rows = {(row.model, row.streams): row for row in self.throughput if row.logprobs is not None}
         for model in dict.fromkeys(row.model for row in self.throughput):
             one, many = rows.get((model, 1)), rows.get((model, 16))
             if one and many:
@@ -95,9 +107,21 @@ def _busy_seconds() -> float | None:
 
 
 def _throughput_line(row: Throughput) -> str:
-    name = row.model if row.logprobs is None else f"  with logprobs={row.logprobs}"
     elsewhere = "-" if row.elsewhere is None else f"{row.elsewhere:.2f}"
-    return f"{name:24}{row.streams:8}{row.bare:9.1f}{row.engine:9.1f}{row.ratio:7.2f}{elsewhere:>11}"
+    return f"{_name(row):24}{row.streams:8}{row.bare:9.1f}{row.engine:9.1f}{row.ratio:7.2f}{elsewhere:>11}"
+
+
+def _anatomy_lines(row: Throughput) -> Iterator[str]:
+    if row.parts is not None:
+        llama, sampler, rest = row.parts
+        yield (
+            f"{_name(row):24}{row.streams:8}{llama:11.0f}{sampler:9.1f}{rest:7.1f}{row.event_loop:7.1f}"
+            f"{(sampler + rest) / (llama + sampler + rest):17.1%}"
+        )
+
+
+def _name(row: Throughput) -> str:
+    return row.model if row.logprobs is not None else "  without logprobs"
 
 
 def _overhead_line(row: Overhead) -> str:

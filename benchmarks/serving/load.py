@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from benchmarks.serving.reply import Caller
 
-_GRACE = 300.0  # seconds that requests have to end in, after the last one was sent
+_GRACE = 60.0  # seconds that requests have to end in, after the last one was sent
 
 
 class Load:
@@ -23,13 +23,15 @@ class Load:
     Args:
         caller: The door.
         question: Returns the fields of the next request.
-        seconds: How long requests are sent; those that are under way then may end.
+        seconds: How long requests are sent; those that are under way then have a minute to end.
     """
 
     def __init__(self, caller: Caller, question: Callable[[], dict[str, Any]], seconds: float) -> None:
         self.replies: list[Reply] = []
         self.start = perf_counter()
         """When the first requests were sent, in seconds of ``perf_counter``."""
+        self.cut_at: float | None = None
+        """When requests that took too long were given up, if that came to be."""
         self._caller = caller
         self._question = question
         self._seconds = seconds
@@ -64,7 +66,7 @@ class Load:
         try:
             await self._caller.call(self._question(), reply)
             reply.error = None
-        except (CallError, OSError) as error:
+        except (CallError, OSError, ValueError) as error:
             reply.error = f"{type(error).__name__}: {error}"
             await asyncio.sleep(0.1)  # a server that refuses at once is not flooded
 
@@ -72,6 +74,8 @@ class Load:
         """Wait for the answers that are still to come, but not for ever."""
         limit = self.end + _GRACE - perf_counter()
         _done, late = await asyncio.wait(tasks, timeout=limit) if tasks else (set(), set())
+        if late:
+            self.cut_at = perf_counter()
         for task in late:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

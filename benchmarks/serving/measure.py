@@ -1,101 +1,61 @@
-"""One server under all loads: the client program is run once for each."""
+"""One model's points: at each of them the sides take turns, round after round."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.serving.goal import CLIENTS
-from benchmarks.serving.job import Job, Outcome
-from benchmarks.serving.process import free_port, running
+from benchmarks.serving.job import Work
 from benchmarks.serving.row import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from contextlib import AbstractContextManager
-    from pathlib import Path
+    from collections.abc import Iterator
 
-    from benchmarks.serving.job import Door
-    from benchmarks.serving.process import Running
-    from benchmarks.serving.server import Server, Setting
-
-_LOGPROBS = 5
-_WARM_UP_SECONDS = 2.0
+    from benchmarks.serving.plan import Plan, Point
+    from benchmarks.serving.side import Side
+    from benchmarks.serving.stage import Stage
 
 
-@dataclass(frozen=True, slots=True)
-class Loads:
-    """What each door of each server is given."""
+def measure(stage: Stage, model: str, plan: Plan, rows: list[Row]) -> Iterator[Row]:
+    """Yield each row when it is complete: closed loops, then the open one.
 
-    clients: Sequence[int]
-    """The closed loops."""
-    share: float
-    """The open loop's requests a second, as a part of those of the closed loop of :data:`CLIENTS` clients."""
-    seconds: float
-    """How long each load lasts."""
-
-
-def started(
-    server: Server, setting: Setting, logs: Path, *, logprobs: bool
-) -> AbstractContextManager[Running]:
-    """Start a server on free ports; it is stopped at the end.
-
-    Raises:
-        ServerError: it did not start.
+    Args:
+        stage: The sides.
+        model: The model's name in the table.
+        plan: What is done.
+        rows: Where rows are added when their first round begins: nothing is lost when one is interrupted.
     """
-    http_port, grpc_port = free_port(), free_port()
-    command = server.command(setting, http_port, grpc_port, logprobs=logprobs)
-    return running(command, http_port, grpc_port, logs / f"{server.name}.log")
+    closed: list[Row] = []
+    for point in plan.points():
+        sides = stage.sides(logprobs=point.work.logprobs is not None, http_only=point.http_only)
+        found = [Row(model, side.server, side.door, point.work) for side in sides]
+        rows += found
+        closed += found
+        _take_turns(sides, found, point)
+        yield from found
+    for side in stage.sides(logprobs=False):
+        rate = plan.share * _closed_rate(side, closed)
+        if rate > 0 and side.door != "python":
+            row = Row(model, side.server, side.door, Work(plan.seconds, rate=rate))
+            rows.append(row)
+            row.turns.append(side.perform(row.work))
+            yield row
 
 
-def measure(server: Server, setting: Setting, model: str, loads: Loads, logs: Path) -> Iterator[Row]:
-    """Yield a row for each load: closed loops and the open one, then a closed one with log-probabilities.
-
-    Raises:
-        ServerError: the server did not start.
-    """
-    with started(server, setting, logs, logprobs=False) as one:
-        for door in server.doors:
-            _perform(_job(one, door, _WARM_UP_SECONDS, clients=2))
-            closed: list[Row] = []
-            for clients in loads.clients:
-                job = _job(one, door, loads.seconds, clients=clients)
-                closed.append(Row(model, server.name, job, _perform(job)))
-                yield closed[-1]
-            rate = loads.share * _requests_per_s(closed)
-            if rate > 0:
-                job = _job(one, door, loads.seconds, rate=rate)
-                yield Row(model, server.name, job, _perform(job))
-    with started(server, setting, logs, logprobs=True) as one:
-        for door in server.doors:
-            _perform(_job(one, door, _WARM_UP_SECONDS, clients=2, logprobs=_LOGPROBS))
-            job = _job(one, door, loads.seconds, clients=CLIENTS, logprobs=_LOGPROBS)
-            yield Row(model, server.name, job, _perform(job))
+def _take_turns(sides: list[Side], rows: list[Row], point: Point) -> None:
+    """Go through the sides once a round, every second time backwards: what drifts favours none of them."""
+    turns = list(zip(sides, rows, strict=True))
+    for number in range(point.rounds):
+        for side, row in turns if number % 2 == 0 else reversed(turns):
+            row.turns.append(side.perform(point.work))
 
 
-def _job(
-    one: Running,
-    door: Door,
-    seconds: float,
-    *,
-    clients: int | None = None,
-    rate: float | None = None,
-    logprobs: int | None = None,
-) -> Job:
-    port = one.grpc_port if door == "grpc" else one.http_port
-    return Job(door, port, one.pid, one.model, seconds, clients=clients, rate=rate, logprobs=logprobs)
-
-
-def _requests_per_s(closed: Sequence[Row]) -> float:
-    """Return what the closed loop that the goals are about had, or the last one where that was left out."""
-    row = next((row for row in closed if row.job.clients == CLIENTS), closed[-1])
-    summary = row.outcome.summary
-    return row.tokens_per_s / summary.tokens_per_request if summary.tokens_per_request else 0.0
-
-
-def _perform(job: Job) -> Outcome:
-    command = [sys.executable, "-m", "benchmarks.serving.client"]
-    done = subprocess.run(command, input=job.json(), stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
-    return Outcome.parse(done.stdout)
+def _closed_rate(side: Side, closed: list[Row]) -> float:
+    """Return a side's requests a second in the loop that the goals are about, else in its last."""
+    own = [
+        row
+        for row in closed
+        if (row.server, row.door) == (side.server, side.door) and row.work.logprobs is None
+    ]
+    chosen = [row for row in own if row.work.clients == CLIENTS] or own[-1:]
+    return chosen[0].requests_per_s if chosen else 0.0

@@ -8,13 +8,12 @@ import os
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 HOST = "127.0.0.1"
 """Where every server listens."""
@@ -31,34 +30,56 @@ class ServerError(Exception):
 class Running:
     """A server that takes requests."""
 
-    pid: int
     http_port: int
     grpc_port: int
     model: str
     """The name that it answers to."""
+    process: subprocess.Popen[bytes]
+
+    @classmethod
+    def start(cls, command: Sequence[str], http_port: int, grpc_port: int, log: Path) -> Running:
+        """Start a server, and wait until it is ready.
+
+        Args:
+            command: Program and arguments, which make it listen on the ports.
+            http_port: Where ``/v1/models`` tells when it is ready.
+            grpc_port: Where its gRPC door is, if it has one.
+            log: File for what it prints.
+
+        Raises:
+            ServerError: it ended, or was not ready in time.
+        """
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603
+        try:
+            return cls(http_port, grpc_port, _wait_until_ready(process, http_port, log), process)
+        except BaseException:
+            stop(process)
+            raise
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self.process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs still."""
+        return self.process.poll() is None
+
+    def stop(self) -> None:
+        """Stop it."""
+        stop(self.process)
 
 
-@contextmanager
-def running(command: Sequence[str], http_port: int, grpc_port: int, log: Path) -> Iterator[Running]:
-    """Start a server, and stop it at the end.
-
-    Args:
-        command: Program and arguments, which make it listen on the ports.
-        http_port: Where ``/v1/models`` tells when it is ready.
-        grpc_port: Where its gRPC door is, if it has one.
-        log: File for what it prints.
-
-    Raises:
-        ServerError: it ended, or was not ready in time.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603
+def stop(process: subprocess.Popen[Any]) -> None:
+    """End a child process, and wait until it has."""
+    process.terminate()
     try:
-        model = _wait_until_ready(process, http_port, log)
-        yield Running(process.pid, http_port, grpc_port, model)
-    finally:
-        _stop(process)
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def free_port() -> int:
@@ -82,12 +103,12 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) ->
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ServerError(f"ended with {process.returncode} at the start: {_last_line(log)} (in {log})")
+            raise ServerError(f"ended with {process.returncode} at the start: {last_line(log)} (in {log})")
         if models := _models(port):
             name: str = models[0]["id"]
             return name
         time.sleep(0.2)
-    raise ServerError(f"not ready after {_START_SECONDS:.0f} s: {_last_line(log)} (in {log})")
+    raise ServerError(f"not ready after {_START_SECONDS:.0f} s: {last_line(log)} (in {log})")
 
 
 def _models(port: int) -> list[dict[str, Any]]:
@@ -105,15 +126,7 @@ def _models(port: int) -> list[dict[str, Any]]:
     return models
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _last_line(log: Path) -> str:
+def last_line(log: Path) -> str:
+    """Return the last thing that a process printed."""
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
     return next((line for line in reversed(lines) if line.strip()), "it printed nothing")

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+UNFINISHED = "unfinished when the run ended"
+"""The error of a request that neither ended nor failed."""
+
+
 class CallError(Exception):
     """A request that was answered with anything but a whole stream."""
 
@@ -36,7 +40,7 @@ class Caller(Protocol):
             OSError: there is no connection.
         """
 
-    def piece(self, payload: bytes) -> Piece:
+    def piece(self, payload: Any) -> Piece:
         """Read one event."""
 
     async def close(self) -> None:
@@ -49,12 +53,12 @@ class Reply:
 
     began: float
     """When the request was sent, in seconds of ``perf_counter``."""
-    arrivals: list[tuple[float, bytes]] = field(default_factory=list)
-    """When each event came, and its payload."""
-    error: str | None = "unfinished when the run ended"
+    arrivals: list[tuple[float, Any]] = field(default_factory=list)
+    """When each event came, and its payload as the door gives it."""
+    error: str | None = UNFINISHED
     """Why there is no whole answer, or None."""
 
-    def read(self, piece: Callable[[bytes], Piece], max_tokens: int) -> Answer:
+    def read(self, piece: Callable[[Any], Piece], max_tokens: int) -> Answer:
         """Make an answer of the events."""
         pieces = [(at, piece(payload)) for at, payload in self.arrivals]
         times = [at for at, part in pieces if part.is_text]

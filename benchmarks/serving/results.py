@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from benchmarks.sampler.machine import description
+from benchmarks.serving import comparison, line
+from benchmarks.serving.comparison import comparisons
 from benchmarks.serving.curve import plot
-from benchmarks.serving.goal import CLIENTS, GOALS
-from benchmarks.serving.server import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,26 +31,23 @@ class Results:
     """Of the scenarios."""
     absent: dict[str, str] = field(default_factory=dict)
     """Server -> why it could not be measured."""
+    idle: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Model -> side -> processors that it keeps busy while nobody asks it anything."""
 
-    def comparisons(self) -> Iterator[str]:
-        """Say how many times the peers' tokens per second ours are, and how many they should be."""
-        for model in dict.fromkeys(row.model for row in self.rows):
-            for peer, least in GOALS.get(model, {}).items():
-                ratio = self.ratio(model, peer)
-                if ratio is not None:
-                    missed = "" if ratio >= least else "  missed"
-                    title = f"{model}, {CLIENTS} clients, against {peer}"
-                    yield f"{title:60}{ratio:8.2f}x{f'≥ {least:.2f}x':>11}{missed}"
-
-    def ratio(self, model: str, peer: str) -> float | None:
-        """Return our tokens per second over HTTP divided by the peer's, if both were measured."""
-        found = {
-            row.server: row.tokens_per_s
-            for row in self.rows
-            if row.model == model and row.job.door == "http" and row.job.clients == CLIENTS
-            if row.job.logprobs is None
-        }
-        return found[OURS] / found[peer] if OURS in found and found.get(peer) else None
+    def tables(self) -> Iterator[str]:
+        """Write what the goals are about, and what went wrong."""
+        for model in self._models():
+            compared = comparisons(model, self.rows)
+            if compared:
+                yield f"\n{model}\n{comparison.HEADING}"
+                yield from (found.text() for found in compared)
+            scenarios = [found for found in self.lines if found.model == model]
+            if scenarios:
+                yield f"\n{model}\n{line.HEADING}"
+                yield from (found.text() for found in scenarios)
+        for row in self.rows:
+            if row.first_error:
+                yield f"{row.model}, {row.server}, {row.door}, {row.work.load}: {row.first_error}"
 
     def write(self, folder: Path, peers: dict[str, str]) -> None:
         """Write ``serving.json`` and ``serving.svg``; ``peers`` are the versions of the other servers."""
@@ -61,20 +58,19 @@ class Results:
             "absent": self.absent,
             "environment": {name: os.environ[name] for name in _SPINNING if name in os.environ},
             "unit": "tokens per second; times in milliseconds; processor time in seconds",
-            "models": {model: self._model(model, peers) for model in self._models()},
+            "models": {model: self._model(model) for model in self._models()},
         }
         text = json.dumps(content, indent=2, ensure_ascii=False)
         (folder / "serving.json").write_text(text + "\n", encoding="utf-8")
         plot(self.rows, folder / "serving.svg")
 
     def _models(self) -> list[str]:
-        return list(dict.fromkeys([row.model for row in self.rows] + [line.model for line in self.lines]))
+        return list(dict.fromkeys([row.model for row in self.rows] + [found.model for found in self.lines]))
 
-    def _model(self, model: str, peers: dict[str, str]) -> dict[str, object]:
-        ratios = {peer: self.ratio(model, peer) for peer in peers}
+    def _model(self, model: str) -> dict[str, object]:
         return {
+            "goals": [found.entry() for found in comparisons(model, self.rows)],
             "rows": [row.entry() for row in self.rows if row.model == model],
-            "ratios": {peer: round(ratio, 3) for peer, ratio in ratios.items() if ratio is not None},
-            "goals": GOALS.get(model, {}),
-            "scenarios": [line.entry() for line in self.lines if line.model == model],
+            "scenarios": [found.entry() for found in self.lines if found.model == model],
+            "idle_processors": self.idle.get(model, {}),
         }

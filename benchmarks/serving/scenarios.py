@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
-from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.serving.http_caller import HttpCaller
-from benchmarks.serving.line import Line
+from benchmarks.serving.line import Line, Pair
 from benchmarks.serving.meter import Meter
 from benchmarks.serving.process import HOST
 from benchmarks.serving.question import SAMPLER, Questions
@@ -35,6 +34,7 @@ _TOGETHER = 8
 _STREAMS = 4
 _PATIENCE = 300.0  # seconds that one request may take
 _STREAM_TOKENS = 256
+_PREFILL_SECONDS = 0.0055  # for each token of a prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,14 @@ class Scale:
     """Tokens of the prompt that has several answers."""
     long: int = 2000
     """Tokens of the other prompts."""
-    rounds: int = 5
+    rounds: int = 2
     steady: float = 5.0
     """Seconds in which the streams are alone, in each round."""
+
+    def expected_seconds(self) -> float:
+        """Return about how long it takes, on the machine of docs/performance.md."""
+        tokens = self.rounds * 2 * (self.medium + self.long) + (_TOGETHER + 1) * self.long
+        return tokens * _PREFILL_SECONDS + self.rounds * 2 * self.steady
 
 
 QUICK = Scale(medium=250, long=500, rounds=1, steady=2.0)
@@ -77,30 +82,28 @@ class Scenarios:
             CallError: the server refused a request, or gave nothing to measure.
             OSError: it cannot be reached, or took too long.
         """
-        medium, long = self._scale.medium, self._scale.long
+        medium, long, rounds = self._scale.medium, self._scale.long, self._scale.rounds
         await self._first_token(self._tokens(_TAIL))  # to warm up
         compare = self._compare
-        lines.append(await compare(f"(a) TTFT, {medium} tokens, n=8 against n=1", 1.05, self._choices))
-        lines.append(await compare(f"(b) TTFT p95, 8 at once share {long} tokens", 0.25, self._shared))
-        lines.append(await compare(f"(c) TTFT, {long} tokens, warm against cold", 0.05, self._again))
-        title = f"(d) ITL p99 of 4 streams while {long} tokens arrive, against p50"
-        lines.append(await compare(title, 3.0, self._arrival))
+        lines.append(
+            await compare(f"(a) TTFT, {medium} tokens, n=8 against n=1", 1.05, self._choices, rounds)
+        )
+        title = f"(b) TTFT p95, {_TOGETHER} at once share {long} tokens"
+        lines.append(await compare(title, 0.25, self._shared, 1))  # a round takes minutes
+        lines.append(await compare(f"(c) TTFT, {long} tokens, warm against cold", 0.05, self._again, rounds))
+        title = f"(d) ITL p99 of {_STREAMS} streams while {long} tokens arrive, against p50"
+        lines.append(await compare(title, 3.0, self._arrival, rounds))
 
     async def _compare(
-        self, title: str, most: float, round_of: Callable[[], Awaitable[tuple[float, float]]]
+        self, title: str, most: float, round_of: Callable[[], Awaitable[tuple[float, float]]], rounds: int
     ) -> Line:
         """Run a scenario's rounds, each of which gives the seconds without and with."""
-        meter = Meter(self._pid)
-        rounds = [await round_of() for _ in range(self._scale.rounds)]
-        return Line(
-            self._model,
-            title,
-            without=median(without for without, _ in rounds) * 1e3,
-            along=median(along for _, along in rounds) * 1e3,
-            ratio=median(along / without for without, along in rounds),
-            most=most,
-            elsewhere=meter.read().elsewhere,
-        )
+        found: list[Pair] = []
+        for _ in range(rounds):
+            meter = Meter(self._pid)
+            without, along = await round_of()
+            found.append(Pair(without * 1e3, along * 1e3, meter.read().elsewhere))
+        return Line(self._model, title, most, found)
 
     async def _choices(self) -> tuple[float, float]:
         one = await self._first_token(self._tokens(self._scale.medium))

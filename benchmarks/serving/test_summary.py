@@ -7,11 +7,8 @@ import json
 import pytest
 
 from benchmarks.serving.http_caller import HttpCaller
-from benchmarks.serving.job import Job, Outcome
-from benchmarks.serving.meter import Spent
 from benchmarks.serving.process import HOST
-from benchmarks.serving.reply import Answer, Reply
-from benchmarks.serving.row import HEADING, Row
+from benchmarks.serving.reply import UNFINISHED, Answer, Reply
 from benchmarks.serving.summary import Percentiles, Summary, percentile
 
 
@@ -60,12 +57,17 @@ def test_tokens_are_those_of_the_usage_else_of_the_length_else_of_the_pieces() -
     assert tokens(text, text, _event("", "stop")) == 2
 
 
-def test_an_outcome_survives_the_way_between_the_processes() -> None:
-    outcome = Outcome(Summary.of([Answer(0.0, [1.0, 2.0], 2)], 0.0), Spent(0.1, 3.2, None))
-    job = Job("http", 80, 1, "model", 2.0, clients=8)
-    assert Outcome.parse(outcome.json()) == outcome
-    assert Job.parse(job.json()) == job
-    assert len(Row("model", "ours", job, outcome).text()) == len(HEADING)
+def test_what_was_cut_off_counts_as_far_as_it_came_and_is_no_error() -> None:
+    answers = [Answer(0.0, [1.0, 2.0], 2), Answer(0.0, [5.0], 1, UNFINISHED), Answer(0.0, [], 0, UNFINISHED)]
+    summary = Summary.of(answers, 0.0, cut_at=60.0)
+    assert summary.tokens_per_s == pytest.approx(3 / 60)
+    assert (summary.requests, summary.cut, summary.errors, summary.first_error) == (1, 2, 0, None)
+
+
+def test_percentiles_of_several_rounds_are_the_median_of_each() -> None:
+    rounds = [Percentiles(1.0, 9.0, 9.0), None, Percentiles(2.0, 5.0, 6.0), Percentiles(3.0, 4.0, 7.0)]
+    assert Percentiles.median(rounds) == Percentiles(2.0, 5.0, 7.0)
+    assert Percentiles.median([None]) is None
 
 
 def _event(text: str, finish_reason: str | None) -> bytes:
