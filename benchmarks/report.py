@@ -47,12 +47,25 @@ class Overhead:
     """Of the event loop, with the clients that read the streams in it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a token costs the engine thread behind a long text, beside a short one."""
+
+    streams: int
+    short: int
+    """Tokens of context."""
+    long: int
+    ratio: float
+    """Median of the rounds' own ratios of processor time."""
+
+
 @dataclass(slots=True)
 class Report:
     """All rows of one run."""
 
     throughput: list[Throughput] = field(default_factory=list)
     overhead: list[Overhead] = field(default_factory=list)
+    context: list[Context] = field(default_factory=list)
 
     def lines(self) -> Iterator[str]:
         """Write the tables that have rows."""
@@ -69,6 +82,9 @@ class Report:
         if self.overhead:
             yield f"{'no model, µs a token':24}{'streams':>8}{'engine':>9}{'loop':>9}"
             yield from map(_overhead_line, self.overhead)
+        for row in self.context:
+            told = f"no model, streams: {row.streams}, context: {row.long:,} against {row.short:,} tokens"
+            yield f"{told}: {row.ratio:.2f} times the time a token"
 
     def _gains(self) -> Iterator[str]:
         """Compare all of 16 streams with one, for each model that has both."""

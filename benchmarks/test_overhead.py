@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.null_model import NullBackend
-from benchmarks.report import Overhead
+from benchmarks.report import Context, Overhead
 from engine.contract import Limits
 from engine.core.engine import Engine
+from engine.core.loop import StepLoop
+from engine.core.sequence import Phase, Prompt, Sequence, StopRules
+from engine.sampling import SamplingParams
 from engine.service import CompletionService
 
 if TYPE_CHECKING:
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 N_TOKENS = 500
 MAX_STREAMS = 16
 _ROUNDS = 7
+_SHORT, _LONG = 100, 8_000  # tokens of context
+_CONTEXT_ROUNDS = 60
+_STEPS = 40
 
 
 class NullService:
@@ -67,6 +73,45 @@ class NullService:
         }
         async for _ in await self.service.stream(self.service.parse(fields)):
             pass
+
+
+def loop_of(streams: int, context: int) -> StepLoop:
+    """Return a step loop in which so many streams decode behind prompts of so many tokens."""
+    loop = StepLoop(NullBackend(streams, n_cells=1 << 20), max_logprobs=5)
+    for stream in range(streams):
+        prompt = Prompt(object(), [ord("a") + stream] * context, context)
+        params = SamplingParams(
+            seed=stream, temperature=0.8, top_p=0.95, presence_penalty=0.5, frequency_penalty=0.5, logprobs=5
+        )
+        stop = StopRules(frozenset({0}), ("a stop string",))
+        prompt.sequences.append(Sequence(prompt, 0, params, max_tokens=1 << 14, stop=stop))
+        loop.submit(prompt)
+    while any(sequence.phase is not Phase.DECODE for sequence in loop.scheduler.unfinished()):
+        loop.step()
+    return loop
+
+
+def seconds_of(loop: StepLoop) -> float:
+    """Return the processor seconds of some steps."""
+    began = time.process_time()
+    for _ in range(_STEPS):
+        loop.step()
+    return time.process_time() - began
+
+
+@pytest.mark.parametrize("streams", [1, 8])
+def test_context(benchmark: BenchmarkFixture, report: Report, streams: int) -> None:
+    """What a token costs the engine thread does not depend on how many came before it."""
+    short, long = (loop_of(streams, context) for context in (_SHORT, _LONG))
+    ratios: list[float] = []
+    benchmark.pedantic(  # type: ignore[no-untyped-call]
+        lambda: ratios.append(1 / seconds_of(short) * seconds_of(long)),
+        rounds=_CONTEXT_ROUNDS,
+        warmup_rounds=2,
+    )
+    row = Context(streams=streams, short=_SHORT, long=_LONG, ratio=median(ratios))
+    report.context.append(row)
+    benchmark.extra_info |= {"ratio": row.ratio}
 
 
 @pytest.fixture(scope="module")

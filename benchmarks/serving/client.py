@@ -47,8 +47,8 @@ async def _perform(job: Job, caller: Callable[[Job], Caller]) -> Outcome:
         await load.closed(work.clients or 1)
     spent = meter.read()
     await door.close()
-    answers = [reply.read(door.piece, work.max_tokens) for reply in load.replies]
-    return Outcome(Summary.of(answers, load.start, load.cut_at), spent)
+    answers = [reply.read(door.piece) for reply in load.replies]
+    return Outcome(Summary.of(answers, load.counts_from, load.cut_at), spent)
 
 
 def _over_the_wire(job: Job) -> Caller:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from benchmarks.serving.reply import Caller
 
-_GRACE = 60.0  # seconds that requests have to end in, after the last one was sent
+_GRACE = 60.0  # seconds that the requests of an open loop have to end in, after the last one was sent
+_WARM_UP = 0.3  # the part of a closed loop that does not count
 
 
 class Load:
@@ -23,15 +24,18 @@ class Load:
     Args:
         caller: The door.
         question: Returns the fields of the next request.
-        seconds: How long requests are sent; those that are under way then have a minute to end.
+        seconds: How long requests are sent. A closed loop's clients leave then; an open one's have a minute
+            for the answers that are still to come.
     """
 
     def __init__(self, caller: Caller, question: Callable[[], dict[str, Any]], seconds: float) -> None:
         self.replies: list[Reply] = []
         self.start = perf_counter()
         """When the first requests were sent, in seconds of ``perf_counter``."""
+        self.counts_from = self.start
+        """When the tokens begin to count."""
         self.cut_at: float | None = None
-        """When requests that took too long were given up, if that came to be."""
+        """When requests were given up, if any were."""
         self._caller = caller
         self._question = question
         self._seconds = seconds
@@ -42,37 +46,43 @@ class Load:
         return self.start + self._seconds
 
     async def closed(self, clients: int) -> None:
-        """Let so many clients ask one thing after the other."""
+        """Let so many clients ask one thing after the other.
+
+        What counts is the time in which all of them are at it: not the start, when everybody's prompt comes
+        at once, and no end, when there are fewer and fewer.
+        """
         self.start = perf_counter()
-        await self._finish([asyncio.create_task(self._ask_on()) for _ in range(clients)])
+        self.counts_from = self.start + _WARM_UP * self._seconds
+        await self._finish([asyncio.create_task(self._ask_on()) for _ in range(clients)], grace=0.0)
 
     async def opened(self, rate: float) -> None:
         """Let ``rate`` requests a second arrive on average, as those of many strangers do (Poisson)."""
         arrivals = random.Random(1)  # noqa: S311 - the same arrivals for every server
-        self.start = due = perf_counter()
+        self.start = self.counts_from = due = perf_counter()
         tasks: list[asyncio.Task[None]] = []
         while (due := due + arrivals.expovariate(rate)) < self.end:
             await asyncio.sleep(due - perf_counter())
             tasks.append(asyncio.create_task(self._ask(due)))
-        await self._finish(tasks)
+        await self._finish(tasks, grace=_GRACE)
 
     async def _ask_on(self) -> None:
         while (now := perf_counter()) < self.end:
             await self._ask(now)
 
     async def _ask(self, began: float) -> None:
-        reply = Reply(began)
+        fields = self._question()
+        reply = Reply(began, fields["max_tokens"])
         self.replies.append(reply)
         try:
-            await self._caller.call(self._question(), reply)
+            await self._caller.call(fields, reply)
             reply.error = None
         except (CallError, OSError, ValueError) as error:
             reply.error = f"{type(error).__name__}: {error}"
             await asyncio.sleep(0.1)  # a server that refuses at once is not flooded
 
-    async def _finish(self, tasks: list[asyncio.Task[None]]) -> None:
-        """Wait for the answers that are still to come, but not for ever."""
-        limit = self.end + _GRACE - perf_counter()
+    async def _finish(self, tasks: list[asyncio.Task[None]], grace: float) -> None:
+        """Wait for the answers that are still to come, until so many seconds after the end; then leave."""
+        limit = self.end + grace - perf_counter()
         _done, late = await asyncio.wait(tasks, timeout=limit) if tasks else (set(), set())
         if late:
             self.cut_at = perf_counter()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _STARTS = 40.0  # seconds in which a model's servers start and warm up
-_TAIL = 0.7  # seconds that a client adds to a closed loop, since what it asked for last is waited for
+_REST = 1.5  # seconds until a side is idle again
 _SIDES = 5
 _HTTP_SIDES = 3
 
@@ -29,8 +29,7 @@ class Point:
     @property
     def seconds(self) -> float:
         """About how long it takes."""
-        turn = self.work.seconds + _TAIL * (self.work.clients or 0)
-        return turn * self.rounds * (_HTTP_SIDES if self.http_only else _SIDES)
+        return (self.work.seconds + _REST) * self.rounds * (_HTTP_SIDES if self.http_only else _SIDES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,12 @@ class Questions:
     Args:
         model: The name that the server answers to.
         logprobs: Alternatives to ask for with each token, or None.
-        max_tokens: Most tokens of an answer.
+        max_tokens: Tokens of an answer on average; they differ, so that the answers do not end all at once.
     """
 
     def __init__(self, model: str, logprobs: int | None = None, max_tokens: int = MAX_TOKENS) -> None:
-        self._fields: dict[str, Any] = {"model": model, "max_tokens": max_tokens, **SAMPLER}
+        self._fields: dict[str, Any] = {"model": model, **SAMPLER}
+        self._max_tokens = max_tokens
         if logprobs is not None:
             self._fields["logprobs"] = logprobs
         self._random = random.Random(20_240_601)  # noqa: S311 - not for secrets
@@ -38,4 +39,6 @@ class Questions:
         passage = self._random.choice(PASSAGES)
         start = self._random.randrange(len(passage) // 2)
         window = passage[start:].encode()[:_WINDOW].decode(errors="ignore")
-        return {**self._fields, "prompt": f"{secrets.token_hex(8)} is its name. {window}"}
+        max_tokens = self._random.randint(self._max_tokens // 4, self._max_tokens * 7 // 4)
+        prompt = f"{secrets.token_hex(8)} is its name. {window}"
+        return {**self._fields, "max_tokens": max_tokens, "prompt": prompt}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -53,12 +54,14 @@ class Reply:
 
     began: float
     """When the request was sent, in seconds of ``perf_counter``."""
+    max_tokens: int
+    """What was asked for."""
     arrivals: list[tuple[float, Any]] = field(default_factory=list)
     """When each event came, and its payload as the door gives it."""
     error: str | None = UNFINISHED
     """Why there is no whole answer, or None."""
 
-    def read(self, piece: Callable[[Any], Piece], max_tokens: int) -> Answer:
+    def read(self, piece: Callable[[Any], Piece]) -> Answer:
         """Make an answer of the events."""
         pieces = [(at, piece(payload)) for at, payload in self.arrivals]
         times = [at for at, part in pieces if part.is_text]
@@ -66,7 +69,7 @@ class Reply:
         if counted:
             tokens = counted[-1]
         else:  # a character of several tokens is one event, so an answer of full length is known better
-            tokens = max_tokens if any(part.at_length for _, part in pieces) else len(times)
+            tokens = self.max_tokens if any(part.at_length for _, part in pieces) else len(times)
         broken = (part.error for _, part in pieces if part.error)
         return Answer(self.began, times, tokens, self.error or next(broken, None))
 
@@ -82,11 +85,15 @@ class Answer:
     """How many tokens the answer has; as many as pieces, or more."""
     error: str | None = None
 
-    @property
-    def first_token(self) -> float | None:
-        """Seconds until the first token, or None if none came."""
-        return self.times[0] - self.began if self.times else None
+    def gaps(self, start: float = -math.inf) -> list[float]:
+        """Return the seconds between one piece of text and the next, where the first came after ``start``."""
+        return [
+            after - before
+            for before, after in zip(self.times, self.times[1:], strict=False)
+            if before > start
+        ]
 
-    def gaps(self) -> list[float]:
-        """Return the seconds between one piece of text and the next."""
-        return [after - before for before, after in zip(self.times, self.times[1:], strict=False)]
+    def tokens_since(self, start: float) -> float:
+        """Return the tokens that came after ``start``, as many of each piece as there are on average."""
+        late = sum(at > start for at in self.times)
+        return late * self.tokens / len(self.times) if late else 0.0

@@ -144,14 +144,14 @@ class Scenarios:
 
     def _gaps(self, replies: Sequence[Reply]) -> list[tuple[float, float]]:
         """Return when each two pieces of text came that follow each other."""
-        answers = [reply.read(self._http.piece, _STREAM_TOKENS) for reply in replies]
+        answers = [reply.read(self._http.piece) for reply in replies]
         return [gap for answer in answers for gap in zip(answer.times, answer.times[1:], strict=False)]
 
     async def _stream_on(self, replies: list[Reply]) -> None:
-        questions = Questions(self._served, max_tokens=_STREAM_TOKENS)
+        questions = Questions(self._served)
         while True:
-            replies.append(Reply(perf_counter()))
-            await self._http.call(questions.next(), replies[-1])
+            replies.append(Reply(perf_counter(), _STREAM_TOKENS))
+            await self._http.call({**questions.next(), "max_tokens": _STREAM_TOKENS}, replies[-1])
 
     async def _p95(self, prompts: Sequence[list[int]]) -> float:
         return percentile(await asyncio.gather(*map(self._first_token, prompts)), 0.95)
@@ -159,7 +159,7 @@ class Scenarios:
     async def _first_token(self, prompt: list[int], n: int = 1) -> float:
         """Return the seconds until a request's first event, once all of it is over."""
         fields: dict[str, Any] = {"model": self._served, "prompt": prompt, "max_tokens": _ANSWER, "n": n}
-        reply = Reply(perf_counter())
+        reply = Reply(perf_counter(), _ANSWER)
         async with asyncio.timeout(_PATIENCE):
             await self._http.call(fields | SAMPLER, reply)
         if not reply.arrivals:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from benchmarks.serving.driver import Driver
 from benchmarks.serving.job import Job, Outcome, Work
-from benchmarks.serving.process import ServerError
+from benchmarks.serving.process import ServerError, cpu_seconds
 from benchmarks.serving.server import OURS
 from engine.models import locate
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from benchmarks.serving.server import Setting
 
 _WARM_UP = Work(seconds=1.0, clients=2, max_tokens=8)
+_REST_SECONDS = 10.0
+_LOOK_SECONDS = 0.3
 
 
 class Side(ABC):
@@ -42,6 +45,10 @@ class Side(ABC):
         """The processes that run for it."""
         return set() if self._driver.pid is None else {self._driver.pid}
 
+    def busy_seconds(self) -> float:
+        """Return the processor time that its processes have taken."""
+        return sum(cpu_seconds(pid) or 0.0 for pid in self.pids)
+
     def warm_up(self) -> None:
         """Start what does not run, and ask for some tokens that nobody counts.
 
@@ -56,21 +63,31 @@ class Side(ABC):
     def perform(self, work: Work) -> Outcome:
         """Take a turn.
 
-        Where requests had to be given up, the engine is started again before its next turn: what it still
-        does for them must burden nobody's.
+        It lasts until the engine is idle again: what it still does for clients that have left must burden
+        nobody's turn. One that does not come to rest is started again before its next one.
         """
         try:
             self.warm_up()
             outcome = self._driver.perform(self._job(work))
         except ServerError as error:
             return Outcome.failed(str(error))
-        if outcome.summary.cut:
+        if outcome.summary.cut and not self._comes_to_rest():
             self._stop()
         return outcome
 
     def close(self) -> None:
         """End the client program."""
         self._driver.close()
+
+    def _comes_to_rest(self) -> bool:
+        """Wait until the processes are idle; False if that takes too long."""
+        limit = time.monotonic() + _REST_SECONDS
+        while time.monotonic() < limit:
+            before = self.busy_seconds()
+            time.sleep(_LOOK_SECONDS)
+            if self.busy_seconds() - before < 0.1 * _LOOK_SECONDS:
+                return True
+        return False
 
     @abstractmethod
     def _start(self) -> int:

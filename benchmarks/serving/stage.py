@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from benchmarks.serving.host import Host
-from benchmarks.serving.process import ServerError, cpu_seconds
+from benchmarks.serving.process import ServerError
 from benchmarks.serving.side import PythonSide, Side, WireSide
 
 if TYPE_CHECKING:
@@ -45,13 +45,13 @@ class Stage:
     def idle(self) -> dict[str, float]:
         """Watch for some seconds how many processors each side takes while nobody asks it anything."""
         sides = {side for sides in self._sides.values() for side in sides}
-        began, before = time.perf_counter(), {side: _busy(side) for side in sides}
+        began, before = time.perf_counter(), {side: side.busy_seconds() for side in sides}
         time.sleep(_WATCHED_SECONDS)
         seconds = time.perf_counter() - began
         found: dict[str, float] = {}
         for side in sides:
             name = f"{side.server}, {side.door}"
-            found[name] = max(found.get(name, 0.0), (_busy(side) - before[side]) / seconds)
+            found[name] = max(found.get(name, 0.0), (side.busy_seconds() - before[side]) / seconds)
         return {name: round(found[name], 3) for name in sorted(found)}
 
     def __enter__(self) -> Self:
@@ -93,8 +93,3 @@ class Stage:
             opening.callback(sides[-1].close)
             sides[-1].warm_up()
         return sides
-
-
-def _busy(side: Side) -> float:
-    """Return the seconds of processor time that a side's processes have taken."""
-    return sum(cpu_seconds(pid) or 0.0 for pid in side.pids)

@@ -64,34 +64,32 @@ class Summary:
     tokens_per_request: float
     """Mean tokens of those."""
     tokens_per_s: float
-    """Tokens from the first request until the last token came, or until the run was cut, a second."""
+    """Tokens that came while they counted, a second."""
     first_token: Percentiles | None
-    """Milliseconds from sending a request until its first token, over all requests that got one."""
+    """Milliseconds from sending a request until its first token, of those that came while tokens counted."""
     between_tokens: Percentiles | None
     """Milliseconds from one piece of text to the next of the same answer."""
     cut: int
-    """Requests that were given up because the run took too long; their tokens count, as far as they came."""
+    """Requests that were under way when the clients left; their tokens count, as far as they came."""
     errors: int
     """Requests that failed."""
     first_error: str | None
 
     @classmethod
     def of(cls, answers: Sequence[Answer], start: float, cut_at: float | None = None) -> Summary:
-        """Sum up the answers to requests of which the first were sent at ``start``.
-
-        All of each request counts, so that the prompts of a run, most of which come at its start, weigh no
-        more than they should. Where requests had to be given up at ``cut_at``, all the time until then does.
-        """
+        """Sum up what came from ``start`` on, until ``cut_at`` or else the last token."""
         whole = [answer for answer in answers if answer.error is None]
         cut = [answer for answer in answers if answer.error == UNFINISHED]
         failed = [answer.error for answer in answers if answer.error not in (None, UNFINISHED)]
         end = cut_at or max((at for answer in answers for at in answer.times), default=start)
+        begun = [answer for answer in answers if answer.times and answer.times[0] > start]
+        tokens = sum(answer.tokens_since(start) for answer in answers)
         return cls(
             requests=len(whole),
             tokens_per_request=sum(answer.tokens for answer in whole) / max(len(whole), 1),
-            tokens_per_s=sum(answer.tokens for answer in answers) / (end - start) if end > start else 0.0,
-            first_token=Percentiles.of([t for answer in answers if (t := answer.first_token) is not None]),
-            between_tokens=Percentiles.of([gap for answer in answers for gap in answer.gaps()]),
+            tokens_per_s=tokens / (end - start) if end > start else 0.0,
+            first_token=Percentiles.of([answer.times[0] - answer.began for answer in begun]),
+            between_tokens=Percentiles.of([gap for answer in answers for gap in answer.gaps(start)]),
             cut=len(cut),
             errors=len(failed),
             first_error=failed[0] if failed else None,

@@ -36,6 +36,27 @@ def test_summary_counts_all_tokens_until_the_last() -> None:
     assert summary.tokens_per_request == 4.0
     assert (summary.requests, summary.errors, summary.first_error) == (2, 1, "refused")
     assert summary.first_token == Percentiles(4500.0, 7650.0, 7930.0)
+
+
+def test_summary_leaves_out_what_came_before_tokens_counted() -> None:
+    answers = [
+        Answer(0.0, [1.0, 2.0, 3.0, 5.0], 4),
+        Answer(1.0, [2.0, 6.0], 4),  # two tokens a piece
+        Answer(4.0, [5.0, 6.0], 2, UNFINISHED),
+    ]
+    summary = Summary.of(answers, 2.5, cut_at=6.5)
+    assert summary.tokens_per_s == pytest.approx((2 + 2 + 2) / 4)
+    assert summary.first_token == Percentiles(1000.0, 1000.0, 1000.0)
+    assert summary.between_tokens == Percentiles(1500.0, 1950.0, 1990.0)
+
+
+def test_what_was_summed_up() -> None:
+    answers = [
+        Answer(0.0, [1.0, 2.0, 3.0, 4.0], 4),
+        Answer(1.0, [9.0, 11.0], 4),  # two tokens a piece
+        Answer(2.0, [], 0, "refused"),
+    ]
+    summary = Summary.of(answers, 0.5)
     assert summary.between_tokens == Percentiles(1000.0, 1850.0, 1970.0)
 
 
@@ -50,7 +71,7 @@ def test_tokens_are_those_of_the_usage_else_of_the_length_else_of_the_pieces() -
     usage = json.dumps({"choices": [], "usage": {"completion_tokens": 9}}).encode()
 
     def tokens(*payloads: bytes) -> int:
-        return Reply(0.0, [(1.0, payload) for payload in payloads]).read(piece, max_tokens=5).tokens
+        return Reply(0.0, 5, [(1.0, payload) for payload in payloads]).read(piece).tokens
 
     assert tokens(text, text, end, usage) == 9
     assert tokens(text, text, end) == 5
