@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from engine.core.sequence import Prompt, Sequence
 
-_FEW = 64
-"""Clients that are remembered without a look at whether it still matters."""
-
 
 class _Line:
     """What one client waits for, and how far it has come."""
@@ -37,7 +34,7 @@ class FairQueue:
     """Sequences that wait; iterating visits them in no particular order."""
 
     def __init__(self) -> None:
-        self._lines: dict[Hashable, _Line] = {}
+        self._lines: dict[Hashable, _Line] = {}  # of the clients who wait: being away earns nothing
         self._returned: list[tuple[int, Sequence]] = []  # a heap of those whose turn had come before
         self._present = 0  # the progress of whoever was served last
         self._arrivals = itertools.count()
@@ -52,17 +49,9 @@ class FairQueue:
         for line in self._lines.values():
             yield from (sequence for _, sequence in line.waiting)
 
-    @property
-    def n_clients(self) -> int:
-        """How many clients are remembered."""
-        return len(self._lines)
-
     def add(self, prompt: Prompt) -> None:
         """Queue every sequence of a prompt behind those of its client."""
-        self._forget_who_is_behind()
         line = self._lines.setdefault(prompt.client, _Line(self._present + 1))
-        if not line.waiting:
-            line.progress = max(line.progress, self._present + 1)
         line.waiting.extend((next(self._arrivals), sequence) for sequence in prompt.sequences)
         self._n_waiting += len(prompt.sequences)
 
@@ -71,11 +60,12 @@ class FairQueue:
         self._n_waiting -= 1
         if self._returned:
             return heapq.heappop(self._returned)[1]
-        lines = (line for line in self._lines.values() if line.waiting)
-        line = min(lines, key=lambda line: (line.progress, line.waiting[0][0]))
+        line = min(self._lines.values(), key=lambda line: (line.progress, line.waiting[0][0]))
         self._present = line.progress
         line.progress += 1
         _, sequence = line.waiting.popleft()
+        if not line.waiting:
+            del self._lines[sequence.prompt.client]
         sequence.turn = next(self._turns)
         return sequence
 
@@ -88,15 +78,8 @@ class FairQueue:
         """Take out whoever is not wanted any more; their turns are not counted."""
         self._returned = [entry for entry in self._returned if not unwanted(entry[1])]
         heapq.heapify(self._returned)
-        for line in self._lines.values():
+        for client, line in list(self._lines.items()):
             line.waiting = deque(entry for entry in line.waiting if not unwanted(entry[1]))
+            if not line.waiting:
+                del self._lines[client]
         self._n_waiting = sum(1 for _ in self)
-
-    def _forget_who_is_behind(self) -> None:
-        """Drop the clients who wait for nothing, and would begin like a newcomer if they came back."""
-        if len(self._lines) > _FEW:
-            self._lines = {
-                client: line
-                for client, line in self._lines.items()
-                if line.waiting or line.progress > self._present + 1
-            }

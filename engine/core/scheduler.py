@@ -84,7 +84,6 @@ class Scheduler:
     def submit(self, prompt: Prompt) -> None:
         """Queue all choices of a prompt."""
         self._waiting.add(prompt)
-        self._full = False
 
     def unfinished(self) -> list[Sequence]:
         """Return every sequence that runs or waits."""
@@ -109,10 +108,7 @@ class Scheduler:
         plan = Plan()
         self._admit(plan)
         decodes = self._decodes(plan)
-        while self._running and not (spans := self._spans(decodes)):
-            self._preempt_last(plan)  # prompts alone fill the cache
-        if self._running:
-            plan.spans, plan.n_decodes = spans, len(decodes)
+        plan.spans, plan.n_decodes = self._spans(decodes), len(decodes)
         plan.cache = self.slots.take_operations()
         return plan
 
@@ -233,14 +229,10 @@ class Scheduler:
 
     @staticmethod
     def _leads(leader: Sequence, sequence: Sequence) -> bool:
-        """Tell whether a sibling is about to compute all that a sequence needs.
-
-        Its turn must have come first, so that it cannot be preempted while somebody waits for it.
-        """
+        """Tell whether a sibling is about to compute all that a sequence needs."""
         return (
             leader.prompt is sequence.prompt
             and leader.phase is Phase.PREFILL
-            and leader.turn < sequence.turn
             and not (leader.generated or sequence.generated)
         )
 
@@ -258,6 +250,5 @@ class Scheduler:
         self._running.remove(sequence)
         self.slots.leave(sequence.slot)
         sequence.preempt()
-        self._full = False
         self._waiting.put_back(sequence)
         plan.preempted.append(sequence)

@@ -111,10 +111,9 @@ class Slots:
         return self.n_cells - self.used_cells
 
     def forget_kept(self) -> None:
-        """Empty every slot that nobody uses; the next one to be given away is the first."""
+        """Empty every slot that nobody uses."""
         while self._kept:
             self._empty.append(self._evict())
-        self._empty.sort()
 
     def distrust(self) -> None:
         """After a failed decode, when nobody runs: rely on nothing in the cache, and empty every slot."""

@@ -44,7 +44,8 @@ def test_who_was_preempted_computes_only_what_was_lost_and_draws_the_next_token(
     assert len(sequence.generated) == 3
     plan = steps.step()
     assert plan.preempted == [sequence]
-    assert (sequence.phase, sequence.slot, len(sequence.generated)) == (Phase.WAITING, -1, 3)
+    assert (sequence.phase, sequence.slot, sequence.computed) == (Phase.WAITING, -1, 0)
+    assert len(sequence.generated) == 3
     steps.step(END)
     plan = steps.step()
     assert plan.admitted == [sequence]

@@ -143,14 +143,6 @@ def test_newcomers_do_not_starve_who_waits() -> None:
     assert served.count("a") == 3
 
 
-def test_what_is_remembered_of_clients_is_bounded() -> None:
-    queue = FairQueue()
-    for number in range(10_000):
-        queue.add(of(f"client {number}"))
-        queue.pop()
-    assert queue.n_clients <= 66
-
-
 def test_a_new_client_gets_the_first_slot_that_is_free() -> None:
     steps = Steps(n_slots=2, n_cells=100, budget=16)
     many = [of("a") for _ in range(5)]

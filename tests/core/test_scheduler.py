@@ -294,6 +294,14 @@ class TestTable:
             assert again.n_cached == 0
         assert steps.cells.n_used == 0
 
+    def test_nothing_is_shared_with_who_runs_where_the_cache_cannot_be_cut(self) -> None:
+        steps = Steps(n_slots=2, n_cells=1000, budget=20, keeps=False)
+        steps.submit(prompt(9, text=1000))
+        steps.step()
+        steps.submit(alike := prompt(5, text=1000))
+        steps.finish()
+        assert (alike.n_cached, steps.decoded[alike]) == (0, 5)
+
     def test_who_is_to_repeat_finds_an_idle_cache_empty(self) -> None:
         steps = Steps(n_slots=3, n_cells=1000, budget=20)
         steps.submit(prompt(5, text=1000, max_tokens=1))
