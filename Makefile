@@ -17,7 +17,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # the compilers under pip use every core already
-.PHONY: serve test check sanitize fuzz proto proto-check bench bench-sampler bench-serving clean help
+.PHONY: serve test check sanitize fuzz proto proto-check bench bench-sampler bench-serving soak clean help
 
 # $(call patiently,what,command): the command's output goes to the log; a line every 15 seconds says it is alive.
 # The command stays in the foreground, so that Ctrl-C reaches the compilers under it.
@@ -90,6 +90,9 @@ bench-sampler: $(VENV)/.installed-model,bench $(VENV)/.extension ## time the sam
 
 bench-serving: $(VENV)/.installed-model,bench $(VENV)/.extension ## our server beside others: table, plot, JSON (ARGS="--quick")
 	$(BIN)/python -m benchmarks.serving $(ARGS)
+
+soak: $(VENV)/.installed-model,bench $(VENV)/.extension ## clients at random for half an hour; nothing may grow or be lost (ARGS="--minutes 2")
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 clean: ## remove the virtual environment and everything built (pip keeps its cache)
 	rm -rf $(VENV) build dist *.egg-info engine/*.so
