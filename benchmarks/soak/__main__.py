@@ -13,7 +13,7 @@ from benchmarks.soak.run import Run
 from engine.errors import EngineError
 
 _RESULTS = Path(__file__).parents[2] / "build" / "soak" / "soak.json"
-_SHORTEST = 0.5  # minutes
+_SHORTEST = 2.0  # minutes
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def _arguments() -> argparse.Namespace:
     )
     asked = parser.parse_args()
     if asked.minutes < _SHORTEST:
-        parser.error(f"--minutes should be at least {_SHORTEST}, or memory cannot be judged")
+        parser.error(f"--minutes should be at least {_SHORTEST:.0f}, or memory is still warming up")
     if not sample.can_be_taken():
         parser.error("this system does not tell how much memory a process takes; Linux does, in /proc")
     return asked
