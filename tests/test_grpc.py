@@ -551,7 +551,7 @@ class Slow:
         self.began, self.may_answer, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.parse = dict
 
-    async def complete(self, _request: object) -> Completion:
+    async def complete(self, *_args: object) -> Completion:
         self.began.set()
         try:
             await self.may_answer.wait()
