@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from engine.backend.base import Saved
+
 _N_VOCAB = 256
 
 
@@ -24,8 +26,9 @@ class NullBackend:
     """
 
     def __init__(self, n_slots: int, n_cells: int) -> None:
-        self.n_slots = self.n_parallel = n_slots
+        self.n_slots = n_slots
         self.keeps_texts = True
+        self.restore_slack = 0
         self.n_cells = n_cells
         self.n_batch = 512
         self.info = ModelInfo("null", _N_VOCAB, n_cells, 0, 0, None, 0, frozenset({0}), None)
@@ -52,6 +55,12 @@ class NullBackend:
         pass
 
     def truncate(self, slot: int, length: int) -> None:
+        pass
+
+    def save(self, slot: int, length: int) -> Saved:  # noqa: ARG002
+        return ()
+
+    def restore(self, slot: int, saved: Saved, length: int) -> None:
         pass
 
     def used_cells(self, slot: int) -> int:  # noqa: ARG002

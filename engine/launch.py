@@ -17,10 +17,7 @@ from engine.service import CompletionService
 if TYPE_CHECKING:
     from engine.backend.llama import LlamaModel
 
-MAX_PARALLEL = 256  # llama.cpp's own limit on sequences
-_KEPT = (
-    16  # texts that are kept besides; each costs a row of logits, since llama.cpp reserves one for every text
-)
+MAX_PARALLEL = 255  # llama.cpp's own limit on sequences is 256, and one is spare
 _BATCH = 512  # tokens in one step; llama.cpp computes no larger piece at once by default
 _MEMORY_SHARE = 4  # the KV cache takes at most this part of what is free, unless it is told otherwise
 
@@ -42,7 +39,9 @@ class EngineOptions(BaseModel):
         None, ge=2, description=f"Tokens that the KV cache holds, for all sequences together. {_AUTOMATIC}"
     )
     prefix_cache: bool = Field(
-        True, description="on or off: whether texts stay in the KV cache for prompts that begin like them."
+        True,
+        description="on or off: whether texts are kept for prompts that begin like them, in as much memory "
+        "again as the KV cache takes.",
     )
     threads: int | None = Field(None, ge=1, le=512, description=f"Threads of llama.cpp. {_AUTOMATIC}")
     gpu_layers: int | Literal["auto"] = Field("auto", description="Layers to put on a GPU.")
@@ -82,8 +81,7 @@ def launch(options: EngineOptions) -> Launched:
     backend = llama.LlamaBackend(
         model,
         llama.LlamaOptions(
-            n_slots=min(MAX_PARALLEL, options.parallel + _KEPT),
-            n_parallel=options.parallel,
+            n_slots=options.parallel,
             keeps_texts=options.prefix_cache,
             n_cells=cells,
             n_batch=max(_BATCH, options.parallel),

@@ -647,8 +647,8 @@ def endless(service: CompletionService, model: str) -> pb.CompletionRequest:
     return pb.CompletionRequest(
         model=model,
         prompt=FRANCE,
-        n=backend.n_parallel,
-        max_tokens=backend.n_cells // backend.n_parallel - 32,
+        n=backend.n_slots,
+        max_tokens=backend.n_cells // backend.n_slots - 32,
         logit_bias=dict.fromkeys(backend.info.eog_tokens, -100.0),
     )
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import llama_cpp as lib
 
 from benchmarks.soak.check import Check
-from engine.core.plan import Truncate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,12 +40,9 @@ class Cache:
         self._backend = backend
 
     def checks(self) -> Iterator[Check]:
-        """Compare the sides, empty the cache and look again; slots and cells are all free after it."""
+        """Look at both sides; slots and cells are all free."""
         yield self._nobody_is_left()
         yield self._no_cell_is_held()
-        yield self._slots_agree()
-        yield self._cells_agree()
-        self._empty()
         yield self._is_empty()
         yield self._every_slot_can_be_taken()
 
@@ -56,31 +52,12 @@ class Cache:
 
     def _no_cell_is_held(self) -> Check:
         free, cells = self._scheduler.free_cells, self._slots.n_cells
-        return Check(
-            "no cell is held by a sequence", free == cells, f"{free} of {cells} are free or only kept"
-        )
-
-    def _slots_agree(self) -> Check:
-        booked = [self._slots.length(slot) for slot in range(self._backend.n_slots)]
-        found = self._tokens_of_slots()
-        different = [
-            f"slot {slot} holds {held} tokens and should hold {length}"
-            for slot, (held, length) in enumerate(zip(found, booked, strict=True))
-            if held != length
-        ]
-        told = "; ".join(different) or f"{sum(found)} tokens in {len(found) - found.count(0)} slots"
-        return Check("every slot holds what the scheduler says", not different, told)
-
-    def _cells_agree(self) -> Check:
-        booked, found = self._slots.used_cells, self._used_cells()
-        return Check(
-            "llama.cpp uses as many cells as the scheduler says", booked == found, f"{found} and {booked}"
-        )
+        return Check("no cell is held by a sequence", free == cells, f"{free} of {cells} are free")
 
     def _is_empty(self) -> Check:
         tokens, cells = sum(self._tokens_of_slots()), self._used_cells()
         return Check(
-            "the cache is empty when all texts are forgotten, by llama.cpp's own count",
+            "the cache is empty, by llama.cpp's own count",
             tokens == cells == 0,
             f"{tokens} tokens in {cells} cells",
         )
@@ -88,19 +65,13 @@ class Cache:
     def _every_slot_can_be_taken(self) -> Check:
         n_slots = self._backend.n_slots
         taken: list[int] = []
-        with suppress(StopIteration):  # what is left of the books has no slot to give
+        with suppress(IndexError):  # what is left of the books has no slot to give
             while len(taken) < n_slots:
                 taken.append(self._slots.take())
         for slot in taken:
             self._slots.leave(slot)
         n_taken = len(set(taken))
         return Check("every slot can be taken again", n_taken == n_slots, f"{n_taken} of {n_slots}")
-
-    def _empty(self) -> None:
-        self._slots.forget_kept()
-        for operation in self._slots.take_operations():
-            assert isinstance(operation, Truncate)
-            self._backend.truncate(operation.slot, operation.length)
 
     def _tokens_of_slots(self) -> list[int]:
         return [self._backend.used_cells(slot) for slot in range(self._backend.n_slots)]

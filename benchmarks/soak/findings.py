@@ -89,7 +89,8 @@ class Findings:
 
     def _decisions(self) -> dict[str, int]:
         watch = self._watch
-        return {"preempted": watch.preempted, "shared": watch.shared, "cut": watch.cut}
+        names = ("preempted", "shared", "restored", "dropped")
+        return {name: getattr(watch, name) for name in names}
 
     @property
     def _n_requests(self) -> int:
@@ -117,5 +118,5 @@ class Findings:
         decisions = self._decisions()
         told = ", ".join(f"{count} {what}" for what, count in decisions.items())
         enough = self._n_requests >= _ENOUGH_REQUESTS
-        holds = all(decisions.values()) if enough else bool(self._watch.shared and self._watch.cut)
+        holds = all(decisions.values()) if enough else bool(self._watch.shared and self._watch.restored)
         return Check("the cache is short, and shared", holds, told)

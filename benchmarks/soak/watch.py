@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from engine.core.plan import Copy
+from engine.core.plan import Copy, Drop, Restore
 from engine.core.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -20,12 +20,13 @@ class Watch:
 
     Attributes:
         preempted: Sequences that have lost their slot.
-        shared: Prompts that began with what another slot holds.
-        cut: Texts of which the end, or all, was thrown away.
+        shared: Prompts that began with what another slot held.
+        restored: Prompts that began with what a kept text had.
+        dropped: Kept texts that were forgotten.
     """
 
     def __init__(self) -> None:
-        self.preempted = self.shared = self.cut = 0
+        self.preempted = self.shared = self.restored = self.dropped = 0
         self._scheduler: Scheduler | None = None
 
     @property
@@ -49,8 +50,8 @@ class Watch:
 
     def _note(self, scheduler: Scheduler, plan: Plan) -> None:
         """Count what one plan says, on the engine thread."""
-        n_shared = sum(isinstance(operation, Copy) for operation in plan.cache)
         self._scheduler = scheduler
         self.preempted += len(plan.preempted)
-        self.shared += n_shared
-        self.cut += len(plan.cache) - n_shared
+        self.shared += sum(isinstance(operation, Copy) for operation in plan.cache)
+        self.restored += sum(isinstance(operation, Restore) for operation in plan.cache)
+        self.dropped += sum(isinstance(operation, Drop) for operation in plan.cache)

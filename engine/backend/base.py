@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from numpy.typing import NDArray
+
+Saved = tuple[NDArray[np.uint8], ...]
+"""A text's part of the cache, outside of it; only the backend that made it can read it."""
 
 
 class BackendError(RuntimeError):
@@ -98,8 +101,9 @@ class Batch:
 class Backend(Protocol):
     """A model with a KV cache of ``n_cells`` tokens.
 
-    The cache holds up to ``n_slots`` texts, of which up to ``n_parallel`` run at once; texts that begin alike
-    share their cells. Where ``keeps_texts`` is false, a text cannot be cut, and so is of no use to another.
+    The cache holds up to ``n_slots`` texts; those that begin alike share their cells. Where ``keeps_texts``
+    is false, a text cannot be cut, and so is of no use to another. Restoring a text takes up to
+    ``restore_slack`` cells more than it has in the end.
 
     ``tokenize``, ``piece`` and ``apply_chat_template`` only read the vocabulary and may be called from any
     thread. Everything else belongs to the engine thread.
@@ -107,8 +111,8 @@ class Backend(Protocol):
 
     info: ModelInfo
     n_slots: int
-    n_parallel: int
     keeps_texts: bool
+    restore_slack: int
     n_cells: int
     n_batch: int
 
@@ -136,6 +140,20 @@ class Backend(Protocol):
 
     def truncate(self, slot: int, length: int) -> None:
         """Forget the positions of ``slot`` from ``length`` on."""
+
+    def save(self, slot: int, length: int) -> Saved:
+        """Copy the first ``length`` positions of ``slot`` to memory.
+
+        Raises:
+            BackendError: it could not be copied.
+        """
+
+    def restore(self, slot: int, saved: Saved, length: int) -> None:
+        """Let the empty ``slot`` hold the first ``length`` positions of what was saved.
+
+        Raises:
+            BackendError: there are not enough cells.
+        """
 
     def used_cells(self, slot: int) -> int:
         """Return how many positions of ``slot`` the cache holds."""

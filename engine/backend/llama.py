@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from engine.backend.base import Saved
+
 log = logging.getLogger("nucleus.llama")
+
+_PIECE = 256
+"""Tokens that are copied out of the cache at once."""
 
 
 def _on_log(_level: int, text: bytes, _user: object) -> None:
@@ -46,7 +51,6 @@ class LlamaOptions:
     """How a model is loaded; every value is already chosen, none is "automatic"."""
 
     n_slots: int
-    n_parallel: int
     keeps_texts: bool
     n_cells: int
     n_batch: int
@@ -135,8 +139,13 @@ class LlamaBackend:
                 hint="Less memory is needed with a smaller --ctx-size.",
             )
         self._memory = lib.llama_get_memory(self._context)
-        self.n_slots, self.n_parallel = options.n_slots, options.n_parallel
+        self.n_slots = options.n_slots
         self.keeps_texts = options.keeps_texts and model.can_cut
+        # llama.cpp leaves out what a sliding window has passed, seen from the end of what it saves: pieces
+        # that are no longer than the window are whole.
+        window = int(lib.llama_model_n_swa(model.handle))
+        self._piece_length = self.restore_slack = min(_PIECE, window) if window else _PIECE
+        self._spare = options.n_slots  # one more sequence, to save and restore by
         self.n_cells = int(lib.llama_n_ctx(self._context))
         self.n_batch = int(lib.llama_n_batch(self._context))
         self._pieces: dict[int, bytes] = {}
@@ -168,6 +177,30 @@ class LlamaBackend:
     def truncate(self, slot: int, length: int) -> None:
         if not lib.llama_memory_seq_rm(self._memory, slot, length, -1):
             raise BackendError(f"the cache of slot {slot} cannot be cut at {length}")
+
+    def save(self, slot: int, length: int) -> Saved:
+        step = self._piece_length
+        return tuple(
+            self._save_piece(slot, start, min(start + step, length)) for start in range(0, length, step)
+        )
+
+    def restore(self, slot: int, saved: Saved, length: int) -> None:
+        for piece in saved[: -(-length // self._piece_length)]:
+            if not lib.llama_state_seq_set_data(self._context, _bytes_of(piece), piece.size, self._spare):
+                raise BackendError(f"{piece.size} bytes cannot be copied into the cache for slot {slot}")
+            lib.llama_memory_seq_cp(self._memory, self._spare, slot, -1, -1)
+            self.truncate(self._spare, 0)
+        self.truncate(slot, length)
+
+    def _save_piece(self, slot: int, start: int, end: int) -> NDArray[np.uint8]:
+        """Copy some positions out of the cache, by way of the spare sequence, which holds nothing else."""
+        lib.llama_memory_seq_cp(self._memory, slot, self._spare, start, end)
+        piece = np.empty(lib.llama_state_seq_get_size(self._context, self._spare), np.uint8)
+        size = lib.llama_state_seq_get_data(self._context, _bytes_of(piece), piece.size, self._spare)
+        self.truncate(self._spare, 0)
+        if size != piece.size:
+            raise BackendError(f"positions {start} to {end} of slot {slot} cannot be copied out of the cache")
+        return piece
 
     def used_cells(self, slot: int) -> int:
         first = lib.llama_memory_seq_pos_min(self._memory, slot)
@@ -217,6 +250,10 @@ class _LogitsView:
         return self._array
 
 
+def _bytes_of(array: NDArray[np.uint8]) -> Any:
+    return _pointer(array, ctypes.POINTER(ctypes.c_uint8))
+
+
 def _pointer(array: NDArray[Any], kind: Any) -> Any:
     return ctypes.cast(array.ctypes.data, kind)
 
@@ -225,8 +262,10 @@ def _context_params(options: LlamaOptions) -> Any:
     params = lib.llama_context_default_params()
     params.n_ctx = options.n_cells
     params.n_batch = params.n_ubatch = options.n_batch
-    params.n_seq_max = options.n_slots
-    params.n_outputs_max = options.n_slots  # not below n_seq_max; by default every token of a batch has a row
+    params.n_seq_max = options.n_slots + 1
+    params.n_outputs_max = (
+        options.n_slots + 1
+    )  # not below n_seq_max; by default every token of a batch has a row
     params.n_threads = params.n_threads_batch = options.n_threads
     params.kv_unified = True  # sharing a prompt between sequences is then a matter of metadata
     params.swa_full = True  # a sliding window's cache can otherwise not be cut or shared

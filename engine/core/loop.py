@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.backend.base import BackendError, Batch, Piece
 from engine.core.pace import Pace
-from engine.core.plan import Copy
+from engine.core.plan import Copy, Drop, Restore, Save, Truncate
 from engine.core.scheduler import Scheduler
 from engine.core.sequence import Phase
 from engine.core.slots import Slots
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from engine.backend.base import Backend
-    from engine.core.plan import Plan
+    from engine.backend.base import Backend, Saved
+    from engine.core.plan import Operation, Plan
     from engine.core.sequence import Delta, Prompt, Sequence
     from engine.sampling import Draws
 
@@ -71,8 +71,14 @@ class StepLoop:
         self._batch = Batch(backend.n_batch)
         self._sampler = Sampler(backend.info.n_vocab, backend.n_slots, max_logprobs=max_logprobs)
         self._pace = Pace(backend.n_batch)
-        self._slots = Slots(backend.n_slots, backend.n_cells, keeps=backend.keeps_texts)
-        self.scheduler = Scheduler(self._slots, backend.n_batch, backend.n_parallel, self._pace.prompt_tokens)
+        self._slots = Slots(
+            backend.n_slots,
+            backend.n_cells,
+            keeps=backend.keeps_texts,
+            restore_slack=backend.restore_slack,
+        )
+        self._texts: dict[int, Saved] = {}
+        self.scheduler = Scheduler(self._slots, backend.n_batch, backend.n_slots, self._pace.prompt_tokens)
 
     def submit(self, prompt: Prompt) -> None:
         """Queue all choices of a prompt."""
@@ -95,10 +101,7 @@ class StepLoop:
 
     def _prepare(self, plan: Plan) -> None:
         for operation in plan.cache:
-            if isinstance(operation, Copy):
-                self._backend.copy(operation.source, operation.target, operation.length)
-            else:
-                self._backend.truncate(operation.slot, operation.length)
+            self._carry_out(operation)
         for sequence in plan.admitted:
             self._sampler.open(
                 sequence.slot,
@@ -107,6 +110,19 @@ class StepLoop:
                 prompt=sequence.prompt.tokens,
                 generated=sequence.generated,
             )
+
+    def _carry_out(self, operation: Operation) -> None:
+        match operation:
+            case Copy(source, target, length):
+                self._backend.copy(source, target, length)
+            case Truncate(slot, length):
+                self._backend.truncate(slot, length)
+            case Save(slot, length, text):
+                self._texts[text] = self._backend.save(slot, length)
+            case Restore(text, slot, length):
+                self._backend.restore(slot, self._texts[text], length)
+            case Drop(text):
+                self._texts.pop(text, None)  # or a failure came before it was saved
 
     def _decode(self, plan: Plan) -> NDArray[np.float32]:
         if not plan.spans:

@@ -37,13 +37,41 @@ class Truncate:
     length: int
 
 
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Copy the first ``length`` positions of a slot out of the cache, and keep them under a number."""
+
+    slot: int
+    length: int
+    text: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Put the first ``length`` positions of the text that is kept under a number into an empty slot."""
+
+    text: int
+    slot: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Forget the text that is kept under a number."""
+
+    text: int
+
+
+Operation = Copy | Truncate | Save | Restore | Drop
+
+
 @dataclass(slots=True)
 class Plan:
     """One step: first the cache is arranged, in order, then the spans are decoded."""
 
     admitted: list[Sequence] = field(default_factory=list)
     preempted: list[Sequence] = field(default_factory=list)
-    cache: list[Copy | Truncate] = field(default_factory=list)
+    cache: list[Operation] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     n_decodes: int = 0
     """How many of the spans, the first ones, are of sequences that decode."""

@@ -13,7 +13,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+
+_FEW = 8
 
 
 class Match(NamedTuple):
@@ -119,29 +121,6 @@ class PrefixTree:
         self._end_at(slot, target)
         self._prune(end)
 
-    def cells_held(self, slots: Iterable[int], *, besides: Match) -> int:
-        """Return the cells that some slots hold together, and with them a prefix that was found."""
-        seen: set[_Node] = set()
-        cells = 0
-        for slot in slots:
-            cells += self._count_up(self._ends.get(slot, self._root), seen)
-        if besides.slot is not None:
-            node = self._ends[besides.slot]
-            while node.parent is not None and node.start >= besides.length:
-                node = node.parent
-            if node not in seen:
-                cells += besides.length - node.end + self._count_up(node, seen)
-        return cells
-
-    @staticmethod
-    def _count_up(node: _Node, seen: set[_Node]) -> int:
-        cells = 0
-        while node.parent is not None and node not in seen:
-            seen.add(node)
-            cells += len(node.tokens)
-            node = node.parent
-        return cells
-
     @staticmethod
     def _node_at(node: _Node, length: int) -> _Node:
         """Return the node of the path to ``node`` that ends at ``length``, split there if none does."""
@@ -170,7 +149,10 @@ class PrefixTree:
 def common_prefix(run: Sequence[int], tokens: Sequence[int], start: int = 0) -> int:
     """Return how many tokens of ``run`` are those of ``tokens`` from ``start`` on."""
     most = min(len(run), len(tokens) - start)
-    if run[:most] == tokens[start : start + most]:
+    few = min(most, _FEW)
+    if run[:few] != tokens[start : start + few]:  # as most texts do not, seen without copying all of them
+        most = few
+    elif run[:most] == tokens[start : start + most]:
         return most
     low, high = 0, most  # the first ``low`` are equal, the first ``high`` are not
     while high - low > 1:

@@ -5,8 +5,8 @@ a test can drive the scheduler with a table of events.
 
 A sequence is admitted when fewer than ``n_running`` run and the cache can hold the rest of its prompt and a
 good piece of its completion, beside those of all others. It starts from the longest prefix of its text that
-any slot holds, running or not. When completions outgrow the cache, the sequence whose turn came last is
-preempted: it waits again, at its old place in the queue, and computes later what was lost meanwhile. The one
+any slot holds, or that was kept of a text that has left. When completions outgrow the cache, the sequence
+whose turn came last is preempted: it waits again, at its old place in the queue, and goes on later. The one
 whose turn came first is never preempted, so there is always somebody who gets to the end.
 
 Admission is in order of turns, but for one case: while a running sequence computes a prefix that a waiting
@@ -18,14 +18,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.core.plan import Plan, Span
-from engine.core.prefix import Match, common_prefix
+from engine.core.prefix import common_prefix
 from engine.core.queue import FairQueue
 from engine.core.sequence import Phase, Prompt, Sequence
+from engine.core.slots import Found, Slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
-
-    from engine.core.slots import Slots
 
 _WORTH_WAITING = 32
 """Tokens of prefill to be spared, from which a sequence waits for another one's."""
@@ -78,8 +77,8 @@ class Scheduler:
 
     @property
     def free_cells(self) -> int:
-        """KV cells that no running sequence holds; some hold texts that are kept."""
-        return self.slots.n_cells - self.slots.cells_held(seq.slot for seq in self._running)
+        """KV cells that nobody uses."""
+        return self.slots.free_cells
 
     def submit(self, prompt: Prompt) -> None:
         """Queue all choices of a prompt."""
@@ -100,7 +99,7 @@ class Scheduler:
     def retire(self, sequence: Sequence, *, spoilt: bool = False) -> None:
         """Take back the slot of a sequence that has ended; a spoilt text is not kept."""
         self._running.remove(sequence)
-        self.slots.leave(sequence.slot, spoilt=spoilt)
+        self.slots.leave(sequence.slot, None if spoilt else sequence.tokens[: sequence.computed])
         self._full = False
 
     def plan(self) -> Plan:
@@ -130,7 +129,7 @@ class Scheduler:
         """Return who decodes; preempt until each of them has a cell for its token."""
         while True:
             decodes = [sequence for sequence in self._running if sequence.phase is Phase.DECODE]
-            if self.slots.make_room(len(decodes)) >= len(decodes):
+            if len(decodes) <= self.slots.free_cells:
                 return decodes
             self._preempt_last(plan)
 
@@ -142,7 +141,7 @@ class Scheduler:
         if len(decodes) == len(self._running):
             return spans
         prefills = [sequence for sequence in self._running if sequence.phase is Phase.PREFILL]
-        room = self._room_for(prefills, len(decodes))
+        room = self._room_for_prompts(len(decodes))
         for sequence in prefills:
             if room <= 0:
                 break
@@ -150,13 +149,10 @@ class Scheduler:
             room -= len(span.tokens)
         return spans
 
-    def _room_for(self, prefills: list[Sequence], n_decodes: int) -> int:
+    def _room_for_prompts(self, n_decodes: int) -> int:
         """Return how many prompt tokens the step and the cache have room for."""
-        room = self._budget - n_decodes
-        if n_decodes:
-            room = min(room, self._prompt_tokens_beside(n_decodes))
-        missing = sum(sequence.length - sequence.computed for sequence in prefills)
-        return min(room, self.slots.make_room(n_decodes + min(room, missing)) - n_decodes)
+        room = min(self._budget, self.slots.free_cells) - n_decodes
+        return min(room, self._prompt_tokens_beside(n_decodes)) if n_decodes else room
 
     def _chunk(self, sequence: Sequence, room: int) -> Span:
         start, text = sequence.computed, sequence.tokens
@@ -206,19 +202,13 @@ class Scheduler:
 
     def _place(self, sequence: Sequence) -> bool:
         """Let a sequence run, from the longest part of its text that is cached; False: no room."""
-        if not self._running and sequence.prompt.repeats:
-            # llama.cpp rounds differently where a text lies elsewhere in the cache, or was computed in other
-            # pieces: who is to repeat finds it as empty as the time before.
-            self.slots.forget_kept()
         if any(self._leads(other, sequence) for other in self._running):
-            found, phase = Match(0, None), Phase.FORK
+            found, phase = Found(), Phase.FORK
         else:
-            # The last token is decoded again in any case: its logits are needed.
-            found, phase = self.slots.match(sequence.tokens[:-1]), Phase.PREFILL
-        need = self._still_needs(sequence, phase, found.length)
+            found, phase = self._find(sequence), Phase.PREFILL
+        need = self._still_needs(sequence, phase, found.shared)
         promised = sum(self._still_needs(seq, seq.phase, seq.computed) for seq in self._running)
-        held = self.slots.cells_held((seq.slot for seq in self._running), besides=found)
-        if held + promised + need > self.slots.n_cells:
+        if promised + need > self.slots.free_cells:
             return False
         sequence.slot = self.slots.take(found)
         sequence.phase, sequence.computed = phase, found.length
@@ -226,6 +216,17 @@ class Scheduler:
             sequence.prompt.n_cached = found.length
         self._running.append(sequence)
         return True
+
+    def _find(self, sequence: Sequence) -> Found:
+        """Find the longest prefix of a text that need not be computed.
+
+        Its last token is decoded again in any case, since its logits are needed. llama.cpp rounds differently
+        where a text was computed in other pieces: whoever is to repeat, and has the engine for itself, finds
+        nothing of what was before.
+        """
+        owner = sequence.prompt.owner
+        alone = sequence.prompt.repeats and all(seq.prompt.owner is owner for seq in self._running)
+        return self.slots.match(sequence.tokens[:-1], running_only=alone)
 
     @staticmethod
     def _leads(leader: Sequence, sequence: Sequence) -> bool:
@@ -245,10 +246,10 @@ class Scheduler:
     # --- preemption --------------------------------------------------------------------------------------
 
     def _preempt_last(self, plan: Plan) -> None:
-        """Send the sequence whose turn came last back to the queue; its text is kept while there is room."""
+        """Send the sequence whose turn came last back to the queue."""
         sequence = max(self._running, key=lambda running: running.turn)
         self._running.remove(sequence)
-        self.slots.leave(sequence.slot)
+        self.slots.leave(sequence.slot, sequence.tokens[: sequence.computed])
         sequence.preempt()
         self._waiting.put_back(sequence)
         plan.preempted.append(sequence)

@@ -1,23 +1,35 @@
-"""Which text lies in which slot of the KV cache, who may have one, and what goes first when room is short.
+"""Which text lies in which slot of the KV cache, who may have one, and what is kept of it afterwards.
 
-A slot is *in use* by a running sequence, *kept* with the text that a sequence has left behind, or *empty*.
-Every change is noted here at once, and as an operation for the backend, which carries them out in order
-before it decodes.
+A slot holds the text of a running sequence, or nothing. What a sequence leaves behind is copied out of the
+cache (:mod:`engine.core.kept`). Every change is noted here at once, and as an operation for the step loop,
+which carries them out in order before it decodes.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from engine.core.plan import Copy, Truncate
-from engine.core.prefix import Match, PrefixTree
+from engine.core.kept import KeptTexts
+from engine.core.plan import Copy, Drop, Restore, Save, Truncate
+from engine.core.prefix import PrefixTree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from engine.core.plan import Operation
 
-_NOTHING = Match(0, None)
-_AT_LEAST = 64
-"""Tokens to cut from a kept text when cells are short, so that it is not done for every token."""
+
+class Found(NamedTuple):
+    """The longest prefix of some tokens that need not be computed, and who has it, if anybody does."""
+
+    length: int = 0
+    slot: int | None = None
+    """A running text, with which the cells can be shared."""
+    text: int | None = None
+    """The number of a kept one."""
+
+    @property
+    def shared(self) -> int:
+        """Tokens for which no cell is needed."""
+        return self.length if self.slot is not None else 0
 
 
 class Slots:
@@ -26,65 +38,73 @@ class Slots:
     Args:
         n_slots: Texts that the cache may hold.
         n_cells: Tokens that it holds, over all slots; what texts share counts once.
-        keeps: Whether texts are kept when their sequence has left; not where the cache cannot be cut.
+        keeps: Whether texts are shared and kept; not where the cache cannot be cut.
+        restore_slack: Cells more than in the end that restoring a text takes meanwhile.
     """
 
-    def __init__(self, n_slots: int, n_cells: int, *, keeps: bool = True) -> None:
+    def __init__(self, n_slots: int, n_cells: int, *, keeps: bool = True, restore_slack: int = 0) -> None:
         self.n_cells = n_cells
         self.keeps = keeps
         self._tree = PrefixTree()
+        self._kept = KeptTexts(n_cells)
+        self._restore_slack = restore_slack
         self._n_slots = n_slots
         self._empty = list(range(n_slots))
-        self._kept: dict[int, None] = {}  # the least recently used first
-        self._operations: list[Copy | Truncate] = []
+        self._operations: list[Operation] = []
 
     @property
     def used_cells(self) -> int:
-        """Cells in use, by running sequences and by texts that are kept."""
+        """Cells in use."""
         return self._tree.n_cells
 
     @property
+    def free_cells(self) -> int:
+        """Cells that nobody uses."""
+        return self.n_cells - self._tree.n_cells
+
+    @property
+    def n_kept(self) -> int:
+        """How many texts are kept outside of the cache."""
+        return len(self._kept)
+
+    @property
     def has_operations(self) -> bool:
-        """Tell whether the backend has something to do."""
+        """Tell whether the step loop has something to do."""
         return bool(self._operations)
 
     def length(self, slot: int) -> int:
         """Return how many tokens a slot holds."""
         return self._tree.length(slot)
 
-    def match(self, tokens: Sequence[int]) -> Match:
-        """Find the longest prefix of ``tokens`` that a slot holds."""
-        return self._tree.match(tokens) if self.keeps else _NOTHING
+    def match(self, tokens: list[int], *, running_only: bool = False) -> Found:
+        """Find the longest prefix of ``tokens`` that a slot holds, or a kept text for which there is room."""
+        if not self.keeps:
+            return Found()
+        running = self._tree.match(tokens)
+        length, text = (0, None) if running_only else self._kept.match(tokens)
+        if running.length < length <= self.free_cells - self._restore_slack:
+            return Found(length, text=text)
+        return Found(*running)
 
-    def cells_held(self, slots: Iterable[int], *, besides: Match = _NOTHING) -> int:
-        """Return the cells that some slots hold together, and with them a prefix that was found."""
-        return self._tree.cells_held(slots, besides=besides)
-
-    def take_operations(self) -> list[Copy | Truncate]:
-        """Return what the backend has to do, in order."""
-        taken, self._operations = self._operations, []
-        return taken
-
-    def take(self, found: Match = _NOTHING) -> int:
+    def take(self, found: Found = Found()) -> int:  # noqa: B008 - it cannot be changed
         """Give away a slot that holds the prefix that was found, and nothing behind it."""
-        if found.slot in self._kept:
-            del self._kept[found.slot]
-            if not self._empty:  # what follows the prefix is worth less than another text
-                self._cut(found.slot, found.length)
-                return found.slot
-            self._kept[found.slot] = None  # used just now
-        slot = self._empty.pop(0) if self._empty else self._evict()
+        slot = self._empty.pop(0)
         if found.slot is not None:
             self._operations.append(Copy(found.slot, slot, found.length))
             self.share(found.slot, slot, found.length)
+        elif found.text is not None:
+            self._kept.use(found.text)
+            self._operations.append(Restore(found.text, slot, found.length))
+            self.extend(slot, self._kept.tokens(found.text)[: found.length])
         return slot
 
-    def leave(self, slot: int, *, spoilt: bool = False) -> None:
-        """Take back a slot; its text is kept, unless it is spoilt."""
-        if self.keeps and not spoilt and self.length(slot):
-            self._kept[slot] = None
-            return
-        self._cut(slot, 0)
+    def leave(self, slot: int, tokens: list[int] | None = None) -> None:
+        """Take back a slot; the ``tokens`` that it holds are kept, unless there are none to be relied on."""
+        if self.keeps and tokens:
+            self._keep(slot, tokens)
+        if self.length(slot):
+            self._operations.append(Truncate(slot, 0))
+            self._tree.cut(slot, 0)
         self._empty.append(slot)
 
     def share(self, source: int, target: int, length: int) -> None:
@@ -92,43 +112,22 @@ class Slots:
         self._tree.share(source, target, length)
 
     def extend(self, slot: int, tokens: list[int]) -> None:
-        """Note that the backend has decoded tokens behind a slot's text."""
+        """Note that tokens lie in the cache behind a slot's text."""
         self._tree.extend(slot, tokens)
 
-    def make_room(self, cells: int) -> int:
-        """Cut what is kept, the least recently used first, until so many cells are free.
+    def take_operations(self) -> list[Operation]:
+        """Return what is to be done, in order."""
+        taken, self._operations = self._operations, []
+        return taken
 
-        Returns:
-            The cells that are free; fewer than asked for where running sequences hold the rest.
-        """
-        while self._kept and self.used_cells + cells > self.n_cells:
-            slot = next(iter(self._kept))
-            missing = self.used_cells + cells - self.n_cells
-            self._cut(slot, max(0, self.length(slot) - max(missing, _AT_LEAST)))
-            if not self.length(slot):
-                del self._kept[slot]
-                self._empty.append(slot)
-        return self.n_cells - self.used_cells
-
-    def forget_kept(self) -> None:
-        """Empty every slot that nobody uses."""
-        while self._kept:
-            self._empty.append(self._evict())
+    def _keep(self, slot: int, tokens: list[int]) -> None:
+        number, dropped = self._kept.add(tokens)
+        self._operations += map(Drop, dropped)
+        if number is not None:
+            self._operations.append(Save(slot, len(tokens), number))
 
     def distrust(self) -> None:
-        """After a failed decode, when nobody runs: rely on nothing in the cache, and empty every slot."""
+        """After a failed step, when nobody runs: rely on nothing, and empty every slot."""
         self._tree = PrefixTree()
-        self._kept.clear()
         self._empty = list(range(self._n_slots))
-        self._operations = [Truncate(slot, 0) for slot in self._empty]
-
-    def _evict(self) -> int:
-        """Empty the kept slot that was used least recently."""
-        slot = next(iter(self._kept))
-        del self._kept[slot]
-        self._cut(slot, 0)
-        return slot
-
-    def _cut(self, slot: int, length: int) -> None:
-        self._operations.append(Truncate(slot, length))
-        self._tree.cut(slot, length)
+        self._operations = [*map(Drop, self._kept.clear()), *(Truncate(slot, 0) for slot in self._empty)]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from engine.backend.base import Saved
+
 N_VOCAB = 32
 END = 0
 POISON = 31
@@ -30,7 +32,7 @@ class FakeBackend:
     """A :class:`engine.backend.base.Backend`: token 0 ends, the others are the characters from "A" on.
 
     Args:
-        n_slots, n_parallel, keeps_texts, n_cells, n_batch: As in the protocol.
+        n_slots, keeps_texts, n_cells, n_batch: As in the protocol.
         gated: Whether every decode waits for :meth:`let`.
         endless: Whether the end token is never drawn.
     """
@@ -39,7 +41,6 @@ class FakeBackend:
         self,
         *,
         n_slots: int = 4,
-        n_parallel: int | None = None,
         keeps_texts: bool = True,
         n_cells: int = 256,
         n_batch: int = 64,
@@ -47,12 +48,13 @@ class FakeBackend:
         endless: bool = True,
     ) -> None:
         self.n_slots, self.n_cells, self.n_batch = n_slots, n_cells, n_batch
-        self.n_parallel, self.keeps_texts = n_parallel or n_slots, keeps_texts
+        self.keeps_texts, self.restore_slack = keeps_texts, 0
         self.info = ModelInfo("fake", N_VOCAB, n_cells, 0, 0, None, END, frozenset({END}), None)
         self.faults: dict[int, BaseException] = {}
         """Number of a decode, from 1, to what it raises."""
         self.cut_faults: list[BackendError] = []
         """What the next truncations raise."""
+        self.save_faults: list[BackendError] = []
         self.n_decodes = 0
         self.closed = False
         self._gated = gated
@@ -103,6 +105,16 @@ class FakeBackend:
         del self._held[slot][length:]
         if length == 0:
             self._emptied.put(slot)
+
+    def save(self, slot: int, length: int) -> Saved:
+        if self.save_faults:
+            raise self.save_faults.pop()
+        assert length <= len(self._held[slot])
+        return (np.array(self._held[slot][:length], np.uint8),)
+
+    def restore(self, slot: int, saved: Saved, length: int) -> None:
+        assert not self._held[slot]
+        self._held[slot] = saved[0][:length].tolist()
 
     def used_cells(self, slot: int) -> int:
         return len(self._held[slot])

@@ -6,7 +6,7 @@ import itertools
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from engine.core.plan import Copy, Plan, Span
+from engine.core.plan import Copy, Drop, Plan, Restore, Save, Span, Truncate
 from engine.core.scheduler import Scheduler
 from engine.core.sequence import Phase, Prompt, Sequence, StopRules
 from engine.core.slots import Slots
@@ -14,6 +14,8 @@ from engine.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
+
+    from engine.core.plan import Operation
 
 TOKEN = 5
 END = 0
@@ -37,9 +39,10 @@ class Cells:
     """A KV cache in which a cell is an id: slots that share a position share its cell."""
 
     def __init__(self) -> None:
-        self.of: defaultdict[int, list[tuple[int, int]]] = defaultdict(
-            list
-        )  # slot -> (cell, token) by position
+        self.of: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+        """Slot -> (cell, token) by position."""
+        self.saved: dict[int, list[int]] = {}
+        """Number -> tokens of a text that was copied out."""
         self._ids = itertools.count()
 
     @property
@@ -55,6 +58,16 @@ class Cells:
         assert length <= len(self.of[source]), "a copy of positions that are not there"
         self.of[target] = self.of[source][:length]
 
+    def save(self, slot: int, length: int, text: int) -> None:
+        assert text not in self.saved
+        self.saved[text] = self.tokens(slot)[:length]
+        assert len(self.saved[text]) == length
+
+    def restore(self, text: int, slot: int, length: int) -> None:
+        assert not self.of[slot], "a text put into a slot that is in use"
+        self.append(slot, 0, self.saved[text][:length])
+        assert len(self.of[slot]) == length
+
     def truncate(self, slot: int, length: int) -> None:
         assert length <= len(self.of[slot])
         del self.of[slot][length:]
@@ -68,17 +81,19 @@ class Steps:
     """The step loop without a model: carries out plans and draws the tokens it is told to."""
 
     def __init__(
-        self, n_slots: int, n_cells: int, budget: int, *, n_running: int | None = None, keeps: bool = True
+        self, n_slots: int, n_cells: int, budget: int, *, keeps: bool = True, slack: int = 0
     ) -> None:
-        self.slots = Slots(n_slots, n_cells, keeps=keeps)
+        self.slack = slack
+        self.slots = Slots(n_slots, n_cells, keeps=keeps, restore_slack=slack)
         self.beside = budget
         """Most prompt tokens in a step in which others decode."""
-        self.scheduler = Scheduler(self.slots, budget, n_running or n_slots, lambda _: self.beside)
+        self.scheduler = Scheduler(self.slots, budget, n_slots, lambda _: self.beside)
         self.cells = Cells()
         self.n_slots, self.n_cells, self.budget = n_slots, n_cells, budget
         self.running: list[Sequence] = []
         self.admitted: list[Sequence] = []
         self.preempted: list[Sequence] = []
+        self.operations: list[Operation] = []
         self.decoded: Counter[Prompt] = Counter()
         """Prompt tokens decoded for each prompt, over all its choices."""
 
@@ -94,11 +109,9 @@ class Steps:
         """Do what the step loop does, and check the plan while doing it."""
         decoding = [sequence for sequence in self.running if sequence.phase is Phase.DECODE]
         plan = self.scheduler.plan()
+        self.operations += plan.cache
         for operation in plan.cache:
-            if isinstance(operation, Copy):
-                self.cells.copy(operation.source, operation.target, operation.length)
-            else:
-                self.cells.truncate(operation.slot, operation.length)
+            self._carry_out(operation)
         self.running = [seq for seq in [*self.running, *plan.admitted] if seq not in plan.preempted]
         self.admitted += plan.admitted
         self.preempted += plan.preempted
@@ -116,6 +129,20 @@ class Steps:
             self._draw(sequence, token, fails=sequence in failing)
         return plan
 
+    def _carry_out(self, operation: Operation) -> None:
+        match operation:
+            case Copy(source, target, length):
+                self.cells.copy(source, target, length)
+            case Truncate(slot, length):
+                self.cells.truncate(slot, length)
+            case Save(slot, length, text):
+                self.cells.save(slot, length, text)
+            case Restore(text, slot, length):
+                self.cells.restore(text, slot, length)
+                assert self.cells.n_used + self.slack <= self.n_cells, "no room to restore in"
+            case Drop(text):
+                del self.cells.saved[text]
+
     def finish(self) -> None:
         """Step until nothing is left to do; the number of steps has a bound."""
         waiting = self.scheduler.unfinished()
@@ -127,6 +154,8 @@ class Steps:
             self.step()
         assert not self.scheduler.has_work
         assert self.scheduler.free_cells == self.n_cells
+        assert (self.cells.n_used, len(self.cells.saved)) == (0, self.slots.n_kept)
+        assert sum(map(len, self.cells.saved.values())) <= self.n_cells, "no more than the cache holds"
         assert (self.scheduler.n_running, self.scheduler.n_waiting, self.running) == (0, 0, [])
 
     def _check(self, plan: Plan, decoding: list[Sequence]) -> None:

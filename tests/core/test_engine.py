@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.backend.base import Backend, BackendError
-from engine.core import scheduler
+from engine.core import kept, scheduler
 from engine.core.engine import Engine, Run
 from engine.core.loop import StepLoop
 from engine.core.pace import Pace
@@ -188,7 +188,7 @@ class TestCancel:
         later = engine.submit([prompt(SECOND, max_tokens=1)])
         backend.open_gate()
         await read(later)
-        assert sum(backend.used_cells(slot) > 0 for slot in range(4)) == 2
+        assert await backend.next_emptied() == 0
         assert (backend.n_decodes, engine.n_requests) == (2, 0)
 
     async def test_in_decode_beside_a_neighbour(self, start: Start) -> None:
@@ -411,37 +411,37 @@ class TestSteps:
         self.drain(fresh)
         assert shared.sequences[1].generated == reference.sequences[1].generated
 
-    def test_a_cache_that_could_not_be_cut_is_cut_before_its_next_use(self) -> None:
+    @pytest.mark.parametrize("fault", ["cut", "saved"])
+    def test_after_a_text_that_could_not_be_moved_nothing_is_built_on_the_cache(
+        self, monkeypatch: pytest.MonkeyPatch, fault: str
+    ) -> None:
+        monkeypatch.setattr(kept, "_WORTH_KEEPING", 1)
         backend = FakeBackend(n_slots=2)
         steps = StepLoop(backend, max_logprobs=5)
-        for tokens in (FIRST, SECOND):
-            steps.submit(prompt(tokens, max_tokens=1))
-        self.drain(steps)
-        backend.cut_faults.append(BackendError("cannot be cut"))
-        steps.submit(prompt(THIRD, max_tokens=3))
-        [unlucky] = self.drain(steps)
-        assert unlucky.error is not None
-        assert "cannot be cut" in unlucky.error.message
+        steps.submit(prompt(FIRST, max_tokens=1))
+        steps.submit(unlucky := prompt(SECOND, max_tokens=5))
+        steps.step()
+        (backend.cut_faults if fault == "cut" else backend.save_faults).append(BackendError("no luck"))
+        deltas = self.drain(steps)
+        assert [delta.error is not None for delta in deltas if delta.is_last] == [True]
+        assert unlucky.sequences[0].phase is Phase.FINISHED
         later = [prompt(tokens, max_tokens=3) for tokens in (THIRD, FIRST)]
         for each in later:
             steps.submit(each)
         self.drain(steps)
         assert [len(each.sequences[0].generated) for each in later] == [3, 3]
+        assert [each.n_cached for each in later] == [0, 0]
 
-    def test_a_slot_that_could_not_be_emptied_for_its_cells_is_emptied_before_its_next_use(self) -> None:
-        backend = FakeBackend(n_slots=3, n_cells=32)
-        steps = StepLoop(backend, max_logprobs=5)
-        steps.submit(prompt([1] * 20, max_tokens=1))
-        self.drain(steps)
-        backend.cut_faults.append(BackendError("cannot be cut"))
-        steps.submit(prompt([2] * 20, max_tokens=1))  # in an empty slot, but it needs the cells of the first
-        [unlucky] = self.drain(steps)
-        assert unlucky.error is not None
-        later = [prompt([token] * 4, max_tokens=3) for token in (3, 4, 5)]
-        for each in later:
-            steps.submit(each)
-        self.drain(steps)
-        assert [len(each.sequences[0].generated) for each in later] == [3, 3, 3]
+    def test_a_text_that_comes_again_is_restored(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(kept, "_WORTH_KEEPING", 1)
+        steps = StepLoop(FakeBackend(n_slots=2), max_logprobs=5)
+        answers = []
+        for cached in (0, 4):
+            steps.submit(again := prompt([*SECOND, 3], max_tokens=5))
+            self.drain(steps)
+            assert again.n_cached == cached
+            answers.append(again.sequences[0].generated)
+        assert answers[0] == answers[1]
 
     def test_a_prompt_beside_a_running_stream_keeps_to_the_pace(
         self, monkeypatch: pytest.MonkeyPatch

@@ -58,14 +58,6 @@ class AnyTexts(RuleBasedStateMachine):
         else:
             assert found == Match(0, None)
 
-    @rule(slots=st.sets(Slots), tokens=Tokens)
-    def count(self, slots: set[int], tokens: list[int]) -> None:
-        found = self.tree.match(tokens)
-        cells = {cell for slot in slots for cell, _ in self.cells[slot]}
-        if found.slot is not None:
-            cells |= {cell for cell, _ in self.cells[found.slot][: found.length]}
-        assert self.tree.cells_held(slots, besides=found) == len(cells)
-
     @invariant()
     def lengths_and_cells_are_those_of_the_cache(self) -> None:
         assert [self.tree.length(slot) for slot in range(N_SLOTS)] == list(map(len, self.cells))

@@ -9,9 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+import engine.core.kept
 import engine.core.scheduler
-import engine.core.slots
-from engine.core.plan import Copy, Plan, Truncate
+from engine.core.plan import Copy, Plan, Restore, Save, Truncate
 from engine.core.scheduler import Scheduler
 from engine.core.sequence import Phase
 from engine.core.slots import Slots
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from engine.core.sequence import Prompt, Sequence
+
+
+@pytest.fixture(autouse=True)
+def every_token_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts are short here: keep them all."""
+    monkeypatch.setattr(engine.core.kept, "_WORTH_KEEPING", 1)
+    monkeypatch.setattr(engine.core.kept, "_WORTH_ITS_COST", 1000)
 
 
 class TestTable:
@@ -101,13 +108,6 @@ class TestTable:
         drawers = [sequence.choice for span in second.spans for sequence in span.draws]
         assert sorted(drawers) == [2, 3, 4]
         steps.finish()
-
-    def test_a_later_wave_cuts_the_slot_that_holds_its_prompt_rather_than_evict_another(self) -> None:
-        steps = Steps(n_slots=2, n_cells=64, budget=16)
-        steps.submit(prompt(3, max_tokens=1), prompt(4, n=2, max_tokens=1))
-        steps.step()
-        plan = steps.step()
-        assert (plan.cache, spans(plan)) == ([Truncate(1, 3)], [(1, 3, 1, 1)])
 
     def test_what_is_kept_is_let_go_when_its_cells_are_needed(self) -> None:
         """Three siblings end at once and one waits: two slots hold cells that the next request needs."""
@@ -203,7 +203,7 @@ class TestTable:
         steps.step()  # they do not share: each is too short to be waited for
         steps.submit(longer := prompt(9, text=1000))
         plan = steps.step()
-        assert plan.cache == [Copy(1, 2, 6)]
+        assert plan.cache == [Save(1, 6, 0), Truncate(1, 0), Restore(0, 2, 6)]
         assert spans(plan) == [(0, 4, 1, 1), (2, 6, 3, 1)]
         assert longer.n_cached == 6
 
@@ -244,7 +244,7 @@ class TestTable:
         assert (alike.n_cached, steps.decoded[alike]) == (20, 40)
 
     def test_more_texts_are_kept_than_run(self) -> None:
-        steps = Steps(n_slots=3, n_cells=1000, budget=20, n_running=1)
+        steps = Steps(n_slots=1, n_cells=1000, budget=20)
         for text in (1000, 2000, 3000):
             steps.submit(prompt(5, text=text, max_tokens=1))
         steps.step()
@@ -255,19 +255,36 @@ class TestTable:
             steps.finish()
             assert again.n_cached == 4
 
-    def test_what_was_used_least_recently_is_evicted_first(self) -> None:
-        steps = Steps(n_slots=2, n_cells=1000, budget=20)
+    def test_what_was_used_least_recently_is_forgotten_first(self) -> None:
+        steps = Steps(n_slots=2, n_cells=10, budget=20)
         for text in (1000, 2000, 1000, 3000, 1000):
             steps.submit(last := prompt(5, text=text, max_tokens=1))
             steps.finish()
-        assert last.n_cached == 4
+        assert (last.n_cached, steps.slots.n_kept) == (4, 2)
 
-    def test_a_text_that_was_shared_just_now_is_not_evicted_first(self) -> None:
-        steps = Steps(n_slots=3, n_cells=1000, budget=20)
+    def test_a_text_that_was_of_use_just_now_is_not_forgotten_first(self) -> None:
+        steps = Steps(n_slots=3, n_cells=14, budget=20)
         for length, text in ((9, 1000), (5, 2000), (5, 1000), (5, 3000), (9, 1000)):
             steps.submit(last := prompt(length, text=text, max_tokens=1))
             steps.finish()
         assert last.n_cached == 8
+
+    def test_a_running_text_is_shared_rather_than_a_kept_one_restored(self) -> None:
+        steps = Steps(n_slots=3, n_cells=100, budget=20)
+        steps.submit(prompt(5, text=1000, max_tokens=1))
+        steps.finish()
+        steps.submit(prompt(5, text=1000))
+        steps.step()
+        steps.submit(prompt(5, text=1000))
+        assert steps.step().cache == [Copy(1, 2, 4)]
+
+    def test_a_kept_text_needs_room_to_be_restored_in(self) -> None:
+        for slack, cached in ((0, 8), (92, 8), (93, 0)):
+            steps = Steps(n_slots=3, n_cells=100, budget=20, slack=slack)
+            for _ in range(2):
+                steps.submit(again := prompt(9, text=1000, max_tokens=1))
+                steps.finish()
+            assert again.n_cached == cached
 
     def test_who_waited_for_a_prefix_keeps_its_turn(self) -> None:
         steps = Steps(n_slots=4, n_cells=1000, budget=20)
@@ -302,14 +319,30 @@ class TestTable:
         steps.finish()
         assert (alike.n_cached, steps.decoded[alike]) == (0, 5)
 
-    def test_who_is_to_repeat_finds_an_idle_cache_empty(self) -> None:
-        steps = Steps(n_slots=3, n_cells=1000, budget=20)
+    def test_who_is_to_repeat_and_is_alone_finds_nothing_of_what_was_before(self) -> None:
+        steps = Steps(n_slots=2, n_cells=1000, budget=20)
         steps.submit(prompt(5, text=1000, max_tokens=1))
         steps.finish()
+        owner = object()
+        again = [prompt(5, 3, text=1000, owner=owner), prompt(5, 1, text=1000, owner=owner)]
+        for each in again:
+            each.repeats = True
+        steps.submit(*again)
+        plan = steps.step()
+        assert (plan.cache, again[0].n_cached) == ([], 0)
+        steps.finish()
+        assert not any(isinstance(operation, Restore) for operation in steps.operations)
+
+    def test_who_is_to_repeat_beside_others_takes_what_is_kept(self) -> None:
+        steps = Steps(n_slots=2, n_cells=1000, budget=20)
+        steps.submit(prompt(5, text=1000, max_tokens=1))
+        steps.finish()
+        steps.submit(prompt(5, text=2000))
+        steps.step()
         steps.submit(again := prompt(5, text=1000))
         again.repeats = True
-        plan = steps.step()
-        assert (plan.cache, again.n_cached, steps.cells.n_used) == ([Truncate(0, 0)], 0, 5)
+        steps.step()
+        assert again.n_cached == 4
 
     def test_a_step_in_which_others_decode_takes_few_prompt_tokens(self) -> None:
         steps = Steps(n_slots=2, n_cells=64, budget=16)
@@ -340,17 +373,26 @@ class AnyOrder(RuleBasedStateMachine):
         n_cells=st.integers(8, 40) | st.integers(41, 400),
         worth_waiting=st.sampled_from([1, 2, 4, 40]),
         ahead=st.sampled_from([0, 1, 2, 64]),
-        at_least=st.sampled_from([1, 2, 64]),
+        worth_keeping=st.sampled_from([1, 3, 32]),
+        slack=st.sampled_from([0, 2, 5]),
     )
     def begin(
-        self, n_slots: int, spare: int, n_cells: int, worth_waiting: int, ahead: int, at_least: int
+        self,
+        n_slots: int,
+        spare: int,
+        n_cells: int,
+        worth_waiting: int,
+        ahead: int,
+        worth_keeping: int,
+        slack: int,
     ) -> None:
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(engine.core.scheduler, "_AHEAD", ahead)
-        self.patch.setattr(engine.core.slots, "_AT_LEAST", at_least)
+        self.patch.setattr(engine.core.kept, "_WORTH_KEEPING", worth_keeping)
         self.patch.setattr(engine.core.scheduler, "_WORTH_WAITING", worth_waiting)
         self.nobody_waits_for_a_prefix = worth_waiting == 40
-        self.steps = Steps(n_slots, n_cells, n_slots + spare)
+        self.all_is_kept = (worth_keeping, slack) == (1, 0)
+        self.steps = Steps(n_slots, n_cells, n_slots + spare, slack=slack)
         self.submitted: list[Sequence] = []
         self.prompts: list[Prompt] = []
         self.cancelled: set[Hashable] = set()
@@ -412,7 +454,7 @@ class AnyOrder(RuleBasedStateMachine):
     def a_prompt_costs_at_most_one_more_token_a_choice(self) -> None:
         for each in self.prompts:
             begun = sum(sequence in self.steps.admitted for sequence in each.sequences)
-            if self.all_fit and self.nobody_waits_for_a_prefix:  # or it may be evicted in between
+            if self.all_fit and self.all_is_kept and self.nobody_waits_for_a_prefix:
                 assert self.steps.decoded[each] <= len(each.tokens) + max(0, begun - 1)
 
     def teardown(self) -> None:
