@@ -73,7 +73,7 @@ async def test_leaving_in_prefill_stops_it(door: Door, service: CompletionServic
         await leaves
 
 
-async def test_the_cache_holds_what_the_scheduler_says_when_all_have_gone(
+async def test_the_cache_is_empty_when_all_have_gone(
     service: CompletionService, trace: Trace
 ) -> None:
     python = PythonDoor(service)
@@ -82,6 +82,5 @@ async def test_the_cache_holds_what_the_scheduler_says_when_all_have_gone(
     await python.complete(prompt="a", max_tokens=1)  # its step comes after the clean-up of the one before
     backend, scheduler = service.engine.backend, trace.scheduler
     held = [backend.used_cells(slot) for slot in range(backend.n_slots)]
-    assert held == [scheduler.slots.length(slot) for slot in range(backend.n_slots)]
-    assert any(held)
+    assert sum(held) <= 1, "the last one's token, until the next step has cut it"
     assert (scheduler.n_running, scheduler.free_cells) == (0, backend.n_cells)
