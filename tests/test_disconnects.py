@@ -73,9 +73,7 @@ async def test_leaving_in_prefill_stops_it(door: Door, service: CompletionServic
         await leaves
 
 
-async def test_the_cache_is_empty_when_all_have_gone(
-    service: CompletionService, trace: Trace
-) -> None:
+async def test_the_cache_is_empty_when_all_have_gone(service: CompletionService, trace: Trace) -> None:
     python = PythonDoor(service)
     await leave_after(python.chunks(**endless(service, max_tokens=500, n=6)), 5)
     await trace.until("cancel")
