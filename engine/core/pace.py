@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from statistics import median
 
 _PATIENCE = 1.0
-"""Prompt tokens may add so much to the time of a step, as a part of what its decodes take alone."""
+"""What one prompt's tokens may add to the time of a step, as a part of what its decodes take alone."""
 _FEWEST = 4
 _REMEMBERED = 15
 """Steps of a kind whose median counts: one that was held up by another program does not."""
@@ -26,13 +26,21 @@ class Pace:
         # Seconds that a prompt token adds to a step with decodes, and takes in one without.
         self._beside, self._alone = _recent(), _recent()
 
-    def prompt_tokens(self, decodes: int) -> int:
-        """Return the most prompt tokens for a step in which so many sequences decode, at least one."""
+    def prompt_tokens(self, decodes: int, prompts: int) -> int:
+        """Return the most prompt tokens for a step.
+
+        Where more sequences wait for their prompts than decode, those that decode wait as many times longer:
+        a few streams must not hold up the many, who would share their steps.
+
+        Args:
+            decodes: Sequences that decode in the step, at least one.
+            prompts: Sequences that run and wait for their prompts.
+        """
         step, token = self._step(decodes), self._beside or self._alone
         if step is None or not token:
             return min(self._budget, 4 * _FEWEST)
-        affordable = _PATIENCE * step / max(median(token), 1e-9)
-        return min(self._budget, max(_FEWEST, int(affordable)))
+        patience = _PATIENCE * max(1.0, prompts / decodes)
+        return min(self._budget, max(_FEWEST, int(patience * step / max(median(token), 1e-9))))
 
     def note(self, decodes: int, prompt_tokens: int, seconds: float) -> None:
         """Learn from a step of so many decoding sequences and prompt tokens."""

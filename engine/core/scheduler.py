@@ -39,8 +39,8 @@ class Scheduler:
         slots: The KV cache. It must hold any one prompt together with its completion.
         budget: Most tokens to decode in one step; at least ``n_running``.
         n_running: Sequences that may run at once; at most as many as there are slots.
-        prompt_tokens_beside: Most prompt tokens, at least 1, in a step in which so many sequences decode; as
-            many as the budget leaves unless told otherwise.
+        prompt_tokens_beside: Most prompt tokens, at least 1, in a step in which so many sequences decode and
+            so many wait for their prompts; as many as the budget leaves unless told otherwise.
     """
 
     def __init__(
@@ -48,13 +48,13 @@ class Scheduler:
         slots: Slots,
         budget: int,
         n_running: int,
-        prompt_tokens_beside: Callable[[int], int] | None = None,
+        prompt_tokens_beside: Callable[[int, int], int] | None = None,
     ) -> None:
         if budget < n_running:
             raise ValueError(f"a step must have room for all {n_running} sequences, not {budget} tokens")
         self.slots = slots
         self._budget = budget
-        self._prompt_tokens_beside = prompt_tokens_beside or (lambda _: budget)
+        self._prompt_tokens_beside = prompt_tokens_beside or (lambda _decodes, _prompts: budget)
         self._most_running = n_running
         self._waiting = FairQueue()
         self._running: list[Sequence] = []  # in order of admission
@@ -152,7 +152,9 @@ class Scheduler:
     def _room_for_prompts(self, n_decodes: int) -> int:
         """Return how many prompt tokens the step and the cache have room for."""
         room = min(self._budget, self.slots.free_cells) - n_decodes
-        return min(room, self._prompt_tokens_beside(n_decodes)) if n_decodes else room
+        if n_decodes == 0:
+            return room
+        return min(room, self._prompt_tokens_beside(n_decodes, len(self._running) - n_decodes))
 
     def _chunk(self, sequence: Sequence, room: int) -> Span:
         start, text = sequence.computed, sequence.tokens

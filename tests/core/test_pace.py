@@ -13,32 +13,32 @@ def test_prompt_tokens_add_as_much_as_decodes_take() -> None:
     for _ in range(50):
         pace.note(decodes=4, prompt_tokens=0, seconds=0.020)
         pace.note(decodes=0, prompt_tokens=100, seconds=0.100)
-    assert pace.prompt_tokens(4) == 20
+    assert pace.prompt_tokens(4, 1) == 20
 
 
 def test_a_mixed_step_tells_what_a_prompt_token_adds() -> None:
     pace = Pace(512)
     pace.note(decodes=4, prompt_tokens=0, seconds=0.020)
     pace.note(decodes=4, prompt_tokens=10, seconds=0.040)
-    assert pace.prompt_tokens(4) == 10
+    assert pace.prompt_tokens(4, 1) == 10
 
 
 def test_what_a_token_takes_beside_decodes_counts_more_than_what_it_takes_alone() -> None:
     pace = Pace(512)
     pace.note(decodes=0, prompt_tokens=512, seconds=0.0512)
     pace.note(decodes=4, prompt_tokens=0, seconds=0.020)
-    assert pace.prompt_tokens(4) == 200
+    assert pace.prompt_tokens(4, 1) == 200
     pace.note(decodes=4, prompt_tokens=200, seconds=0.220)
-    assert pace.prompt_tokens(4) == 20
+    assert pace.prompt_tokens(4, 1) == 20
 
 
 def test_it_finds_the_chunk_where_most_of_the_time_does_not_depend_on_it() -> None:
     pace = Pace(512)
     pace.note(decodes=1, prompt_tokens=0, seconds=0.010)
     for _ in range(200):
-        tokens = pace.prompt_tokens(1)
+        tokens = pace.prompt_tokens(1, 1)
         pace.note(decodes=1, prompt_tokens=tokens, seconds=0.010 + 0.005 + 0.0001 * tokens)
-    assert 45 <= pace.prompt_tokens(1) <= 50
+    assert 45 <= pace.prompt_tokens(1, 1) <= 50
 
 
 def test_steps_of_many_sequences_bear_more() -> None:
@@ -46,7 +46,15 @@ def test_steps_of_many_sequences_bear_more() -> None:
     for decodes in (1, 8):
         pace.note(decodes, prompt_tokens=0, seconds=0.010 * decodes)
     pace.note(decodes=8, prompt_tokens=10, seconds=0.090)
-    assert [pace.prompt_tokens(decodes) for decodes in (1, 3, 7, 8, 16)] == [10, 10, 80, 80, 80]
+    assert [pace.prompt_tokens(decodes, 1) for decodes in (1, 3, 7, 8, 16)] == [10, 10, 80, 80, 80]
+
+
+def test_a_few_streams_do_not_hold_up_many_prompts() -> None:
+    pace = Pace(512)
+    for _ in range(3):
+        pace.note(decodes=2, prompt_tokens=0, seconds=0.020)
+        pace.note(decodes=2, prompt_tokens=10, seconds=0.030)
+    assert [pace.prompt_tokens(2, prompts) for prompts in (0, 1, 2, 6)] == [20, 20, 20, 60]
 
 
 def test_one_step_that_was_held_up_changes_nothing() -> None:
@@ -54,7 +62,7 @@ def test_one_step_that_was_held_up_changes_nothing() -> None:
     for seconds in (0.020, 0.020, 5.0, 0.020):
         pace.note(decodes=4, prompt_tokens=0, seconds=seconds)
         pace.note(decodes=4, prompt_tokens=10, seconds=seconds + 0.010)
-    assert pace.prompt_tokens(4) == 20
+    assert pace.prompt_tokens(4, 1) == 20
 
 
 def test_it_follows_a_machine_that_changes() -> None:
@@ -63,16 +71,18 @@ def test_it_follows_a_machine_that_changes() -> None:
         for _ in range(50):
             pace.note(decodes=2, prompt_tokens=0, seconds=0.040)
             pace.note(decodes=0, prompt_tokens=1, seconds=seconds)
-    assert pace.prompt_tokens(2) == 10
+    assert pace.prompt_tokens(2, 1) == 10
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 16), st.integers(0, 512), st.floats(1e-6, 10.0))), st.integers(16, 512)
+    st.lists(st.tuples(st.integers(0, 16), st.integers(0, 512), st.floats(1e-6, 10.0))),
+    st.integers(16, 512),
+    st.integers(0, 16),
 )
 def test_there_is_always_some_progress_and_never_more_than_a_step_holds(
-    steps: list[tuple[int, int, float]], budget: int
+    steps: list[tuple[int, int, float]], budget: int, prompts: int
 ) -> None:
     pace = Pace(budget)
     for decodes, prompt_tokens, seconds in steps:
         pace.note(decodes, prompt_tokens, seconds)
-        assert 4 <= pace.prompt_tokens(max(decodes, 1)) <= budget
+        assert 4 <= pace.prompt_tokens(max(decodes, 1), prompts) <= budget
