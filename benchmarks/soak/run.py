@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.soak.crowd import Crowd
+    from engine.core.engine import Engine
     from engine.service import CompletionService
 
 CLIENTS = 16
@@ -95,20 +96,26 @@ class Run:
 
 
 async def _problem_of_settling(service: CompletionService) -> str | None:
-    """Wait until all requests have ended, and then for one more; return what is in the way.
-
-    The last one has a step of its own, which comes after the cleaning up of those before.
-    """
+    """Wait until all requests have ended and been cleaned up after; return what is in the way."""
     try:
         async with asyncio.timeout(_SETTLE_SECONDS):
             while service.engine.n_requests:
                 await _ask_once(service)  # in place of a clock: its answer takes a step of the engine
             await _ask_once(service)
+            for _ in range(2):  # a step lies between two commands as long as there is something left to do
+                await _command(service.engine)
     except TimeoutError:
         return f"{service.engine.n_requests} requests are left after {_SETTLE_SECONDS:.0f} s"
     except EngineError as error:
         return f"the last request was not answered: {error}"
     return None
+
+
+async def _command(engine: Engine) -> None:
+    """Wait until the engine thread has carried out a command that does nothing."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+    engine._commands.put(lambda: loop.call_soon_threadsafe(done.set))  # type: ignore[arg-type]
+    await done.wait()
 
 
 async def _ask_once(service: CompletionService) -> None:
