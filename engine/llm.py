@@ -33,7 +33,7 @@ class AsyncLLM:
     Args:
         model: A GGUF file, a packaged model's name, or ``user/repo:QUANT`` of the hub.
         **options: The fields of :class:`engine.launch.EngineOptions`: ``alias``, ``parallel``, ``ctx_size``,
-            ``threads``, ``gpu_layers``, ``max_logprobs``, ``max_requests``.
+            ``prefix_cache``, ``threads``, ``gpu_layers``, ``max_logprobs``, ``max_requests``.
 
     Raises:
         ModelLoadError: the model cannot be found or loaded.

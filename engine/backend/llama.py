@@ -263,9 +263,7 @@ def _context_params(options: LlamaOptions) -> Any:
     params.n_ctx = options.n_cells
     params.n_batch = params.n_ubatch = options.n_batch
     params.n_seq_max = options.n_slots + 1
-    params.n_outputs_max = (
-        options.n_slots + 1
-    )  # not below n_seq_max; by default every token of a batch has a row
+    params.n_outputs_max = params.n_seq_max  # not below it; by default every token of a batch has a row
     params.n_threads = params.n_threads_batch = options.n_threads
     params.kv_unified = True  # sharing a prompt between sequences is then a matter of metadata
     params.swa_full = True  # a sliding window's cache can otherwise not be cut or shared

@@ -55,9 +55,9 @@ class KeptTexts:
         A text replaces those that it begins with. One that takes much more memory than it has news, such as
         the second of several choices behind a long prompt, is not worth it.
         """
-        dropped = [old for old, text in self._texts.items() if text == tokens[: len(text)]]
-        cost = len(tokens) - sum(len(self._texts[old]) for old in dropped)
         known, number = self.match(tokens)
+        dropped = [old for old, text in self._texts.items() if common_prefix(text, tokens) == len(text)]
+        cost = len(tokens) - sum(len(self._texts[old]) for old in dropped)
         news = len(tokens) - known
         if news < max(_WORTH_KEEPING, cost / _WORTH_ITS_COST) or len(tokens) > self._room:
             if number is not None:

@@ -78,7 +78,7 @@ class StepLoop:
             restore_slack=backend.restore_slack,
         )
         self._texts: dict[int, Saved] = {}
-        self.scheduler = Scheduler(self._slots, backend.n_batch, backend.n_slots, self._pace.prompt_tokens)
+        self.scheduler = Scheduler(self._slots, backend.n_batch, self._pace.prompt_tokens)
 
     def submit(self, prompt: Prompt) -> None:
         """Queue all choices of a prompt."""

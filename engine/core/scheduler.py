@@ -3,8 +3,8 @@
 Pure bookkeeping: no clock, no I/O, no llama.cpp. A plan is a list of facts for the step loop to carry out, so
 a test can drive the scheduler with a table of events.
 
-A sequence is admitted when fewer than ``n_running`` run and the cache can hold the rest of its prompt and a
-good piece of its completion, beside those of all others. It starts from the longest prefix of its text that
+A sequence is admitted when a slot is empty and the cache can hold the rest of its prompt and a good piece of
+its completion, beside those of all others. It starts from the longest prefix of its text that
 any slot holds, or that was kept of a text that has left. When completions outgrow the cache, the sequence
 whose turn came last is preempted: it waits again, at its old place in the queue, and goes on later. The one
 whose turn came first is never preempted, so there is always somebody who gets to the end.
@@ -37,8 +37,7 @@ class Scheduler:
 
     Args:
         slots: The KV cache. It must hold any one prompt together with its completion.
-        budget: Most tokens to decode in one step; at least ``n_running``.
-        n_running: Sequences that may run at once; at most as many as there are slots.
+        budget: Most tokens to decode in one step; at least one for each slot.
         prompt_tokens_beside: Most prompt tokens, at least 1, in a step in which so many sequences decode and
             so many wait for their prompts; as many as the budget leaves unless told otherwise.
     """
@@ -47,15 +46,13 @@ class Scheduler:
         self,
         slots: Slots,
         budget: int,
-        n_running: int,
         prompt_tokens_beside: Callable[[int, int], int] | None = None,
     ) -> None:
-        if budget < n_running:
-            raise ValueError(f"a step must have room for all {n_running} sequences, not {budget} tokens")
+        if budget < slots.n_slots:
+            raise ValueError(f"a step must have room for all {slots.n_slots} slots, not {budget} tokens")
         self.slots = slots
         self._budget = budget
         self._prompt_tokens_beside = prompt_tokens_beside or (lambda _decodes, _prompts: budget)
-        self._most_running = n_running
         self._waiting = FairQueue()
         self._running: list[Sequence] = []  # in order of admission
         self._full = False  # whether the first who waits found no room, and nothing has changed since
@@ -169,7 +166,7 @@ class Scheduler:
     def _admit(self, plan: Plan) -> None:
         """Admit who waits, in turn, until somebody finds no room; pass by who had better wait."""
         held_back: list[Sequence] = []
-        while self._waiting and not self._full and len(self._running) < self._most_running:
+        while self._waiting and not self._full and len(self._running) < self.slots.n_slots:
             sequence = self._waiting.pop()
             if self._had_better_wait(sequence):
                 held_back.append(sequence)

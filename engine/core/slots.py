@@ -43,12 +43,12 @@ class Slots:
     """
 
     def __init__(self, n_slots: int, n_cells: int, *, keeps: bool = True, restore_slack: int = 0) -> None:
+        self.n_slots = n_slots
         self.n_cells = n_cells
         self.keeps = keeps
         self._tree = PrefixTree()
         self._kept = KeptTexts(n_cells)
         self._restore_slack = restore_slack
-        self._n_slots = n_slots
         self._empty = list(range(n_slots))
         self._operations: list[Operation] = []
 
@@ -86,7 +86,7 @@ class Slots:
             return Found(length, text=text)
         return Found(*running)
 
-    def take(self, found: Found = Found()) -> int:  # noqa: B008 - it cannot be changed
+    def take(self, found: Found) -> int:
         """Give away a slot that holds the prefix that was found, and nothing behind it."""
         slot = self._empty.pop(0)
         if found.slot is not None:
@@ -129,5 +129,5 @@ class Slots:
     def distrust(self) -> None:
         """After a failed step, when nobody runs: rely on nothing, and empty every slot."""
         self._tree = PrefixTree()
-        self._empty = list(range(self._n_slots))
+        self._empty = list(range(self.n_slots))
         self._operations = [*map(Drop, self._kept.clear()), *(Truncate(slot, 0) for slot in self._empty)]

@@ -87,7 +87,7 @@ class Steps:
         self.slots = Slots(n_slots, n_cells, keeps=keeps, restore_slack=slack)
         self.beside = budget
         """Most prompt tokens in a step in which others decode."""
-        self.scheduler = Scheduler(self.slots, budget, n_slots, lambda _decodes, _prompts: self.beside)
+        self.scheduler = Scheduler(self.slots, budget, lambda _decodes, _prompts: self.beside)
         self.cells = Cells()
         self.n_slots, self.n_cells, self.budget = n_slots, n_cells, budget
         self.running: list[Sequence] = []

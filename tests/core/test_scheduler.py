@@ -193,7 +193,7 @@ class TestTable:
         assert len(known.sequences[0].generated) == 4
 
     def test_an_empty_scheduler_has_no_work_and_plans_nothing(self) -> None:
-        scheduler = Scheduler(Slots(2, 16), 4, 2)
+        scheduler = Scheduler(Slots(2, 16), 4)
         assert not scheduler.has_work
         assert scheduler.plan() == Plan()
 
@@ -353,8 +353,8 @@ class TestTable:
         assert spans(steps.step()) == [(0, 2, 1, 1), (1, 0, 3, 0)]
 
     def test_a_budget_below_the_slots_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="all 5 sequences, not 4 tokens"):
-            Scheduler(Slots(5, 16), 4, 5)
+        with pytest.raises(ValueError, match="all 5 slots, not 4 tokens"):
+            Scheduler(Slots(5, 16), 4)
 
     def test_unfinished_sequences_are_told_running_first(self) -> None:
         steps = Steps(n_slots=1, n_cells=64, budget=16)
