@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 
 Saved = tuple[NDArray[np.uint8], ...]
@@ -38,17 +38,6 @@ class ModelInfo:
     chat_template: str | None
 
 
-class Piece(NamedTuple):
-    """Consecutive tokens of one slot, of which the last may be asked for its logits."""
-
-    slot: int
-    start: int
-    """Position of the first token."""
-    tokens: Sequence[int]
-    """At least one."""
-    wants_logits: bool
-
-
 class Batch:
     """The tokens of one step, in arrays that are allocated once.
 
@@ -71,23 +60,18 @@ class Batch:
         self.slots: NDArray[np.int32] = np.ctypeslib.as_array(self._slots)
         self.wants_logits: NDArray[np.int8] = np.ctypeslib.as_array(self._wants_logits)
 
-    def fill(self, pieces: Iterable[Piece]) -> None:
-        """Hold these pieces and nothing else.
+    def fill(
+        self,
+        tokens: Sequence[int],
+        positions: Sequence[int],
+        slots: Sequence[int],
+        wants_logits: Sequence[bool],
+    ) -> None:
+        """Hold these tokens and nothing else; the columns are of one length.
 
         Raises:
             ValueError: they are more tokens than the batch holds.
         """
-        tokens: list[int] = []
-        positions: list[int] = []
-        slots: list[int] = []
-        wants_logits: list[bool] = []
-        for slot, start, given, wants in pieces:
-            count = len(given)
-            tokens += given
-            positions += range(start, start + count)
-            slots += [slot] * count
-            wants_logits += [False] * (count - 1)
-            wants_logits.append(wants)
         size = len(tokens)
         if size > self.capacity:
             raise ValueError(f"a batch holds {self.capacity} tokens, not {size}")

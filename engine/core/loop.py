@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from engine.backend.base import BackendError, Batch, Piece
+from engine.backend.base import BackendError, Batch
 from engine.core.pace import Pace
 from engine.core.plan import Copy, Drop, Restore, Save, Truncate
 from engine.core.scheduler import Scheduler
@@ -96,7 +96,7 @@ class StepLoop:
             logits = self._decode(plan)
         except BackendError as error:
             return self._fail_running(InternalError(f"the model could not be run: {error}"))
-        drawers = [sequence for span in plan.spans for sequence in span.draws]
+        drawers = plan.drawers
         return self._advance(drawers, self._sample(plan, drawers, logits)) if drawers else []
 
     def _prepare(self, plan: Plan) -> None:
@@ -125,24 +125,41 @@ class StepLoop:
                 self._texts.pop(text, None)  # or a failure came before it was saved
 
     def _decode(self, plan: Plan) -> NDArray[np.float32]:
-        if not plan.spans:
+        n_decodes = len(plan.decodes)
+        if not (n_decodes or plan.prompts):
             return np.empty((0, self._backend.info.n_vocab), np.float32)
-        self._batch.fill(
-            [Piece(span.sequence.slot, span.start, span.tokens, bool(span.draws)) for span in plan.spans]
-        )
+        self._fill(plan)
         began = time.perf_counter()
         logits = self._backend.decode(self._batch)
         seconds = time.perf_counter() - began
-        self._pace.note(plan.n_decodes, self._batch.size - plan.n_decodes, seconds)
-        for span in plan.spans:
+        self._pace.note(n_decodes, self._batch.size - n_decodes, seconds)
+        for span in plan.prompts:
             for fork in span.draws[1:]:
-                self._backend.copy(span.sequence.slot, fork.slot, span.start + len(span.tokens))
-            self.scheduler.computed(span)
+                self._backend.copy(span.sequence.slot, fork.slot, span.end)
+        self.scheduler.computed(plan)
         return logits
 
+    def _fill(self, plan: Plan) -> None:
+        decodes = plan.decodes
+        tokens = [sequence.generated[-1] for sequence in decodes]
+        positions = [sequence.computed for sequence in decodes]
+        slots = [sequence.slot for sequence in decodes]
+        wants_logits = [True] * len(decodes)
+        for span in plan.prompts:
+            count = len(span.tokens)
+            tokens += span.tokens
+            positions += range(span.start, span.end)
+            slots += [span.sequence.slot] * count
+            wants_logits += [False] * (count - 1)
+            wants_logits.append(bool(span.draws))
+        self._batch.fill(tokens, positions, slots, wants_logits)
+
     def _sample(self, plan: Plan, drawers: list[Sequence], logits: NDArray[np.float32]) -> Draws:
-        drawing = (span for span in plan.spans if span.draws)
-        rows = [row for row, span in enumerate(drawing) for _ in span.draws]
+        if not plan.prompts:  # a row each, in the order of the batch
+            return self._sampler.sample(logits, self._batch.slots[: len(drawers)])
+        rows = [*range(len(plan.decodes))]
+        for row, span in enumerate((span for span in plan.prompts if span.draws), len(rows)):
+            rows += [row] * len(span.draws)
         slots = [sequence.slot for sequence in drawers]
         return self._sampler.sample(logits, np.array(slots, np.int32), np.array(rows, np.int32))
 

@@ -11,13 +11,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Span:
-    """Tokens of one sequence to decode in this step."""
+    """Tokens of one sequence's prompt to decode in this step."""
 
     sequence: Sequence
     start: int
     tokens: list[int]
     draws: list[Sequence]
     """Who draws from the last token's logits: nobody in mid-prompt, else the sequence and its forks."""
+
+    @property
+    def end(self) -> int:
+        """Tokens of the text that are computed afterwards."""
+        return self.start + len(self.tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +72,18 @@ Operation = Copy | Truncate | Save | Restore | Drop
 
 @dataclass(slots=True)
 class Plan:
-    """One step: first the cache is arranged, in order, then the spans are decoded."""
+    """One step: first the cache is arranged, in order, then one batch is decoded, and tokens are drawn."""
 
     admitted: list[Sequence] = field(default_factory=list)
     preempted: list[Sequence] = field(default_factory=list)
     cache: list[Operation] = field(default_factory=list)
-    spans: list[Span] = field(default_factory=list)
-    n_decodes: int = 0
-    """How many of the spans, the first ones, are of sequences that decode."""
+    decodes: list[Sequence] = field(default_factory=list)
+    """Who decodes the token that it drew last, and draws another."""
+    prompts: list[Span] = field(default_factory=list)
+
+    @property
+    def drawers(self) -> list[Sequence]:
+        """Everybody who draws a token, in the order of the rows that they draw from."""
+        if not self.prompts:
+            return self.decodes
+        return [*self.decodes, *(sequence for span in self.prompts for sequence in span.draws)]

@@ -46,6 +46,11 @@ class _Node:
     def is_used(self) -> bool:
         return bool(self.slots or self.children)
 
+    @property
+    def is_of_one(self) -> bool:
+        """Tell whether one slot's text ends here, and no other passes through."""
+        return not self.children and len(self.slots) == 1
+
     def any_slot(self) -> int:
         """Return a slot whose text passes through here or ends here."""
         node = self
@@ -103,13 +108,22 @@ class PrefixTree:
         """Append tokens to a slot's text."""
         node = self._ends.get(slot, self._root)
         self._n_cells += len(tokens)
-        if node is not self._root and not node.children and len(node.slots) == 1:
+        if node is not self._root and node.is_of_one:
             node.tokens.extend(tokens)
             return
         child = _Node(list(tokens), node, node.end)
         node.children.append(child)
         self._leave(slot)
         self._end_at(slot, child)
+
+    def append(self, slot: int, token: int) -> None:
+        """Append one token to a slot's text; what every running sequence does in every step."""
+        node = self._ends.get(slot)
+        if node is not None and node.is_of_one:
+            node.tokens.append(token)
+            self._n_cells += 1
+        else:
+            self.extend(slot, [token])
 
     def cut(self, slot: int, length: int) -> None:
         """Cut a slot's text to its first ``length`` tokens; what nobody else holds is out of the cache."""

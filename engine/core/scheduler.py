@@ -103,22 +103,29 @@ class Scheduler:
         """Decide the next step: running decodes first, then as much prefill as the budget leaves."""
         plan = Plan()
         self._admit(plan)
-        decodes = self._decodes(plan)
-        plan.spans, plan.n_decodes = self._spans(decodes), len(decodes)
+        plan.decodes = self._decodes(plan)
+        if len(plan.decodes) < len(self._running):
+            plan.prompts = self._spans(len(plan.decodes))
         plan.cache = self.slots.take_operations()
         return plan
 
-    def computed(self, span: Span) -> None:
-        """Note that a span has been decoded, and its forks made: their tokens are in the cache."""
+    def computed(self, plan: Plan) -> None:
+        """Note that a plan has been decoded, and its forks made: their tokens are in the cache."""
+        for sequence in plan.decodes:
+            self.slots.append(sequence.slot, sequence.generated[-1])
+            sequence.computed += 1
+        for span in plan.prompts:
+            self._computed_prompt(span)
+
+    def _computed_prompt(self, span: Span) -> None:
         leader = span.sequence
         self.slots.extend(leader.slot, span.tokens)
-        leader.computed = span.start + len(span.tokens)
-        if leader.phase is Phase.PREFILL:
-            for drawer in span.draws:
-                drawer.phase = Phase.DECODE
-                if drawer is not leader:
-                    drawer.computed = leader.computed
-                    self.slots.share(leader.slot, drawer.slot, leader.computed)
+        leader.computed = span.end
+        for drawer in span.draws:
+            drawer.phase = Phase.DECODE
+            if drawer is not leader:
+                drawer.computed = span.end
+                self.slots.share(leader.slot, drawer.slot, span.end)
 
     # --- what a step computes ----------------------------------------------------------------------------
 
@@ -130,20 +137,16 @@ class Scheduler:
                 return decodes
             self._preempt_last(plan)
 
-    def _spans(self, decodes: list[Sequence]) -> list[Span]:
-        """Give every decode its token, and what is left to prompts, in order of admission."""
-        spans = [
-            Span(sequence, sequence.computed, sequence.generated[-1:], [sequence]) for sequence in decodes
-        ]
-        if len(decodes) == len(self._running):
-            return spans
-        prefills = [sequence for sequence in self._running if sequence.phase is Phase.PREFILL]
-        room = self._room_for_prompts(len(decodes))
-        for sequence in prefills:
+    def _spans(self, n_decodes: int) -> list[Span]:
+        """Give what the decodes leave to prompts, in order of admission."""
+        spans: list[Span] = []
+        room = self._room_for_prompts(n_decodes)
+        for sequence in self._running:
             if room <= 0:
                 break
-            spans.append(span := self._chunk(sequence, room))
-            room -= len(span.tokens)
+            if sequence.phase is Phase.PREFILL:
+                spans.append(span := self._chunk(sequence, room))
+                room -= len(span.tokens)
         return spans
 
     def _room_for_prompts(self, n_decodes: int) -> int:

@@ -115,6 +115,10 @@ class Slots:
         """Note that tokens lie in the cache behind a slot's text."""
         self._tree.extend(slot, tokens)
 
+    def append(self, slot: int, token: int) -> None:
+        """Note that one more token lies in the cache behind a slot's text."""
+        self._tree.append(slot, token)
+
     def take_operations(self) -> list[Operation]:
         """Return what is to be done, in order."""
         taken, self._operations = self._operations, []

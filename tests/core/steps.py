@@ -119,13 +119,17 @@ class Steps:
             assert all(other.turn < lost.turn for other in self.running), "the last turn goes first"
             assert self.running, "somebody always gets to the end"
         self._check(plan, [sequence for sequence in decoding if sequence not in plan.preempted])
-        for span in plan.spans:
+        for sequence in plan.decodes:
+            assert sequence.phase is Phase.DECODE
+            self.cells.append(sequence.slot, sequence.computed, sequence.generated[-1:])
+        for span in plan.prompts:
             self._decode(span)
+        self.scheduler.computed(plan)
         assert self.cells.n_used <= self.n_cells, "a decode that finds no cell"
         assert self.cells.n_used == self.slots.used_cells
         for slot in range(self.n_slots):
             assert len(self.cells.of[slot]) == self.slots.length(slot)
-        for sequence in [sequence for span in plan.spans for sequence in span.draws]:
+        for sequence in plan.drawers:
             self._draw(sequence, token, fails=sequence in failing)
         return plan
 
@@ -162,26 +166,23 @@ class Steps:
         slots = [sequence.slot for sequence in self.running]
         assert len(set(slots)) == len(slots), "a slot belongs to one sequence"
         assert set(slots) <= set(range(self.n_slots))
-        spanned = [span.sequence for span in plan.spans]
-        assert len(set(map(id, spanned))) == len(spanned), "one span for a sequence"
-        assert spanned[: len(decoding)] == decoding, "every running decode, and before any prefill"
-        assert sum(len(span.tokens) for span in plan.spans) <= self.budget
-        drawers = [sequence for span in plan.spans for sequence in span.draws]
+        assert plan.decodes == decoding, "every running decode"
+        spanned = [*plan.decodes, *(span.sequence for span in plan.prompts)]
+        assert len(set(map(id, spanned))) == len(spanned), "one part for a sequence"
+        assert len(decoding) + sum(len(span.tokens) for span in plan.prompts) <= self.budget
+        drawers = plan.drawers
         assert len(set(map(id, drawers))) == len(drawers)
         assert set(decoding) <= set(drawers), "each of them gets its token"
 
     def _decode(self, span: Span) -> None:
         sequence = span.sequence
-        if sequence.phase is Phase.PREFILL:
-            self.decoded[sequence.prompt] += len(span.tokens)
-        else:
-            assert (sequence.phase, len(span.tokens)) == (Phase.DECODE, 1)
+        assert sequence.phase is Phase.PREFILL
+        self.decoded[sequence.prompt] += len(span.tokens)
         self.cells.append(sequence.slot, span.start, span.tokens)
         for fork in span.draws[1:]:
             assert fork.phase is Phase.FORK
             assert fork.prompt is sequence.prompt
-            self.cells.copy(sequence.slot, fork.slot, span.start + len(span.tokens))
-        self.scheduler.computed(span)
+            self.cells.copy(sequence.slot, fork.slot, span.end)
 
     def _draw(self, sequence: Sequence, token: int, *, fails: bool) -> None:
         assert sequence.phase is Phase.DECODE
@@ -197,5 +198,8 @@ class Steps:
 
 
 def spans(plan: Plan) -> list[tuple[int, int, int, int]]:
-    """Write spans as (slot, start, number of tokens, number of draws)."""
-    return [(s.sequence.slot, s.start, len(s.tokens), len(s.draws)) for s in plan.spans]
+    """Write what was decoded as (slot, start, number of tokens, number of draws)."""
+    return [
+        *((sequence.slot, sequence.computed - 1, 1, 1) for sequence in plan.decodes),
+        *((s.sequence.slot, s.start, len(s.tokens), len(s.draws)) for s in plan.prompts),
+    ]

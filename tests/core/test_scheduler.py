@@ -105,7 +105,7 @@ class TestTable:
         steps.submit(other, shared)
         assert spans(steps.step()) == [(0, 0, 3, 1), (1, 0, 4, 2)]
         second = steps.step()
-        drawers = [sequence.choice for span in second.spans for sequence in span.draws]
+        drawers = [sequence.choice for sequence in second.drawers]
         assert sorted(drawers) == [2, 3, 4]
         steps.finish()
 
@@ -169,7 +169,7 @@ class TestTable:
         steps.cancel(gone.owner)
         steps.submit(prompt(2))
         plan = steps.step()
-        assert [(s.start, len(s.tokens), len(s.draws)) for s in plan.spans] == [(0, 2, 1)]
+        assert [spanned[1:] for spanned in spans(plan)] == [(0, 2, 1)]
         assert steps.scheduler.free_cells == 64 - 2
         steps.finish()
 
