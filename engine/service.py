@@ -9,7 +9,8 @@ import sys
 import time
 import uuid
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Self
 
 from engine.answer import TokenNames, logprobs_of
@@ -33,9 +34,9 @@ from engine.sampling import SamplingParams
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from engine.contract import CompletionRequest, FinishReason, Limits, Logprobs
+    from engine.contract import CompletionRequest, Limits
     from engine.core.engine import Engine, Run
-    from engine.core.sequence import Delta, TokenScore
+    from engine.core.sequence import Delta
 
 log = logging.getLogger("nucleus.service")
 
@@ -90,25 +91,15 @@ class CompletionService:
         Raises:
             EngineError: the request cannot be served, or has failed.
         """
-        head, run = await self._admit(request, caller)
-        drafts = [_Draft() for _ in range(run.n_choices)]
+        head, run = await self._admit(request, caller, in_parts=False)
         with closing(run):
-            async for delta in run:
-                drafts[delta.choice].add(delta)
+            deltas = sorted([delta async for delta in run], key=attrgetter("choice"))  # one for each
         return Completion(
             id=head.id,
             created=head.created,
             model=head.model,
-            choices=[
-                Choice(
-                    text="".join(draft.texts),
-                    index=index,
-                    logprobs=self._logprobs(draft.scores, request),
-                    finish_reason=draft.finish_reason,
-                )
-                for index, draft in enumerate(drafts)
-            ],
-            usage=head.usage(sum(draft.n_tokens for draft in drafts)),
+            choices=[self.choice(delta, request) for delta in deltas],
+            usage=head.usage(sum(delta.n_tokens for delta in deltas)),
         )
 
     async def stream(self, request: CompletionRequest, caller: Hashable = None) -> CompletionStream:
@@ -121,7 +112,7 @@ class CompletionService:
         Raises:
             EngineError: the request cannot be served, or has failed before its first chunk.
         """
-        head, run = await self._admit(request, caller)
+        head, run = await self._admit(request, caller, in_parts=True)
         try:
             first = await anext(run)
         except BaseException:
@@ -133,27 +124,25 @@ class CompletionService:
         """End every request and free the model."""
         self.engine.close()
 
-    def chunk_choice(self, delta: Delta, request: CompletionRequest) -> Choice:
-        """Write one delta as the contract has it."""
+    def choice(self, delta: Delta, request: CompletionRequest) -> Choice:
+        """Write a choice, or a part of one, as the contract has it."""
+        wanted = request.logprobs
         return Choice(
             text=delta.text,
             index=delta.choice,
-            logprobs=self._logprobs(delta.scores, request),
+            logprobs=None if wanted is None else logprobs_of(delta.scores, wanted, self._names),
             finish_reason=delta.finish_reason,
         )
 
-    def _logprobs(
-        self, scores: list[TokenScore] | tuple[TokenScore, ...], request: CompletionRequest
-    ) -> Logprobs | None:
-        return None if request.logprobs is None else logprobs_of(scores, request.logprobs, self._names)
-
-    async def _admit(self, request: CompletionRequest, caller: Hashable) -> tuple[_Head, Run]:
+    async def _admit(
+        self, request: CompletionRequest, caller: Hashable, *, in_parts: bool
+    ) -> tuple[_Head, Run]:
         if request.model != self.name:
             raise ModelNotFoundError(
                 f"The model '{request.model[:80]}' does not exist; this server serves '{self.name}'.",
                 param="model",
             )
-        prompts = await self._prompts(request, (caller, request.user))
+        prompts = await self._prompts(request, (caller, request.user), in_parts=in_parts)
         head = _Head(
             id=f"cmpl-{uuid.uuid4().hex}",
             created=int(time.time()),
@@ -164,7 +153,7 @@ class CompletionService:
             log.info("%s is for user %.80r", head.id, request.user)
         return head, self.engine.submit(prompts)
 
-    async def _prompts(self, request: CompletionRequest, client: Hashable) -> list[Prompt]:
+    async def _prompts(self, request: CompletionRequest, client: Hashable, *, in_parts: bool) -> list[Prompt]:
         """Tokenize, check against the model, and make a sequence for each choice."""
         owner, seed = object(), _seed_of(request)
         bias = self._logit_bias(request)
@@ -175,7 +164,8 @@ class CompletionService:
                 self._check_length(given, request)  # before each of a million ids is looked at
             tokens, length = await self._tokenize(given)
             self._check_length(tokens, request)
-            prompt = Prompt(owner, tokens, length, client, repeats=request.seed is not None)
+            repeats = request.seed is not None
+            prompt = Prompt(owner, tokens, length, client, repeats=repeats, in_parts=in_parts)
             params = _sampling_params(request, seed, bias)
             for choice in range(request.n):
                 # Streams are numbered so that neither n nor another prompt moves a choice to other numbers.
@@ -281,7 +271,7 @@ class CompletionStream:
             return self._chunk([], self._head.usage(self._n_tokens))
         self._n_tokens += delta.n_tokens
         usage = self._head.usage(self._n_tokens) if self._tells_usage_always else None
-        return self._chunk([self._service.chunk_choice(delta, self._request)], usage)
+        return self._chunk([self._service.choice(delta, self._request)], usage)
 
     async def aclose(self) -> None:
         """Stop the work within one step, unless it is done."""
@@ -316,22 +306,6 @@ class _Head:
             total_tokens=prompt_tokens + completion_tokens,
             prompt_tokens_details=PromptTokensDetails(cached_tokens=cached_tokens),
         )
-
-
-@dataclass(slots=True)
-class _Draft:
-    """One choice of an answer that is sent as a whole."""
-
-    texts: list[str] = field(default_factory=list)
-    scores: list[TokenScore] = field(default_factory=list)
-    n_tokens: int = 0
-    finish_reason: FinishReason | None = None
-
-    def add(self, delta: Delta) -> None:
-        self.texts.append(delta.text)
-        self.scores.extend(delta.scores)
-        self.n_tokens += delta.n_tokens
-        self.finish_reason = delta.finish_reason
 
 
 def _seed_of(request: CompletionRequest) -> int:

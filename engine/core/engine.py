@@ -12,7 +12,7 @@ import asyncio
 import logging
 import queue
 import threading
-from collections import defaultdict
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Self
 
 from engine.core.loop import Output, StepLoop
@@ -29,7 +29,7 @@ log = logging.getLogger("nucleus.engine")
 
 
 class Run:
-    """One request in the engine: an asynchronous iterator over its deltas, in order.
+    """One request in the engine: an asynchronous iterator over its deltas, in order, for one reader.
 
     It belongs to the event loop in which :meth:`Engine.submit` made it.
     """
@@ -39,7 +39,8 @@ class Run:
         self.prompts = prompts
         self.loop = asyncio.get_running_loop()
         self._engine = engine
-        self._deltas: asyncio.Queue[Delta] = asyncio.Queue()
+        self._deltas: deque[Delta] = deque()
+        self._reader: asyncio.Future[None] | None = None  # who waits for the next one
         self._n_open = self.n_choices
 
     @property
@@ -49,7 +50,9 @@ class Run:
 
     def deliver(self, delta: Delta) -> None:
         """Hand over one delta; called in the event loop."""
-        self._deltas.put_nowait(delta)
+        self._deltas.append(delta)
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
 
     def close(self) -> None:
         """Stop the work within one step, unless the last delta of every choice has been read."""
@@ -68,7 +71,10 @@ class Run:
         """
         if not self._n_open:
             raise StopAsyncIteration
-        delta = await self._deltas.get()
+        while not self._deltas:
+            self._reader = self.loop.create_future()
+            await self._reader
+        delta = self._deltas.popleft()
         if delta.error is not None:
             self.close()
             raise delta.error
@@ -173,7 +179,9 @@ class Engine:
             self._n_requests -= 1
 
     def _deliver(self, outputs: list[Output]) -> None:
-        """Hand a step's deltas to their event loops, with one wake-up for each loop."""
+        """Hand a step's deltas to their event loops, with one wake-up for each loop that has any."""
+        if not outputs:
+            return
         batches: defaultdict[asyncio.AbstractEventLoop, list[tuple[Run, Delta]]] = defaultdict(list)
         for owner, delta in outputs:
             run, n_open = self._runs[owner]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -37,25 +38,19 @@ class Output(NamedTuple):
     delta: Delta
 
 
-class _Draw(NamedTuple):
-    """One row's token in Python's own numbers, which are cheaper to take one by one than numpy's."""
+class _Score(NamedTuple):
+    """What a row says about its token, in Python's own numbers, which are cheaper to take than numpy's."""
 
-    token: int
-    status: int
     logprob: float
     top_tokens: list[int]
     top_logprobs: list[float]
 
 
-def _each(draws: Draws) -> Iterator[_Draw]:
-    return map(
-        _Draw,
-        draws.tokens.tolist(),
-        draws.status.tolist(),
-        draws.logprobs.tolist(),
-        draws.top_tokens.tolist(),
-        draws.top_logprobs.tolist(),
-    )
+def _scores(draws: Draws) -> Iterator[_Score]:
+    return map(_Score, draws.logprobs.tolist(), draws.top_tokens.tolist(), draws.top_logprobs.tolist())
+
+
+_NO_SCORE = _Score(0.0, [], [])
 
 
 class StepLoop:
@@ -165,24 +160,28 @@ class StepLoop:
 
     def _advance(self, drawers: list[Sequence], draws: Draws) -> list[Output]:
         outputs = []
-        for sequence, draw in zip(drawers, _each(draws), strict=True):
-            failed = draw.status != RowStatus.OK
+        scored = any(sequence.params.logprobs is not None for sequence in drawers)
+        scores = _scores(draws) if scored else repeat(_NO_SCORE)
+        tokens = draws.tokens.tolist()
+        for row, (sequence, token, score) in enumerate(zip(drawers, tokens, scores, strict=False)):
+            failed = token < 0
             if failed:
-                delta: Delta | None = sequence.fail(InternalError(RowStatus(draw.status).message))
+                status = RowStatus(draws.status[row])
+                delta: Delta | None = sequence.fail(InternalError(status.message))
             else:
-                delta = self._take(sequence, draw)
+                delta = self._take(sequence, token, score)
             if sequence.phase is Phase.FINISHED:
                 self.scheduler.retire(sequence, spoilt=failed)
             if delta is not None:
                 outputs.append(Output(sequence.prompt.owner, delta))
         return outputs
 
-    def _take(self, sequence: Sequence, draw: _Draw) -> Delta | None:
+    def _take(self, sequence: Sequence, token: int, score: _Score) -> Delta | None:
         wanted = sequence.params.logprobs
-        if wanted is None:
-            return sequence.advance(draw.token, 0.0, (), self._backend.piece)
-        alternatives = tuple(zip(draw.top_tokens[:wanted], draw.top_logprobs[:wanted], strict=True))
-        return sequence.advance(draw.token, draw.logprob, alternatives, self._backend.piece)
+        if not wanted:
+            return sequence.advance(token, score.logprob, (), self._backend.piece)
+        alternatives = tuple(zip(score.top_tokens[:wanted], score.top_logprobs[:wanted], strict=True))
+        return sequence.advance(token, score.logprob, alternatives, self._backend.piece)
 
     def _fail_running(self, error: EngineError) -> list[Output]:
         """End whatever runs: after a failed decode nobody's part of the cache can be trusted."""

@@ -49,7 +49,7 @@ class TokenScore(NamedTuple):
 
 
 class Delta(NamedTuple):
-    """What one step adds to one choice."""
+    """What one step, or all of them, add to one choice."""
 
     choice: int
     text: str
@@ -88,6 +88,8 @@ class Prompt:
     sequences: list[Sequence] = field(default_factory=list)
     repeats: bool = False
     """Whether the same answer is expected again, to the bit, where nobody else is served meanwhile."""
+    in_parts: bool = True
+    """Whether a choice is told as it grows, or once, when it has ended."""
     n_cached: int = 0
     """Tokens that were in the KV cache when its first sequence was admitted."""
 
@@ -98,6 +100,7 @@ class Sequence:
     __slots__ = (
         "_fresh",
         "_held",
+        "_texts",
         "awaits",
         "choice",
         "computed",
@@ -141,7 +144,8 @@ class Sequence:
         """Who computes how long a part of the prompt, while this sequence waits for it."""
         self.generated: list[int] = []
         self.text = TextStream(stop.strings, start=prompt.text_length, keep_stop=stop.keep_string)
-        self._held: list[TokenScore] = []  # scores whose text is held back
+        self._texts: list[str] = []  # let go, and not told yet
+        self._held: list[TokenScore] = []  # scores that have not been told
         self._fresh = 0  # tokens since the last delta
 
     @property
@@ -172,22 +176,23 @@ class Sequence:
         alternatives: tuple[tuple[int, float], ...],
         piece_of: Callable[[int], bytes],
     ) -> Delta | None:
-        """Take one drawn token; return what can be told of it, or None while everything is held back."""
+        """Take one drawn token; return what is to be told now, or None."""
         self.generated.append(token)
         self._fresh += 1
         ended = token in self.stop.tokens
-        offset = self.text.offset
-        text = "" if ended else self.text.push(piece_of(token))
         if self.params.logprobs is not None:
-            self._held.append(TokenScore(token, offset, logprob, alternatives))
+            self._held.append(TokenScore(token, self.text.offset, logprob, alternatives))
+        text = "" if ended else self.text.push(piece_of(token))
+        if text:
+            self._texts.append(text)
         reason = self._finish_reason(ended=ended)
         if reason is None:
-            return self._delta(text, self._release_scores(self.text.released)) if text else None
+            return self._tell(self.text.released) if text and self.prompt.in_parts else None
         self.phase = Phase.FINISHED
-        if not self.text.stopped:
-            text += self.text.finish()
-            return self._delta(text, self._release_scores(None), reason)
-        return self._delta(text, self._release_scores(self.text.released), reason)
+        if self.text.stopped:
+            return self._tell(self.text.released, reason)
+        self._texts.append(self.text.finish())
+        return self._tell(None, reason)
 
     def fail(self, error: EngineError) -> Delta:
         """End the choice with an error."""
@@ -199,8 +204,14 @@ class Sequence:
             return "stop"
         return "length" if len(self.generated) >= self.max_tokens else None
 
+    def _tell(self, before: int | None, reason: FinishReason | None = None) -> Delta:
+        """Tell the text that was let go, and the scores of tokens that begin before an offset, or of all."""
+        text, count = "".join(self._texts), self._fresh
+        self._texts.clear()
+        self._fresh = 0
+        return Delta(self.choice, text, self._release_scores(before), count, reason)
+
     def _release_scores(self, before: int | None) -> tuple[TokenScore, ...]:
-        """Let go of the scores whose token begins before an offset of the text; of all of them for None."""
         count = 0
         for score in self._held:
             if before is not None and score.offset >= before:
@@ -209,7 +220,3 @@ class Sequence:
         released = tuple(self._held[:count])
         del self._held[:count]
         return released
-
-    def _delta(self, text: str, scores: tuple[TokenScore, ...], reason: FinishReason | None = None) -> Delta:
-        count, self._fresh = self._fresh, 0
-        return Delta(self.choice, text, scores, count, reason)

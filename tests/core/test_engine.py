@@ -148,8 +148,20 @@ class TestRunning:
         await asyncio.gather(*map(read, runs))
         assert wakers.count("nucleus-engine") == backend.n_decodes
 
+    @pytest.mark.parametrize(
+        ("length", "in_parts", "max_tokens"),
+        [
+            pytest.param(16, True, 1, id="of a prompt"),
+            pytest.param(4, False, 4, id="of a choice that is told at once"),
+        ],
+    )
     async def test_nobody_is_woken_for_a_step_that_tells_nothing(
-        self, start: Start, monkeypatch: pytest.MonkeyPatch
+        self,
+        start: Start,
+        monkeypatch: pytest.MonkeyPatch,
+        length: int,
+        in_parts: bool,
+        max_tokens: int,
     ) -> None:
         loop, wakers = asyncio.get_running_loop(), []
         wake = loop.call_soon_threadsafe
@@ -161,7 +173,10 @@ class TestRunning:
         monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
         backend = FakeBackend(n_slots=2, n_batch=4)
         engine = start(backend)
-        await read(engine.submit([prompt([1] * 16, max_tokens=1)]))
+        asked = prompt([1] * length, max_tokens=max_tokens)
+        asked.in_parts = in_parts
+        (*_, last) = await read(engine.submit([asked]))
+        assert last.is_last
         assert (backend.n_decodes, wakers.count("nucleus-engine")) == (4, 1)
 
 

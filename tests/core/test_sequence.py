@@ -221,6 +221,33 @@ def test_deltas_joined_are_the_whole(tokens: list[int], strings: tuple[str, ...]
         assert all(score.offset < START + len(text) for score in scores)
 
 
+@given(
+    st.lists(st.integers(END, INVALID), min_size=1, max_size=12),
+    st.lists(st.text(st.sampled_from("ab天!"), min_size=1, max_size=3), max_size=2).map(tuple),
+    st.booleans(),
+)
+def test_a_choice_that_is_told_at_once_is_the_parts_joined(
+    tokens: list[int], strings: tuple[str, ...], keep_string: bool
+) -> None:
+    in_parts = sequence(max_tokens=len(tokens), strings=strings, keep_string=keep_string)
+    at_once = sequence(max_tokens=len(tokens), strings=strings, keep_string=keep_string)
+    at_once.prompt.in_parts = False
+    parts: list[Delta] = []
+    for token in tokens:
+        part, whole = advance(in_parts, token), advance(at_once, token)
+        parts += [part] if part is not None else []
+        if in_parts.phase is Phase.FINISHED:
+            break
+        assert whole is None
+    assert whole == Delta(
+        3,
+        "".join(part.text for part in parts),
+        tuple(score for part in parts for score in part.scores),
+        sum(part.n_tokens for part in parts),
+        parts[-1].finish_reason,
+    )
+
+
 def decoded(tokens: list[int]) -> str:
     """Decode what tokens add, without a character that is not whole yet."""
     return codecs.getincrementaldecoder("utf-8")("replace").decode(
