@@ -18,6 +18,7 @@ from engine.contract import Limits
 from engine.core.engine import Engine
 from engine.core.loop import StepLoop
 from engine.core.sequence import Phase, Prompt, Sequence, StopRules
+from engine.loops import new_event_loop
 from engine.sampling import SamplingParams
 from engine.service import CompletionService
 
@@ -42,7 +43,7 @@ class NullService:
     def __init__(self) -> None:
         engine = Engine(NullBackend(MAX_STREAMS, n_cells=65_536), max_logprobs=5, max_requests=MAX_STREAMS)
         self.service = CompletionService(engine, name="null", limits=Limits(), max_model_len=65_536)
-        self._runner = asyncio.Runner()
+        self._runner = asyncio.Runner(loop_factory=new_event_loop)
 
     def generate(self, streams: int, logprobs: int | None) -> tuple[float, float]:
         """Read all streams to their ends; return the processor seconds of engine thread and event loop."""

@@ -21,6 +21,7 @@ from benchmarks.anatomy import Anatomy
 from benchmarks.conftest import MAX_STREAMS, N_CELLS
 from benchmarks.report import Elsewhere, Throughput
 from engine.llm import AsyncLLM
+from engine.loops import new_event_loop
 from engine.machine import physical_cores
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class EngineSide:
         )
         ends = self.llm.service.engine.backend.info.eog_tokens
         self._no_end = dict.fromkeys(ends, -100.0)  # a text that ends early would make a round less work
-        self._runner = asyncio.Runner()
+        self._runner = asyncio.Runner(loop_factory=new_event_loop)
 
     def generate(self, prompts: list[list[int]], n_tokens: int, logprobs: int | None) -> int:
         """Stream an answer to every prompt at once; return the number of tokens."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from engine.contract import Logprobs
@@ -13,24 +12,22 @@ if TYPE_CHECKING:
     from engine.backend.base import Backend
     from engine.core.sequence import TokenScore
 
-_MINUS_INFINITY = -9999.0  # JSON has no infinities; the contract writes this one
+_LEAST = -9999.0  # JSON has no infinities; the contract writes this for a probability of 0
 
 
-class TokenNames:
-    """The text of a token where it stands alone, remembered."""
+class TokenNames(dict[int, str]):
+    """Token to its text where it stands alone; made when it is first asked for."""
 
     def __init__(self, backend: Backend) -> None:
+        super().__init__()
         self._backend = backend
-        self._names: dict[int, str] = {}
 
     def raw(self, token: int) -> bytes:
         """Return the token's bytes; of a control token, those of its name."""
         return self._backend.piece(token) or self._backend.special_text(token)
 
-    def __getitem__(self, token: int) -> str:
-        name = self._names.get(token)
-        if name is None:
-            name = self._names[token] = _written(self.raw(token))
+    def __missing__(self, token: int) -> str:
+        name = self[token] = _written(self.raw(token))
         return name
 
 
@@ -44,7 +41,7 @@ def logprobs_of(scores: Sequence[TokenScore], alternatives: int, names: TokenNam
     """
     return Logprobs(
         tokens=[names[score.token] for score in scores],
-        token_logprobs=[_finite(score.logprob) for score in scores],
+        token_logprobs=[max(score.logprob, _LEAST) for score in scores],
         top_logprobs=[_top(score, names) for score in scores] if alternatives else None,
         text_offset=[score.offset for score in scores],
         token_ids=[score.token for score in scores],
@@ -54,15 +51,13 @@ def logprobs_of(scores: Sequence[TokenScore], alternatives: int, names: TokenNam
 
 def _top(score: TokenScore, names: TokenNames) -> dict[str, float]:
     """Map names to logprobs, best first; the drawn token is always there, with the very value of its own."""
-    top: dict[str, float] = {}
-    for token, logprob in score.alternatives:
-        top.setdefault(names[token], _finite(logprob))
-    top[names[score.token]] = _finite(score.logprob)
+    top = {names[token]: max(logprob, _LEAST) for token, logprob in score.alternatives}
+    if len(top) < len(score.alternatives):  # of two with one name, the better counts
+        top.clear()
+        for token, logprob in score.alternatives:
+            top.setdefault(names[token], max(logprob, _LEAST))
+    top[names[score.token]] = max(score.logprob, _LEAST)
     return top
-
-
-def _finite(logprob: float) -> float:
-    return _MINUS_INFINITY if math.isinf(logprob) else logprob
 
 
 def _written(raw: bytes) -> str:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from engine.errors import InvalidRequestError, UnavailableError
 from engine.launch import EngineOptions, launch
+from engine.loops import new_event_loop
 from engine.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class LLM:
 
     def __init__(self, model: str = DEFAULT_MODEL, **options: Any) -> None:
         self._llm = AsyncLLM(model, **options)
-        self._loop = asyncio.new_event_loop()
+        self._loop = new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="nucleus-llm", daemon=True)
         self._thread.start()
 

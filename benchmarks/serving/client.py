@@ -17,6 +17,7 @@ from benchmarks.serving.meter import Meter
 from benchmarks.serving.process import HOST
 from benchmarks.serving.question import Questions
 from benchmarks.serving.summary import Summary
+from engine.loops import new_event_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,10 @@ def do_jobs(caller: Callable[[Job], Caller]) -> None:
     Args:
         caller: Returns a client of a job's door; it is called on the event loop that is to use it.
     """
-    with asyncio.Runner() as runner, suppress(KeyboardInterrupt):  # who started this one tells of it
+    with (
+        asyncio.Runner(loop_factory=new_event_loop) as runner,
+        suppress(KeyboardInterrupt),
+    ):
         for text in sys.stdin:
             print(runner.run(_perform(Job.parse(text), caller)).json(), flush=True)
             gc.collect()  # no job pays for what another left behind

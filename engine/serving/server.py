@@ -15,6 +15,7 @@ import uvicorn
 from engine import __version__
 from engine.errors import AddressError
 from engine.launch import launch
+from engine.loops import new_event_loop
 from engine.serving.auth import ApiKeys
 from engine.serving.grpc import start_grpc
 from engine.serving.http import create_app
@@ -40,7 +41,8 @@ def run(settings: ServeSettings, *, say: Callable[[str], None]) -> None:
     Raises:
         EngineError: the model cannot be loaded, or an address is taken.
     """
-    asyncio.run(_serve(settings, say))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_serve(settings, say))
 
 
 async def _serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
