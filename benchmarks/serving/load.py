@@ -49,11 +49,14 @@ class Load:
         """Let so many clients ask one thing after the other.
 
         What counts is the time in which all of them are at it: not the start, when everybody's prompt comes
-        at once, and no end, when there are fewer and fewer.
+        at once, and no end, when there are fewer and fewer. The first answers are cut to different lengths, so
+        that the clients get out of step: or else what counts would hold more prompts of one server than of
+        another, by the time that each takes for those of the start.
         """
         self.start = perf_counter()
         self.counts_from = self.start + _WARM_UP * self._seconds
-        await self._finish([asyncio.create_task(self._ask_on()) for _ in range(clients)], grace=0.0)
+        shares = [(client + 1) / clients for client in range(clients)]
+        await self._finish([asyncio.create_task(self._ask_on(share)) for share in shares], grace=0.0)
 
     async def opened(self, rate: float) -> None:
         """Let ``rate`` requests a second arrive on average, as those of many strangers do (Poisson)."""
@@ -65,12 +68,14 @@ class Load:
             tasks.append(asyncio.create_task(self._ask(due)))
         await self._finish(tasks, grace=_GRACE)
 
-    async def _ask_on(self) -> None:
+    async def _ask_on(self, share: float) -> None:
         while (now := perf_counter()) < self.end:
-            await self._ask(now)
+            await self._ask(now, share)
+            share = 1.0
 
-    async def _ask(self, began: float) -> None:
+    async def _ask(self, began: float, share: float = 1.0) -> None:
         fields = self._question()
+        fields["max_tokens"] = max(1, round(share * fields["max_tokens"]))
         reply = Reply(began, fields["max_tokens"])
         self.replies.append(reply)
         try:

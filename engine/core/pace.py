@@ -7,6 +7,8 @@ from statistics import median
 
 _PATIENCE = 1.0
 """What one prompt's tokens may add to the time of a step, as a part of what its decodes take alone."""
+_HASTE = 5
+"""One of so many sequences that waits for its prompt is no reason to hurry; more are, in proportion."""
 _FEWEST = 4
 _REMEMBERED = 15
 """Steps of a kind whose median counts: one that was held up by another program does not."""
@@ -29,8 +31,9 @@ class Pace:
     def prompt_tokens(self, decodes: int, prompts: int) -> int:
         """Return the most prompt tokens for a step.
 
-        Where more sequences wait for their prompts than decode, those that decode wait as many times longer:
-        a few streams must not hold up the many, who would share their steps.
+        The more sequences wait for their prompts, the longer those that decode have to wait: a decode of few
+        costs each of them more than one of many does, and prompts that come as fast as others end would
+        otherwise pile up, until most of those that run wait for theirs.
 
         Args:
             decodes: Sequences that decode in the step, at least one.
@@ -39,7 +42,7 @@ class Pace:
         step, token = self._step(decodes), self._beside or self._alone
         if step is None or not token:
             return min(self._budget, 4 * _FEWEST)
-        patience = _PATIENCE * max(1.0, prompts / decodes)
+        patience = _PATIENCE * max(1.0, _HASTE * prompts / (prompts + decodes))
         return min(self._budget, max(_FEWEST, int(patience * step / max(median(token), 1e-9))))
 
     def note(self, decodes: int, prompt_tokens: int, seconds: float) -> None:

@@ -34,27 +34,27 @@ def test_what_a_token_takes_beside_decodes_counts_more_than_what_it_takes_alone(
 
 def test_it_finds_the_chunk_where_most_of_the_time_does_not_depend_on_it() -> None:
     pace = Pace(512)
-    pace.note(decodes=1, prompt_tokens=0, seconds=0.010)
+    pace.note(decodes=8, prompt_tokens=0, seconds=0.010)
     for _ in range(200):
-        tokens = pace.prompt_tokens(1, 1)
-        pace.note(decodes=1, prompt_tokens=tokens, seconds=0.010 + 0.005 + 0.0001 * tokens)
-    assert 45 <= pace.prompt_tokens(1, 1) <= 50
+        tokens = pace.prompt_tokens(8, 1)
+        pace.note(decodes=8, prompt_tokens=tokens, seconds=0.010 + 0.005 + 0.0001 * tokens)
+    assert 45 <= pace.prompt_tokens(8, 1) <= 50
 
 
 def test_steps_of_many_sequences_bear_more() -> None:
     pace = Pace(512)
-    for decodes in (1, 8):
+    for decodes in (4, 8):
         pace.note(decodes, prompt_tokens=0, seconds=0.010 * decodes)
     pace.note(decodes=8, prompt_tokens=10, seconds=0.090)
-    assert [pace.prompt_tokens(decodes, 1) for decodes in (1, 3, 7, 8, 16)] == [10, 10, 80, 80, 80]
+    assert [pace.prompt_tokens(decodes, 1) for decodes in (4, 5, 7, 8, 16)] == [40, 40, 80, 80, 80]
 
 
-def test_a_few_streams_do_not_hold_up_many_prompts() -> None:
+def test_the_more_prompts_wait_the_longer_the_streams_do() -> None:
     pace = Pace(512)
     for _ in range(3):
-        pace.note(decodes=2, prompt_tokens=0, seconds=0.020)
-        pace.note(decodes=2, prompt_tokens=10, seconds=0.030)
-    assert [pace.prompt_tokens(2, prompts) for prompts in (0, 1, 2, 6)] == [20, 20, 20, 60]
+        pace.note(decodes=4, prompt_tokens=0, seconds=0.020)
+        pace.note(decodes=4, prompt_tokens=10, seconds=0.030)
+    assert [pace.prompt_tokens(4, prompts) for prompts in (0, 1, 4, 12)] == [20, 20, 50, 75]
 
 
 def test_one_step_that_was_held_up_changes_nothing() -> None:
@@ -71,7 +71,7 @@ def test_it_follows_a_machine_that_changes() -> None:
         for _ in range(50):
             pace.note(decodes=2, prompt_tokens=0, seconds=0.040)
             pace.note(decodes=0, prompt_tokens=1, seconds=seconds)
-    assert pace.prompt_tokens(2, 1) == 10
+    assert pace.prompt_tokens(8, 1) == 10
 
 
 @given(
