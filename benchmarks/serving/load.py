@@ -49,8 +49,8 @@ class Load:
         """Let so many clients ask one thing after the other.
 
         What counts is the time in which all of them are at it: not the start, when everybody's prompt comes
-        at once, and no end, when there are fewer and fewer. The first answers are cut to different lengths, so
-        that the clients get out of step: or else what counts would hold more prompts of one server than of
+        at once, and no end, when there are fewer and fewer. First answers are cut to different lengths, so
+        that the clients get out of step: what counts would otherwise hold more prompts of one server than of
         another, by the time that each takes for those of the start.
         """
         self.start = perf_counter()
