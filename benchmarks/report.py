@@ -21,6 +21,8 @@ class Throughput:
     model: str
     streams: int
     logprobs: int | None
+    whole: bool
+    """Whether each answer came as a whole."""
     bare: float
     """Tokens per second of llama.cpp alone."""
     engine: float
@@ -88,7 +90,7 @@ class Report:
 
     def _gains(self) -> Iterator[str]:
         """Compare all of 16 streams with one, for each model that has both."""
-        rows = {(row.model, row.streams): row for row in self.throughput if row.logprobs is not None}
+        rows = {(row.model, row.streams): row for row in self.throughput if _is_plain(row)}
         for model in dict.fromkeys(row.model for row in self.throughput):
             one, many = rows.get((model, 1)), rows.get((model, 16))
             if one and many:
@@ -136,8 +138,15 @@ def _anatomy_lines(row: Throughput) -> Iterator[str]:
         )
 
 
+def _is_plain(row: Throughput) -> bool:
+    """Tell whether a row is of streams with log-probabilities, as most are."""
+    return row.logprobs is not None and not row.whole
+
+
 def _name(row: Throughput) -> str:
-    return row.model if row.logprobs is not None else "  without logprobs"
+    if _is_plain(row):
+        return row.model
+    return "  whole answers" if row.whole else "  without logprobs"
 
 
 def _overhead_line(row: Overhead) -> str:

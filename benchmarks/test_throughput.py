@@ -1,4 +1,4 @@
-"""Tokens per second of streams through :class:`engine.llm.AsyncLLM`, beside llama.cpp's decodes alone.
+"""Tokens per second through :class:`engine.llm.AsyncLLM`, streamed or not, beside llama.cpp's decodes alone.
 
 A round gives N new prompts to both sides, one right after the other. Both prefill the same tokens and produce
 64 for each prompt at batch width N, with the same weights, context parameters and threads. All of it counts,
@@ -53,32 +53,40 @@ class EngineSide:
         self._no_end = dict.fromkeys(ends, -100.0)  # a text that ends early would make a round less work
         self._runner = asyncio.Runner(loop_factory=new_event_loop)
 
-    def generate(self, prompts: list[list[int]], n_tokens: int, logprobs: int | None) -> int:
-        """Stream an answer to every prompt at once; return the number of tokens."""
-        return self._runner.run(self._generate(prompts, n_tokens, logprobs))
+    def generate(self, prompts: list[list[int]], n_tokens: int, logprobs: int | None, *, whole: bool) -> int:
+        """Answer every prompt at once, streamed or whole; return the number of tokens."""
+        return self._runner.run(self._generate(prompts, n_tokens, logprobs, whole=whole))
 
     def close(self) -> None:
         self._runner.close()
         self.llm.close()
 
-    async def _generate(self, prompts: list[list[int]], n_tokens: int, logprobs: int | None) -> int:
-        clients = (self._read(prompt, seed, n_tokens, logprobs) for seed, prompt in enumerate(prompts))
-        return sum(await asyncio.gather(*clients))
+    async def _generate(
+        self, prompts: list[list[int]], n_tokens: int, logprobs: int | None, *, whole: bool
+    ) -> int:
+        ask = self._complete if whole else self._stream
+        requests = [self._fields(prompt, seed, n_tokens, logprobs) for seed, prompt in enumerate(prompts)]
+        return sum(await asyncio.gather(*map(ask, requests)))
 
-    async def _read(self, prompt: list[int], seed: int, n_tokens: int, logprobs: int | None) -> int:
+    def _fields(self, prompt: list[int], seed: int, n_tokens: int, logprobs: int | None) -> dict[str, Any]:
+        return {
+            "prompt": prompt,
+            "max_tokens": n_tokens,
+            "temperature": 0.8,
+            "top_p": 0.95,
+            "presence_penalty": 0.5,
+            "frequency_penalty": 0.5,
+            "logit_bias": self._no_end,
+            "seed": seed,
+            "logprobs": logprobs,
+        }
+
+    async def _complete(self, fields: dict[str, Any]) -> int:
+        return (await self.llm.complete(**fields)).usage.completion_tokens
+
+    async def _stream(self, fields: dict[str, Any]) -> int:
         count = 0
-        async for chunk in self.llm.stream(
-            prompt=prompt,
-            max_tokens=n_tokens,
-            temperature=0.8,
-            top_p=0.95,
-            presence_penalty=0.5,
-            frequency_penalty=0.5,
-            logit_bias=self._no_end,
-            seed=seed,
-            logprobs=logprobs,
-            stream_options={"include_usage": True},
-        ):
+        async for chunk in self.llm.stream(**fields, stream_options={"include_usage": True}):
             if chunk.usage is not None:
                 count = chunk.usage.completion_tokens
         return count
@@ -108,19 +116,20 @@ class Round(NamedTuple):
 class Rounds:
     """What pytest-benchmark calls around its own timing of the engine."""
 
-    def __init__(self, sides: Sides, streams: int, logprobs: int | None) -> None:
+    def __init__(self, sides: Sides, streams: int, logprobs: int | None, *, whole: bool) -> None:
         self.rounds: list[Round] = []
         self.anatomy = Anatomy(streams)
         self._sides = sides
         self._streams = streams
         self._logprobs = logprobs
+        self._whole = whole
         self._begin(sides.bare.run(sides.prompts.take(1), 1))
 
     def set_up(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Run the bare side, so that the two alternate; return the arguments for the engine's."""
         given = self._sides.prompts.take(self._streams)
         self._begin(self._sides.bare.run(given, N_TOKENS))
-        return (given, N_TOKENS, self._logprobs), {}
+        return (given, N_TOKENS, self._logprobs), {"whole": self._whole}
 
     def tear_down(self, *_args: object) -> None:
         told = [busy for busy in (self._bare.elsewhere, self._watch.processors()) if busy is not None]
@@ -135,6 +144,7 @@ class Rounds:
             model=self._sides.model.name,
             streams=self._streams,
             logprobs=self._logprobs,
+            whole=self._whole,
             bare=tokens / median(round_.bare.total for round_ in calm),
             engine=tokens / median(round_.engine for round_ in calm),
             ratio=median(round_.bare.total / round_.engine for round_ in calm),
@@ -154,25 +164,33 @@ def sides(model: ModelFile, bare: BareProcess, prompts: Prompts) -> Iterator[Sid
     engine = EngineSide(model.name)
     warm_up = prompts.take(MAX_STREAMS)
     bare.run(warm_up, 4)
-    engine.generate(warm_up, 4, 5)
+    engine.generate(warm_up, 4, 5, whole=False)
     yield Sides(model, bare, engine, prompts)
     engine.close()
 
 
 @pytest.mark.parametrize(
-    ("streams", "logprobs"),
+    ("streams", "logprobs", "whole"),
     [
-        pytest.param(1, 5, id="1"),
-        pytest.param(4, 5, id="4"),
-        pytest.param(8, 5, id="8"),
-        pytest.param(16, 5, id="16"),
-        pytest.param(8, None, id="8-plain"),
+        pytest.param(1, 5, False, id="1"),
+        pytest.param(4, 5, False, id="4"),
+        pytest.param(8, 5, False, id="8"),
+        pytest.param(16, 5, False, id="16"),
+        pytest.param(8, None, False, id="8-plain"),
+        pytest.param(1, 5, True, id="1-whole"),
+        pytest.param(8, 5, True, id="8-whole"),
+        pytest.param(16, 5, True, id="16-whole"),
     ],
 )
 def test_throughput(
-    benchmark: BenchmarkFixture, sides: Sides, report: Report, streams: int, logprobs: int | None
+    benchmark: BenchmarkFixture,
+    sides: Sides,
+    report: Report,
+    streams: int,
+    logprobs: int | None,
+    whole: bool,
 ) -> None:
-    rounds = Rounds(sides, streams, logprobs)
+    rounds = Rounds(sides, streams, logprobs, whole=whole)
     with rounds.anatomy.watching():
         tokens = benchmark.pedantic(  # type: ignore[no-untyped-call]
             sides.engine.generate, setup=rounds.set_up, teardown=rounds.tear_down, rounds=_ROUNDS[streams]
