@@ -55,10 +55,14 @@ class Pace:
             self._beside.append((seconds - step) / prompt_tokens)
 
     def _step(self, decodes: int) -> float | None:
-        """Return the seconds of so many decodes, or of the nearest number that has been seen."""
+        """Return the seconds of so many decodes, interpolated; beyond what was seen, of the nearest number."""
         if not self._decodes:
             return None
-        return median(self._decodes[min(self._decodes, key=lambda seen: abs(seen - decodes))])
+        below = max((seen for seen in self._decodes if seen <= decodes), default=min(self._decodes))
+        above = min((seen for seen in self._decodes if seen >= decodes), default=below)
+        start, end = median(self._decodes[below]), median(self._decodes[above])
+        share = (decodes - below) / (above - below) if above > below else 0.0
+        return start + share * (end - start)
 
 
 def _recent() -> deque[float]:
