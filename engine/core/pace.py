@@ -55,7 +55,7 @@ class Pace:
             self._beside.append((seconds - step) / prompt_tokens)
 
     def _step(self, decodes: int) -> float | None:
-        """Return the seconds of so many decodes, interpolated; beyond what was seen, of the nearest number."""
+        """Return the seconds of so many decodes: interpolated, or of the nearest number that was seen."""
         if not self._decodes:
             return None
         below = max((seen for seen in self._decodes if seen <= decodes), default=min(self._decodes))
