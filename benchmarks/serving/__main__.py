@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,13 +35,14 @@ _ROOT = Path(__file__).parents[2]
 _RESULTS = _ROOT / "benchmarks" / "results"
 _BUILT = _ROOT / "build" / "serving"
 _CLIENTS = (1, 4, 8, 16, 32)
-_SECONDS = 10.0
+_SECONDS = 24.0
 _ROUNDS = 3
 
 
 def main() -> None:
     """Measure what the command line asks for."""
     asked = _arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops it stops the servers too
     environment = Environment(_ROOT / "build" / "peers")
     servers = [server for server in all_servers(environment) if asked.only in (None, server.name)]
     plan = Plan(asked.clients, asked.share, asked.seconds, asked.rounds)
