@@ -8,8 +8,15 @@ from typing import Any
 
 from benchmarks.prompts import PASSAGES
 
-SAMPLER = {"temperature": 0.8, "top_p": 0.95, "presence_penalty": 0.5, "frequency_penalty": 0.5}
-"""How every request draws."""
+SAMPLER = {
+    "temperature": 0.8,
+    "top_p": 0.95,
+    "presence_penalty": 0.5,
+    "frequency_penalty": 0.5,
+    "top_k": 0,
+    "min_p": 0.0,
+}
+"""How every request draws: as the contract says, also where a server would add filters of its own."""
 
 MAX_TOKENS = 64
 _WINDOW = 120  # bytes, which are more alike in tokens than characters are
