@@ -37,6 +37,7 @@ from csrc.kernels cimport (
     sampler_free,
     sampler_new,
     sampler_prepare,
+    sampler_score,
     slot_clear,
     slot_init,
     slot_start,
@@ -57,6 +58,21 @@ Attributes:
         descending order, ties to the lowest id; columns from ``min(k, n_vocab)`` on are -1.
     top_logprobs: float64 [m, max_logprobs]. Their raw log-probabilities: -inf where a logit is -inf, NaN in
         unused columns. A token's number here and in ``logprobs`` is the same bit for bit.
+    status: int32 [m]. A :class:`engine.sampling.RowStatus`.
+"""
+
+
+Scores = namedtuple("Scores", ["logprobs", "top_tokens", "top_logprobs", "status"])
+Scores.__module__ = __name__
+Scores.__doc__ = """What :meth:`Sampler.score` says of given tokens; entry ``i`` of an array is for row ``i``.
+
+Attributes:
+    logprobs: float64 [m]. The token's raw log-probability (natural logarithm), -inf where its logit is. NaN
+        where ``status`` is not OK.
+    top_tokens: int32 [m, k]. The k tokens of largest logit in descending order, ties to the lowest id; -1
+        from column ``n_vocab`` on, and where ``status`` is not OK.
+    top_logprobs: float64 [m, k]. Their raw log-probabilities; NaN in unused columns. A token's number here
+        and in ``logprobs`` is the same bit for bit.
     status: int32 [m]. A :class:`engine.sampling.RowStatus`.
 """
 
@@ -372,6 +388,66 @@ cdef class Sampler:
             sampler_draw(self._core, &self._batch)
         self._busy = False
         return draws
+
+    def score(self, const float[:, ::1] logits not None, tokens, *, logprobs=0):
+        """Return the raw log-probability of a given token in each row; no slot is looked at.
+
+        Args:
+            logits: float32 [m, n_vocab], C-contiguous; only read.
+            tokens: Token ids [m], one for each row.
+            logprobs: How many alternatives to report with each, in [0, max_logprobs].
+
+        Returns:
+            The scores, in arrays that are the caller's.
+
+        Raises:
+            ValueError: A shape or dtype is wrong, a token or ``logprobs`` is out of range.
+            TypeError: The tokens are not integers.
+            RuntimeError: Another thread is in a call of this sampler.
+        """
+        self._refuse_while_busy()
+        cdef int32_t k = _within("logprobs", logprobs, 0, self._core.max_logprobs, ValueError)
+        cdef Py_ssize_t n = logits.shape[0]
+        cdef Py_ssize_t columns = max(k, 1)  # a view of no columns has no address
+        if logits.shape[1] != <Py_ssize_t>self._core.n_vocab:
+            raise ValueError(
+                f"logits must have {self._core.n_vocab} columns (n_vocab), got {logits.shape[1]}"
+            )
+        ids = _token_array("tokens", tokens, self._core.n_vocab).copy()
+        if ids.shape[0] != n:
+            raise ValueError(f"tokens must have one entry per row of logits ({n}), got {ids.shape[0]}")
+        scores = Scores(
+            np.empty(n, np.float64),
+            np.empty((n, columns), np.int32),
+            np.empty((n, columns), np.float64),
+            np.empty(n, np.int32),
+        )
+        if n:
+            self._score_rows(logits, ids, k, scores)
+        return scores._replace(top_tokens=scores.top_tokens[:, :k], top_logprobs=scores.top_logprobs[:, :k])
+
+    cdef int _score_rows(
+        self, const float[:, ::1] logits, int32_t[::1] ids, int32_t k, object scores
+    ) except -1:
+        cdef double[::1] logprobs = scores.logprobs
+        cdef int32_t[:, ::1] top_tokens = scores.top_tokens
+        cdef double[:, ::1] top_logprobs = scores.top_logprobs
+        cdef int32_t[::1] status = scores.status
+        cdef sampler_batch batch
+        batch.logits = &logits[0, 0]
+        batch.n_rows = batch.n_draws = logits.shape[0]
+        batch.slots = batch.rows = NULL
+        batch.top_columns = top_tokens.shape[1]
+        batch.tokens = &ids[0]
+        batch.logprobs = &logprobs[0]
+        batch.top_tokens = &top_tokens[0, 0]
+        batch.top_logprobs = &top_logprobs[0, 0]
+        batch.status = &status[0]
+        self._busy = True
+        with nogil:
+            sampler_score(self._core, &batch, k)
+        self._busy = False
+        return 0
 
     cdef object _draws_of(self, size_t n):
         """The views of the first n draws; the same every time, since making them takes a microsecond."""

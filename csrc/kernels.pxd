@@ -100,4 +100,5 @@ cdef extern from "sampler.h" nogil:
     void sampler_free(c_sampler *)
     sampler_fault sampler_prepare(c_sampler *, const sampler_batch *, size_t *at)
     void sampler_draw(c_sampler *, const sampler_batch *)
+    void sampler_score(c_sampler *, const sampler_batch *, int32_t k)
     row_status sampler_distribution(c_sampler *, const float *logits, size_t slot)

@@ -108,7 +108,7 @@ enum sampler_fault sampler_prepare(struct sampler *s, const struct sampler_batch
     return fault;
 }
 
-/* Log-probabilities of draw i, as far as its slot asked for them; status and token are already in place. */
+/* Log-probabilities of token i, with k alternatives (-1: none at all); status and token are already in place. */
 static void write_logprobs(struct row *row, const struct sampler_batch *batch, size_t i, int32_t k)
 {
     int32_t *top_token = batch->top_tokens + i * batch->top_columns;
@@ -188,22 +188,49 @@ static void draw_run(void *context, size_t member, size_t run)
 /* Below so many entries in a batch, waking a thread takes longer than its share. */
 enum { ENTRIES_WORTH_A_THREAD = 65536 };
 
+/* Do work for each of `count` rows, on all threads if that is worth it. */
+static void for_each_row(struct sampler *s, void (*work)(void *, size_t, size_t), void *context, size_t count)
+{
+    if (s->crew != NULL && count > 1 && count * s->n_vocab >= ENTRIES_WORTH_A_THREAD) {
+        crew_run(s->crew, work, context, count);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        work(context, 0, i);
+    }
+}
+
 void sampler_draw(struct sampler *s, const struct sampler_batch *batch)
 {
     struct sampling sampling = {s, batch};
-    if (s->crew != NULL && s->runs > 1 && s->runs * s->n_vocab >= ENTRIES_WORTH_A_THREAD) {
-        crew_run(s->crew, draw_run, &sampling, s->runs);
-    } else {
-        for (size_t run = 0; run < s->runs; run++) {
-            draw_run(&sampling, 0, run);
-        }
-    }
+    for_each_row(s, draw_run, &sampling, s->runs);
     /* Only now, so that a draw never meets a neighbour's slot half advanced. */
     for (size_t i = 0; i < batch->n_draws; i++) {
         if (batch->status[i] == ROW_OK) {
             slot_advance(&s->slots[batch->slots[i]], batch->tokens[i]);
         }
     }
+}
+
+struct scoring {
+    struct sampler *sampler;
+    const struct sampler_batch *batch;
+    int32_t alternatives;
+};
+
+static void score_row(void *context, size_t member, size_t i)
+{
+    const struct scoring *scoring = context;
+    struct row *row = &scoring->sampler->workers[member].row;
+    row_read(row, scoring->batch->logits + i * scoring->sampler->n_vocab, true, 0.0);
+    scoring->batch->status[i] = (int32_t)row->status;
+    write_logprobs(row, scoring->batch, i, scoring->alternatives);
+}
+
+void sampler_score(struct sampler *s, const struct sampler_batch *batch, int32_t k)
+{
+    struct scoring scoring = {s, batch, k};
+    for_each_row(s, score_row, &scoring, batch->n_rows);
 }
 
 enum row_status sampler_distribution(struct sampler *s, const float *logits, size_t slot)

@@ -69,6 +69,10 @@ enum sampler_fault sampler_prepare(struct sampler *s, const struct sampler_batch
  * nothing. */
 void sampler_draw(struct sampler *s, const struct sampler_batch *batch);
 
+/* Score a token of each row, `tokens[i]` of row i, with k alternatives, at most top_columns. Slots and rows are not
+ * looked at. A row that is not usable has a status and no scores. Allocates nothing. */
+void sampler_score(struct sampler *s, const struct sampler_batch *batch, int32_t k);
+
 /* Read a row and write out all that a slot may draw, without drawing. */
 enum row_status sampler_distribution(struct sampler *s, const float *logits, size_t slot);
 

@@ -16,6 +16,12 @@ class Draws(NamedTuple):
     top_logprobs: NDArray[np.float64]
     status: NDArray[np.int32]
 
+class Scores(NamedTuple):
+    logprobs: NDArray[np.float64]
+    top_tokens: NDArray[np.int32]
+    top_logprobs: NDArray[np.float64]
+    status: NDArray[np.int32]
+
 @disjoint_base
 class Sampler:
     def __new__(cls, n_vocab: int, max_slots: int, *, max_logprobs: int = 20, threads: int = 1) -> Self: ...
@@ -45,6 +51,13 @@ class Sampler:
         slots: NDArray[np.int32],
         rows: NDArray[np.int32] | None = None,
     ) -> Draws: ...
+    def score(
+        self,
+        logits: NDArray[np.float32],
+        tokens: Sequence[int] | NDArray[np.int32],
+        *,
+        logprobs: int = 0,
+    ) -> Scores: ...
     def distribution(
         self, logits: NDArray[np.float32], slot: int
     ) -> tuple[NDArray[np.int32], NDArray[np.float64]]: ...

@@ -15,12 +15,12 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from engine._sampler import KERNELS, Draws, Sampler
+from engine._sampler import KERNELS, Draws, Sampler, Scores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["KERNELS", "Draws", "RowStatus", "Sampler", "SamplingParams"]
+__all__ = ["KERNELS", "Draws", "RowStatus", "Sampler", "SamplingParams", "Scores"]
 
 
 class RowStatus(IntEnum):
