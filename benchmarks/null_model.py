@@ -29,9 +29,10 @@ class NullBackend:
         self.n_slots = n_slots
         self.keeps_texts = True
         self.restore_slack = 0
+        self.n_scored = 1
         self.n_cells = n_cells
         self.n_batch = 512
-        self.info = ModelInfo("null", _N_VOCAB, n_cells, 0, 0, None, 0, frozenset({0}), None)
+        self.info = ModelInfo("null", _N_VOCAB, n_cells, 0, 0, None, 0, None, frozenset({0}), None)
         self._logits = np.full((n_slots, _N_VOCAB), -np.inf, np.float32)
         self._logits[:, ord("a") : ord("z") + 1] = np.arange(26, dtype=np.float32) / 10
         self._pieces = [bytes([byte]) for byte in range(_N_VOCAB)]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.contract import Logprobs
+from engine.core.sequence import Score, TokenScore
+from engine.core.text import TextStream
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from engine.backend.base import Backend
-    from engine.core.sequence import TokenScore
+    from engine.core.sequence import Delta, Prompt
 
 _LEAST = -9999.0  # JSON has no infinities; the contract writes this for a probability of 0
 
@@ -22,6 +24,10 @@ class TokenNames(dict[int, str]):
         super().__init__()
         self._backend = backend
 
+    def piece(self, token: int) -> bytes:
+        """Return the bytes that the token adds to a text; none for a control token."""
+        return self._backend.piece(token)
+
     def raw(self, token: int) -> bytes:
         """Return the token's bytes; of a control token, those of its name."""
         return self._backend.piece(token) or self._backend.special_text(token)
@@ -29,6 +35,46 @@ class TokenNames(dict[int, str]):
     def __missing__(self, token: int) -> str:
         name = self[token] = _written(self.raw(token))
         return name
+
+
+class Echo:
+    """A prompt as it goes before each of its choices: its text, and its tokens' scores where they are wanted.
+
+    Args:
+        prompt: The prompt; its scores are complete when the first delta of a choice is there.
+        text: Its text.
+        names: How tokens are written.
+    """
+
+    def __init__(self, prompt: Prompt, text: str, names: TokenNames) -> None:
+        self._prompt = prompt
+        self._text = text
+        self._names = names
+        self._scores: tuple[TokenScore, ...] | None = None
+
+    def before(self, delta: Delta) -> Delta:
+        """Put the prompt before a choice's first delta."""
+        if self._scores is None:
+            self._scores = () if self._prompt.n_alternatives is None else tuple(self._written())
+        return delta._replace(text=self._text + delta.text, scores=self._scores + delta.scores)
+
+    def _written(self) -> Iterator[TokenScore]:
+        offsets = TextStream()
+        unscored = Score(None, ())  # nothing comes before the first token
+        for token, piece, score in zip(
+            self._prompt.tokens, self._pieces(), (unscored, *self._prompt.scores), strict=True
+        ):
+            yield TokenScore(token, offsets.offset, score.logprob, score.alternatives)
+            offsets.push(piece)
+
+    def _pieces(self) -> list[bytes]:
+        """Return what each token has of the text, in which a special token may be written or not."""
+        tokens, wanted = self._prompt.tokens, self._text.encode()
+        plain, named = [*map(self._names.piece, tokens)], [*map(self._names.raw, tokens)]
+        for pieces in (plain, named, [b"", *named[1:]]):
+            if b"".join(pieces) == wanted:
+                return pieces
+        return plain
 
 
 def logprobs_of(scores: Sequence[TokenScore], alternatives: int, names: TokenNames) -> Logprobs:
@@ -41,7 +87,7 @@ def logprobs_of(scores: Sequence[TokenScore], alternatives: int, names: TokenNam
     """
     return Logprobs(
         tokens=[names[score.token] for score in scores],
-        token_logprobs=[max(score.logprob, _LEAST) for score in scores],
+        token_logprobs=[_finite(score.logprob) for score in scores],
         top_logprobs=[_top(score, names) for score in scores] if alternatives else None,
         text_offset=[score.offset for score in scores],
         token_ids=[score.token for score in scores],
@@ -49,8 +95,14 @@ def logprobs_of(scores: Sequence[TokenScore], alternatives: int, names: TokenNam
     )
 
 
-def _top(score: TokenScore, names: TokenNames) -> dict[str, float]:
-    """Map names to logprobs, best first; the drawn token is always there, with the very value of its own."""
+def _finite(logprob: float | None) -> float | None:
+    return None if logprob is None else max(logprob, _LEAST)
+
+
+def _top(score: TokenScore, names: TokenNames) -> dict[str, float] | None:
+    """Map names to logprobs, best first; the token itself is always there, with the very value of its own."""
+    if score.logprob is None:
+        return None
     top = {names[token]: max(logprob, _LEAST) for token, logprob in score.alternatives}
     if len(top) < len(score.alternatives):  # of two with one name, the better counts
         top.clear()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Self, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Self, TypedDict, TypeVar
 
 from pydantic import (
     AliasChoices,
@@ -32,6 +32,10 @@ MAX_STOPS = 4
 """Most stop strings of one request."""
 MAX_STOP = 1024
 """Most characters of a stop string."""
+MAX_STOP_TOKENS = 128
+"""Most ids of tokens that end a choice."""
+MAX_BEST_OF = 20
+"""Most candidates of one prompt of which the best are returned."""
 MAX_TEXT = 1 << 22
 """Most characters of a string in a request."""
 
@@ -59,9 +63,9 @@ class Limits:
         n_prompts = len(request.prompts)
         if n_prompts > self.max_prompts:
             _refuse("prompt", f"should hold at most {self.max_prompts} prompts", n_prompts)
-        if n_prompts * request.n > self.max_sequences:
+        if n_prompts * request.candidates > self.max_sequences:
             limit = f"times the number of prompts ({n_prompts}) should be at most {self.max_sequences}"
-            _refuse("n", limit, request.n)
+            _refuse("n" if request.candidates == request.n else "best_of", limit, request.candidates)
 
 
 def _without_nulls(value: Any) -> Any:
@@ -128,6 +132,9 @@ ChatText = Annotated[str, BeforeValidator(_check_text), BeforeValidator(_check_n
 Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP), BeforeValidator(_check_text)]
 
 
+R = TypeVar("R", bound="_Strict")
+
+
 class _Strict(BaseModel):
     """Lax mode would turn ``true`` into 1.0 and let NaN through."""
 
@@ -171,10 +178,18 @@ class CompletionRequest(_Strict):
     messages: list[Message] | None = Field(
         None, min_length=1, description="A chat; the model's own template makes the prompt of it."
     )
-    max_tokens: int = Field(16, ge=1, le=1 << 31, description="Most tokens to generate for a choice.")
+    max_tokens: int = Field(
+        16, ge=0, le=1 << 31, description="Most tokens to generate for a choice; 0 only with `echo`."
+    )
     temperature: float = Field(1.0, ge=0, le=2, description="0 always takes the most probable token.")
     top_p: float = Field(1.0, ge=0, le=1, description="Mass of the nucleus that is drawn from.")
     n: int = Field(1, ge=1, le=MAX_CHOICES, description="Choices for each prompt.")
+    best_of: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_BEST_OF,
+        description="Candidates for each prompt, of which the `n` with the best mean logprob are returned.",
+    )
     stream: bool = Field(False, description="Send the answer as server-sent events.")
     stream_options: StreamOptions | None = None
     logprobs: int | None = Field(None, ge=0, description="Alternatives to report for each token.")
@@ -199,6 +214,17 @@ class CompletionRequest(_Strict):
         validation_alias=AliasChoices("repetition_penalty", "repeat_penalty"),
         description="Divides or multiplies the logits of tokens in prompt and answer.",
     )
+    min_tokens: int = Field(
+        0, ge=0, le=1 << 31, description="Tokens to generate before an end token or a stop may end a choice."
+    )
+    ignore_eos: bool = Field(False, description="Go on after the model's end token.")
+    echo: bool = Field(False, description="Put the prompt before the answer, its logprobs too.")
+    stop_token_ids: list[int] = Field(
+        default_factory=list, max_length=MAX_STOP_TOKENS, description="Tokens that end a choice too."
+    )
+    include_stop_str_in_output: bool = Field(
+        False, description="Leave the stop that ended a choice in its text."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -208,8 +234,6 @@ class CompletionRequest(_Strict):
             for name, default in _NOT_YET.items():
                 if data.get(name, default) not in (None, default):
                     raise _wrong(f"{name}: is not supported by this version")
-            if data.get("best_of") not in (None, data.get("n") or 1):
-                raise _wrong("best_of: other than 'n' is not supported by this version")
         return data
 
     @model_validator(mode="after")
@@ -219,7 +243,22 @@ class CompletionRequest(_Strict):
             raise _wrong(f"prompt: exactly one of 'prompt' and 'messages' is required, {given} given")
         if self.stream_options is not None and not self.stream:
             raise _wrong("stream_options: is only allowed together with 'stream': true")
+        if self.max_tokens == 0 and not self.echo:
+            raise _wrong("max_tokens: should be at least 1, not 0, unless 'echo' is true")
+        if self.min_tokens > self.max_tokens:
+            raise _wrong(
+                f"min_tokens: should be at most 'max_tokens' ({self.max_tokens}), not {self.min_tokens}"
+            )
+        if self.candidates < self.n:
+            raise _wrong(f"best_of: should be at least 'n' ({self.n}), not {self.best_of}")
+        if self.stream and self.candidates > self.n:
+            raise _wrong(f"best_of: should be 'n' ({self.n}) in a stream, not {self.best_of}")
         return self
+
+    @property
+    def candidates(self) -> int:
+        """How many choices are generated for each prompt; the best ``n`` are returned."""
+        return self.n if self.best_of is None else self.best_of
 
     @property
     def prompts(self) -> list[str | list[int] | Chat]:
@@ -234,12 +273,7 @@ class CompletionRequest(_Strict):
 
 
 _NOT_YET: Mapping[str, object] = {
-    "echo": False,
     "suffix": "",
-    "min_tokens": 0,
-    "ignore_eos": False,
-    "stop_token_ids": [],
-    "include_stop_str_in_output": False,
 }
 
 
@@ -253,6 +287,7 @@ class CompletionFields(TypedDict, total=False):
     temperature: float | None
     top_p: float | None
     n: int | None
+    best_of: int | None
     stream: bool | None
     stream_options: dict[str, bool] | None
     logprobs: int | None
@@ -265,6 +300,26 @@ class CompletionFields(TypedDict, total=False):
     top_k: int | None
     min_p: float | None
     repetition_penalty: float | None
+    min_tokens: int | None
+    echo: bool | None
+    ignore_eos: bool | None
+    stop_token_ids: list[int] | None
+    include_stop_str_in_output: bool | None
+
+
+class TokenizeRequest(_Strict):
+    """A text whose tokens are asked for."""
+
+    prompt: Text = Field(description="The text.")
+    add_special_tokens: bool = Field(True, description="Add the tokens that a prompt begins or ends with.")
+    model: str | None = Field(None, description="Name of the model, where it is to be checked.")
+
+
+class DetokenizeRequest(_Strict):
+    """Tokens whose text is asked for."""
+
+    tokens: list[int] = Field(description="Token ids.")
+    model: str | None = Field(None, description="Name of the model, where it is to be checked.")
 
 
 def parse_request(fields: Any, limits: Limits) -> CompletionRequest:
@@ -277,23 +332,33 @@ def parse_request(fields: Any, limits: Limits) -> CompletionRequest:
     Raises:
         InvalidRequestError: naming the first field at fault, its limit and its value.
     """
-    if not isinstance(fields, Mapping):
-        raise InvalidRequestError(f"The request should be an object, not {shown(fields)}.")
-    try:
-        request = CompletionRequest.model_validate(fields)
-    except ValidationError as error:
-        raise _explained(error) from None
+    request = parse_fields(CompletionRequest, fields)
     limits.check(request)
-    _log_unknown(fields)
     return request
 
 
-_known_fields = {*CompletionRequest.model_fields, *_NOT_YET, "best_of", "repeat_penalty"}
+def parse_fields(kind: type[R], fields: Any) -> R:
+    """Make a request of whatever kind of plain Python values.
+
+    Raises:
+        InvalidRequestError: naming the first field at fault, its limit and its value.
+    """
+    if not isinstance(fields, Mapping):
+        raise InvalidRequestError(f"The request should be an object, not {shown(fields)}.")
+    try:
+        request = kind.model_validate(fields)
+    except ValidationError as error:
+        raise _explained(error) from None
+    _log_unknown(fields.keys() - kind.model_fields)
+    return request
+
+
+_other_names = {*_NOT_YET, "repeat_penalty"}
 _logged_fields: set[str] = set()
 
 
-def _log_unknown(fields: Mapping[str, Any]) -> None:
-    for name in fields.keys() - _known_fields - _logged_fields:
+def _log_unknown(names: set[str]) -> None:
+    for name in names - _other_names - _logged_fields:
         if len(_logged_fields) < 100:  # a client that makes up names must not fill the memory
             _logged_fields.add(name)
             log.warning("ignoring the unknown field %.80r; said once", name)
@@ -429,6 +494,30 @@ class ModelList(_Answer):
 
     object: Literal["list"] = "list"
     data: list[ModelCard]
+
+
+class Tokenized(_Answer):
+    """The tokens of a text."""
+
+    tokens: list[int]
+    count: int
+    max_model_len: int
+    """Most tokens of a prompt and its completion together."""
+
+
+class Detokenized(_Answer):
+    """The text of tokens, control tokens by their names; what is not UTF-8 is replaced by U+FFFD."""
+
+    prompt: str
+
+
+class TokenizerInfo(_Answer):
+    """The names of special tokens, and the chat template; null where the model has none."""
+
+    bos_token: str | None
+    eos_token: str | None
+    pad_token: str | None
+    chat_template: str | None
 
 
 class ErrorDetail(_Answer):

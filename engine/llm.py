@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import ValidationError
 
+from engine.contract import DetokenizeRequest, TokenizeRequest, parse_fields
 from engine.errors import InvalidRequestError, UnavailableError
 from engine.launch import EngineOptions, launch
 from engine.loops import new_event_loop
@@ -19,7 +20,15 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from engine.contract import Completion, CompletionChunk, CompletionFields, ModelList
+    from engine.contract import (
+        Completion,
+        CompletionChunk,
+        CompletionFields,
+        Detokenized,
+        ModelList,
+        Tokenized,
+        TokenizerInfo,
+    )
     from engine.service import CompletionService, CompletionStream
 
 T = TypeVar("T")
@@ -89,6 +98,27 @@ class AsyncLLM:
         """Admit a request and wait for its first chunk."""
         return await self.service.stream(self.service.parse({"model": self.name, **fields, "stream": True}))
 
+    async def tokenize(self, prompt: str, *, add_special_tokens: bool = True) -> Tokenized:
+        """Return the tokens of a text, with those that a prompt begins or ends with unless told otherwise.
+
+        Raises:
+            InvalidRequestError: the text is not valid Unicode.
+        """
+        fields = {"prompt": prompt, "add_special_tokens": add_special_tokens}
+        return await self.service.tokenize(parse_fields(TokenizeRequest, fields))
+
+    def detokenize(self, tokens: list[int]) -> Detokenized:
+        """Return the text of tokens.
+
+        Raises:
+            InvalidRequestError: a token is none of this model's.
+        """
+        return self.service.detokenize(parse_fields(DetokenizeRequest, {"tokens": tokens}))
+
+    def tokenizer_info(self) -> TokenizerInfo:
+        """Tell the names of special tokens, and the chat template."""
+        return self.service.tokenizer_info()
+
     def models(self) -> ModelList:
         """List the one model that is served."""
         return self.service.models()
@@ -136,6 +166,18 @@ class LLM:
         finally:
             if not self._loop.is_closed():  # or the engine ended the request itself
                 self._wait(stream.aclose())
+
+    def tokenize(self, prompt: str, *, add_special_tokens: bool = True) -> Tokenized:
+        """Return the tokens of a text; see :meth:`AsyncLLM.tokenize`."""
+        return self._wait(self._llm.tokenize(prompt, add_special_tokens=add_special_tokens))
+
+    def detokenize(self, tokens: list[int]) -> Detokenized:
+        """Return the text of tokens; see :meth:`AsyncLLM.detokenize`."""
+        return self._llm.detokenize(tokens)
+
+    def tokenizer_info(self) -> TokenizerInfo:
+        """Tell the names of special tokens, and the chat template."""
+        return self._llm.tokenizer_info()
 
     def models(self) -> ModelList:
         """List the one model that is served."""

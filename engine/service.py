@@ -13,16 +13,19 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Self
 
-from engine.answer import TokenNames, logprobs_of
+from engine.answer import Echo, TokenNames, logprobs_of
 from engine.contract import (
     Chat,
     Choice,
     Completion,
     CompletionChunk,
+    Detokenized,
     ModelCard,
     ModelList,
     PromptTokensDetails,
     StreamOptions,
+    Tokenized,
+    TokenizerInfo,
     Usage,
     parse_request,
     shown,
@@ -32,9 +35,9 @@ from engine.errors import InvalidRequestError, ModelNotFoundError
 from engine.sampling import SamplingParams
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Iterable
 
-    from engine.contract import CompletionRequest, Limits
+    from engine.contract import CompletionRequest, DetokenizeRequest, Limits, TokenizeRequest
     from engine.core.engine import Engine, Run
     from engine.core.sequence import Delta
 
@@ -81,6 +84,37 @@ class CompletionService:
         """Make a request of plain Python values; see :func:`engine.contract.parse_request`."""
         return parse_request(fields, self.limits)
 
+    async def tokenize(self, request: TokenizeRequest) -> Tokenized:
+        """Return the tokens of a text.
+
+        Raises:
+            ModelNotFoundError: another model is asked for.
+        """
+        self._check_model(request.model)
+        tokens = await self._tokens_of(request.prompt, add_special=request.add_special_tokens)
+        return Tokenized(tokens=tokens, count=len(tokens), max_model_len=self.max_model_len)
+
+    def detokenize(self, request: DetokenizeRequest) -> Detokenized:
+        """Return the text of tokens.
+
+        Raises:
+            ModelNotFoundError: another model is asked for.
+            InvalidRequestError: a token is none of this model's.
+        """
+        self._check_model(request.model)
+        self._check_ids("tokens", request.tokens)
+        text = b"".join(map(self._names.raw, request.tokens))
+        return Detokenized(prompt=text.decode("utf-8", "replace"))
+
+    def tokenizer_info(self) -> TokenizerInfo:
+        """Tell what the model's vocabulary calls the tokens that stand for something."""
+        info = self.engine.backend.info
+        bos, eos, pad = (
+            None if token is None else self._names[token]
+            for token in (info.bos_token, info.eos_token, info.pad_token)
+        )
+        return TokenizerInfo(bos_token=bos, eos_token=eos, pad_token=pad, chat_template=info.chat_template)
+
     async def complete(self, request: CompletionRequest, caller: Hashable = None) -> Completion:
         """Answer a request as a whole.
 
@@ -98,7 +132,7 @@ class CompletionService:
             id=head.id,
             created=head.created,
             model=head.model,
-            choices=[self.choice(delta, request) for delta in deltas],
+            choices=[self.choice(delta, request) for delta in _best([*map(head.begin, deltas)], request)],
             usage=head.usage(sum(delta.n_tokens for delta in deltas)),
         )
 
@@ -137,40 +171,60 @@ class CompletionService:
     async def _admit(
         self, request: CompletionRequest, caller: Hashable, *, in_parts: bool
     ) -> tuple[_Head, Run]:
-        if request.model != self.name:
-            raise ModelNotFoundError(
-                f"The model '{request.model[:80]}' does not exist; this server serves '{self.name}'.",
-                param="model",
-            )
-        prompts = await self._prompts(request, (caller, request.user), in_parts=in_parts)
+        self._check_model(request.model)
+        texts = await self._texts(request)
+        prompts = self._prompts(request, texts, (caller, request.user), in_parts=in_parts)
+        echoes = [Echo(prompt, text, self._names) for prompt, (_, text) in zip(prompts, texts, strict=True)]
         head = _Head(
             id=f"cmpl-{uuid.uuid4().hex}",
             created=int(time.time()),
             model=self.name,
             prompts=prompts,
+            echoes=echoes if request.echo else [],
+            candidates=request.candidates,
         )
         if request.user is not None:
             log.info("%s is for user %.80r", head.id, request.user)
         return head, self.engine.submit(prompts)
 
-    async def _prompts(self, request: CompletionRequest, client: Hashable, *, in_parts: bool) -> list[Prompt]:
-        """Tokenize, check against the model, and make a sequence for each choice."""
-        owner, seed = object(), _seed_of(request)
-        bias = self._logit_bias(request)
-        stop = StopRules(self.engine.backend.info.eog_tokens, tuple(request.stop))
-        prompts = []
-        for number, given in enumerate(request.prompts):
+    def _check_model(self, name: str | None) -> None:
+        if name not in (None, self.name):
+            raise ModelNotFoundError(
+                f"The model '{str(name)[:80]}' does not exist; this server serves '{self.name}'.",
+                param="model",
+            )
+
+    async def _texts(self, request: CompletionRequest) -> list[tuple[list[int], str]]:
+        """Return each prompt's tokens and its text; none is too long for the model."""
+        texts = []
+        for given in request.prompts:
             if isinstance(given, list):
                 self._check_length(given, request)  # before each of a million ids is looked at
-            tokens, length = await self._tokenize(given)
+            tokens, text = await self._tokenize(given)
             self._check_length(tokens, request)
-            repeats = request.seed is not None
-            prompt = Prompt(owner, tokens, length, client, repeats=repeats, in_parts=in_parts)
-            params = _sampling_params(request, seed, bias)
-            for choice in range(request.n):
+            texts.append((tokens, text))
+        return texts
+
+    def _prompts(
+        self,
+        request: CompletionRequest,
+        texts: list[tuple[list[int], str]],
+        client: Hashable,
+        *,
+        in_parts: bool,
+    ) -> list[Prompt]:
+        """Make a prompt of each text, and a sequence for each candidate."""
+        owner, params = object(), _sampling_params(request, _seed_of(request), self._logit_bias(request))
+        stop, repeats = self._stop_rules(request), request.seed is not None
+        prompts = []
+        for number, (tokens, text) in enumerate(texts):
+            prompt = Prompt(owner, tokens, len(text), client, repeats=repeats, in_parts=in_parts)
+            if request.echo:
+                prompt.n_alternatives = request.logprobs
+            for choice in range(request.candidates):
                 # Streams are numbered so that neither n nor another prompt moves a choice to other numbers.
                 stream = (number << 16) | choice
-                index = number * request.n + choice
+                index = number * request.candidates + choice
                 sequence = Sequence(
                     prompt, index, params, max_tokens=request.max_tokens, stop=stop, stream=stream
                 )
@@ -178,11 +232,11 @@ class CompletionService:
             prompts.append(prompt)
         return prompts
 
-    async def _tokenize(self, given: str | list[int] | Chat) -> tuple[list[int], int]:
-        """Return a prompt's tokens and the length of its text in characters."""
+    async def _tokenize(self, given: str | list[int] | Chat) -> tuple[list[int], str]:
+        """Return a prompt's tokens and its text."""
         backend = self.engine.backend
         if isinstance(given, str):
-            return await self._tokenize_text(given, add_special=True), len(given)
+            return await self._tokenize_text(given), given
         if isinstance(given, Chat):
             text = backend.apply_chat_template([(m.role, m.content) for m in given.messages])
             if text is None:
@@ -190,24 +244,20 @@ class CompletionService:
                     "'messages' needs a chat template that llama.cpp knows, and this model has none.",
                     param="messages",
                 )
-            return await self._tokenize_text(text, add_special=True), len(text)
-        n_vocab = backend.info.n_vocab
-        for token in given:
-            if not 0 <= token < n_vocab:
-                raise InvalidRequestError(
-                    f"'prompt' should hold token ids from 0 to {n_vocab - 1}, not {shown(token)}.",
-                    param="prompt",
-                )
-        text_bytes = b"".join(map(backend.piece, given))
-        return given, len(text_bytes.decode("utf-8", "replace"))
+            return await self._tokenize_text(text), text
+        self._check_ids("prompt", given)
+        return given, b"".join(map(backend.piece, given)).decode("utf-8", "replace")
 
-    async def _tokenize_text(self, text: str, *, add_special: bool) -> list[int]:
-        backend = self.engine.backend
+    async def _tokens_of(self, text: str, *, add_special: bool) -> list[int]:
+        tokenize = self.engine.backend.tokenize
         if len(text) < _LONG_TEXT:
-            tokens = backend.tokenize(text, add_special=add_special)
-        else:
-            tokens = await asyncio.to_thread(backend.tokenize, text, add_special=add_special)
-        if tokens:
+            return tokenize(text, add_special=add_special)
+        return await asyncio.to_thread(tokenize, text, add_special=add_special)
+
+    async def _tokenize_text(self, text: str) -> list[int]:
+        """Return the tokens of a prompt; there is at least one."""
+        backend = self.engine.backend
+        if tokens := await self._tokens_of(text, add_special=True):
             return tokens
         start = backend.info.bos_token if backend.info.bos_token is not None else backend.info.eos_token
         if start is None:
@@ -225,14 +275,27 @@ class CompletionService:
                 param="max_tokens",
             )
 
-    def _logit_bias(self, request: CompletionRequest) -> dict[int, float]:
+    def _stop_rules(self, request: CompletionRequest) -> StopRules:
+        self._check_ids("stop_token_ids", request.stop_token_ids)
+        ends = frozenset() if request.ignore_eos else self.engine.backend.info.eog_tokens
+        return StopRules(
+            ends.union(request.stop_token_ids),
+            tuple(request.stop),
+            keep=request.include_stop_str_in_output,
+            min_tokens=request.min_tokens,
+        )
+
+    def _check_ids(self, field: str, ids: Iterable[int]) -> None:
         n_vocab = self.engine.backend.info.n_vocab
-        for token in request.logit_bias:
+        for token in ids:
             if not 0 <= token < n_vocab:
                 raise InvalidRequestError(
-                    f"'logit_bias' should name token ids from 0 to {n_vocab - 1}, not {shown(token)}.",
-                    param="logit_bias",
+                    f"'{field}' should hold token ids from 0 to {n_vocab - 1}, not {shown(token)}.",
+                    param=field,
                 )
+
+    def _logit_bias(self, request: CompletionRequest) -> dict[int, float]:
+        self._check_ids("logit_bias", request.logit_bias)
         return {token: -float("inf") if bias == _BAN else bias for token, bias in request.logit_bias.items()}
 
 
@@ -248,6 +311,7 @@ class CompletionStream:
         self._run = run
         self._first: Delta | None = first
         self._n_tokens = 0
+        self._begun: set[int] = set()  # the choices of which something has been told
         options = request.stream_options or StreamOptions()
         self.includes_usage = options.include_usage
         self._owes_usage = self.includes_usage
@@ -270,6 +334,9 @@ class CompletionStream:
             self._owes_usage = False
             return self._chunk([], self._head.usage(self._n_tokens))
         self._n_tokens += delta.n_tokens
+        if delta.choice not in self._begun:
+            self._begun.add(delta.choice)
+            delta = self._head.begin(delta)
         usage = self._head.usage(self._n_tokens) if self._tells_usage_always else None
         return self._chunk([self._service.choice(delta, self._request)], usage)
 
@@ -296,6 +363,14 @@ class _Head:
     created: int
     model: str
     prompts: list[Prompt]
+    echoes: list[Echo]
+    """What goes before the choices of each prompt, if anything does."""
+    candidates: int
+    """How many choices each prompt has, in the order of their numbers."""
+
+    def begin(self, delta: Delta) -> Delta:
+        """Complete the first delta of a choice."""
+        return self.echoes[delta.choice // self.candidates].before(delta) if self.echoes else delta
 
     def usage(self, completion_tokens: int) -> Usage:
         prompt_tokens = sum(len(prompt.tokens) for prompt in self.prompts)
@@ -306,6 +381,18 @@ class _Head:
             total_tokens=prompt_tokens + completion_tokens,
             prompt_tokens_details=PromptTokensDetails(cached_tokens=cached_tokens),
         )
+
+
+def _best(deltas: list[Delta], request: CompletionRequest) -> list[Delta]:
+    """Of each prompt's candidates, in order, return the ``n`` of the highest mean logprob, best first."""
+    if request.candidates == request.n:
+        return deltas
+    best: list[Delta] = []
+    for start in range(0, len(deltas), request.candidates):
+        candidates = deltas[start : start + request.candidates]
+        candidates.sort(key=lambda delta: delta.logprob / max(delta.n_tokens, 1), reverse=True)
+        best += candidates[: request.n]
+    return [delta._replace(choice=index) for index, delta in enumerate(best)]
 
 
 def _seed_of(request: CompletionRequest) -> int:
@@ -324,5 +411,5 @@ def _sampling_params(request: CompletionRequest, seed: int, bias: dict[int, floa
         frequency_penalty=request.frequency_penalty,
         repetition_penalty=request.repetition_penalty,
         logit_bias=bias,
-        logprobs=request.logprobs,
+        logprobs=0 if request.logprobs is None and request.candidates > request.n else request.logprobs,
     )

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
     from types import TracebackType
 
+    from google.protobuf.message import Message
+
     from engine.service import CompletionService
 
 Answer = dict[str, Any]
@@ -69,6 +71,15 @@ class Door:
         """Yield chunks; closing the iterator leaves the server as a client would that goes away."""
         raise NotImplementedError
 
+    async def tokenize(self, **fields: Any) -> Answer:
+        raise NotImplementedError
+
+    async def detokenize(self, **fields: Any) -> Answer:
+        raise NotImplementedError
+
+    async def tokenizer_info(self) -> Answer:
+        raise NotImplementedError
+
     async def stream(self, **fields: Any) -> list[Answer]:
         return [chunk async for chunk in self.chunks(**fields)]
 
@@ -93,6 +104,21 @@ class PythonDoor(Door):
         except EngineError as error:
             raise DoorError(error.code, error.message) from error
 
+    async def tokenize(self, **fields: Any) -> Answer:
+        try:
+            return (await AsyncLLM.of(self.service).tokenize(**fields)).model_dump()
+        except EngineError as error:
+            raise DoorError(error.code, error.message) from error
+
+    async def detokenize(self, **fields: Any) -> Answer:
+        try:
+            return AsyncLLM.of(self.service).detokenize(**fields).model_dump()
+        except EngineError as error:
+            raise DoorError(error.code, error.message) from error
+
+    async def tokenizer_info(self) -> Answer:
+        return AsyncLLM.of(self.service).tokenizer_info().model_dump()
+
 
 class HttpDoor(Door):
     name = "http"
@@ -113,10 +139,22 @@ class HttpDoor(Door):
         await self._serving
 
     async def complete(self, **fields: Any) -> Answer:
-        answer = await self.client.post("/v1/completions", content=json.dumps(self._with_model(fields)))
+        body = json.dumps(self._with_model(fields))
+        return self._read(await self.client.post("/v1/completions", content=body))
+
+    async def tokenize(self, **fields: Any) -> Answer:
+        return self._read(await self.client.post("/tokenize", content=json.dumps(fields)))
+
+    async def detokenize(self, **fields: Any) -> Answer:
+        return self._read(await self.client.post("/detokenize", content=json.dumps(fields)))
+
+    async def tokenizer_info(self) -> Answer:
+        return self._read(await self.client.get("/tokenizer_info"))
+
+    def _read(self, answer: httpx2.Response) -> Answer:
         self._raise_refusal(answer)
-        completion: Answer = answer.json()
-        return completion
+        body: Answer = answer.json()
+        return body
 
     async def chunks(self, **fields: Any) -> AsyncGenerator[Answer, None]:
         body = json.dumps(self._with_model(fields) | {"stream": True})
@@ -173,6 +211,21 @@ class GrpcDoor(Door):
         except grpc.aio.AioRpcError as error:
             raise _refusal(error) from error
 
+    async def tokenize(self, **fields: Any) -> Answer:
+        try:
+            return _plain(await self.stub.Tokenize(pb.TokenizeRequest(**fields)))
+        except grpc.aio.AioRpcError as error:
+            raise _refusal(error) from error
+
+    async def detokenize(self, **fields: Any) -> Answer:
+        try:
+            return _plain(await self.stub.Detokenize(pb.DetokenizeRequest(**fields)))
+        except grpc.aio.AioRpcError as error:
+            raise _refusal(error) from error
+
+    async def tokenizer_info(self) -> Answer:
+        return _plain(await self.stub.GetTokenizerInfo(pb.GetTokenizerInfoRequest()))
+
     async def chunks(self, **fields: Any) -> AsyncGenerator[Answer, None]:
         request = pb.StreamCompletionRequest(request=to_proto(self._with_model(fields)))
         call = self.stub.StreamCompletion(request)
@@ -183,6 +236,19 @@ class GrpcDoor(Door):
             raise _refusal(error) from error
         finally:
             call.cancel()
+
+
+def _plain(message: Message) -> Answer:
+    """Write a message with one name for each field; one that is not set is null."""
+    plain: Answer = {}
+    for field in message.DESCRIPTOR.fields:
+        value = getattr(message, field.name)
+        if field.is_repeated:
+            plain[field.name] = list(value)
+        else:
+            is_null = field.has_presence and not message.HasField(field.name)
+            plain[field.name] = None if is_null else value
+    return plain
 
 
 def _refusal(error: grpc.aio.AioRpcError) -> DoorError:
@@ -235,7 +301,10 @@ def from_proto(message: pb.Completion | pb.CompletionChunk, fields: Answer) -> A
 
 
 def _logprobs(logprobs: pb.Logprobs, fields: Answer) -> Answer:
-    tops = [{top.token: top.logprob for top in entry.top_logprobs} for entry in logprobs.tokens]
+    tops = [
+        {top.token: top.logprob for top in entry.top_logprobs} if entry.HasField("logprob") else None
+        for entry in logprobs.tokens
+    ]
     return {
         "tokens": [entry.token for entry in logprobs.tokens],
         "token_logprobs": [entry.logprob if entry.HasField("logprob") else None for entry in logprobs.tokens],

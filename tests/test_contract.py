@@ -68,15 +68,15 @@ DEFAULTS: dict[str, Any] = {
     "top_k": 0,
     "min_p": 0.0,
     "repetition_penalty": 1.0,
+    "best_of": None,
+    "min_tokens": 0,
+    "echo": False,
+    "ignore_eos": False,
+    "stop_token_ids": [],
+    "include_stop_str_in_output": False,
 }
 TO_COME: dict[str, tuple[Any, list[Any]]] = {
-    "best_of": (1, [0, 2, -1, NAN, "1", [1]]),
-    "echo": (False, [True, 1, "false"]),
     "suffix": ("", ["x", " ", 0]),
-    "min_tokens": (0, [1, -1, INF]),
-    "ignore_eos": (False, [True, "true"]),
-    "stop_token_ids": ([], [[0], {}, "x"]),
-    "include_stop_str_in_output": (False, [True, 1]),
 }
 """Fields of the contract that have no effect yet: the default, and what must not be taken silently."""
 
@@ -428,11 +428,33 @@ class TestToCome:
     def test_the_default_is_taken(self, field: str, value: Any) -> None:
         assert parse(**{field: value}) == parse()
 
-    def test_best_of_is_n_by_default(self) -> None:
-        assert parse(n=3, best_of=3).n == 3
+
+class TestTogether:
+    def test_candidates_are_n_unless_best_of_says_otherwise(self) -> None:
+        assert parse(n=30).candidates == 30
+        assert parse(n=3, best_of=3).candidates == 3
+        assert parse(n=2, best_of=20).candidates == 20
 
     def test_best_of_below_n_is_refused(self) -> None:
-        assert refused(n=2, best_of=1).param == "best_of"
+        assert str(refused(n=2, best_of=1)) == "'best_of' should be at least 'n' (2), not 1."
+
+    def test_best_of_above_n_is_refused_in_a_stream(self) -> None:
+        assert parse(n=2, best_of=2, stream=True).candidates == 2
+        assert str(refused(best_of=2, stream=True)) == "'best_of' should be 'n' (1) in a stream, not 2."
+
+    def test_all_candidates_count_against_the_most_choices_of_a_request(self) -> None:
+        assert refused(prompt=["p"] * 52, best_of=20).param == "best_of"
+        assert refused(prompt=["p"] * 9, n=128).param == "n"
+
+    def test_no_tokens_are_generated_only_with_echo(self) -> None:
+        assert parse(max_tokens=0, echo=True).max_tokens == 0
+        assert (
+            str(refused(max_tokens=0)) == "'max_tokens' should be at least 1, not 0, unless 'echo' is true."
+        )
+
+    def test_min_tokens_beyond_max_tokens_is_refused(self) -> None:
+        assert parse(min_tokens=16).min_tokens == 16
+        assert str(refused(min_tokens=17)) == "'min_tokens' should be at most 'max_tokens' (16), not 17."
 
 
 class TestUnknown:

@@ -286,7 +286,7 @@ def test_the_wire_has_every_field_of_the_contract() -> None:
     from engine.contract import _NOT_YET, CompletionRequest, Message, StreamOptions
 
     wire = set(pb.CompletionRequest.DESCRIPTOR.fields_by_name)
-    assert wire == {*CompletionRequest.model_fields, *_NOT_YET, "best_of"} - {"stream"}
+    assert wire == {*CompletionRequest.model_fields, *_NOT_YET} - {"stream"}
     assert set(pb.Message.DESCRIPTOR.fields_by_name) == set(Message.model_fields)
     assert set(pb.StreamOptions.DESCRIPTOR.fields_by_name) >= set(StreamOptions.model_fields)
 
@@ -335,9 +335,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "five stops": ({"stop": list("abcde")}, "stop", "5"),
     "no model": ({"model": None}, "model", "required"),
     "unnamed model": ({"model": ""}, "model", "1 character"),
-    "echo": ({"echo": True}, "echo", "not supported"),
-    "best_of": ({"best_of": 2}, "best_of", "not supported"),
-    "stop_token_ids": ({"stop_token_ids": [2]}, "stop_token_ids", "not supported"),
+    "suffix": ({"suffix": "x"}, "suffix", "not supported"),
+    "best_of 0": ({"best_of": 0}, "best_of", "0"),
+    "best_of 21": ({"best_of": 21}, "best_of", "21"),
+    "best_of below n": ({"n": 3, "best_of": 2}, "best_of", "3"),
+    "stop token -1": ({"stop_token_ids": [-1]}, "stop_token_ids", "-1"),
+    "stop token 2^31": ({"stop_token_ids": [1 << 31]}, "stop_token_ids", str(1 << 31)),
+    "min_tokens 17": ({"min_tokens": 17}, "min_tokens", "17"),
 }
 
 

@@ -30,6 +30,9 @@ ASK = {
 GUARDED = [
     ("POST", "/v1/completions"),
     ("GET", "/v1/models"),
+    ("POST", "/tokenize"),
+    ("POST", "/detokenize"),
+    ("GET", "/tokenizer_info"),
     ("GET", "/docs"),
     ("GET", "/openapi.json"),
     ("GET", "/nowhere"),
@@ -190,6 +193,37 @@ async def test_the_openapi_page_names_every_field(http: httpx2.AsyncClient) -> N
     assert {"prompt", "temperature", "logprobs", "user", "messages"} <= set(properties)
     references = {part.split('"')[0] for part in json.dumps(schema).split('"#/components/schemas/')[1:]}
     assert references <= set(schema["components"]["schemas"])
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code", "param"),
+    [
+        ("/tokenize", {}, 400, "invalid_request_error", "prompt"),
+        ("/tokenize", {"prompt": ["a"]}, 400, "invalid_request_error", "prompt"),
+        (
+            "/tokenize",
+            {"prompt": "a", "add_special_tokens": 1},
+            400,
+            "invalid_request_error",
+            "add_special_tokens",
+        ),
+        ("/tokenize", {"prompt": "a", "model": "gpt-4"}, 404, "model_not_found", "model"),
+        ("/tokenize", [], 400, "invalid_request_error", None),
+        ("/detokenize", {}, 400, "invalid_request_error", "tokens"),
+        ("/detokenize", {"tokens": "a"}, 400, "invalid_request_error", "tokens"),
+        ("/detokenize", {"tokens": [True]}, 400, "invalid_request_error", "tokens"),
+        ("/detokenize", {"tokens": [1], "model": "gpt-4"}, 404, "model_not_found", "model"),
+    ],
+)
+async def test_a_bad_question_about_tokens_is_refused(
+    http: httpx2.AsyncClient, path: str, body: Any, status: int, code: str, param: str | None
+) -> None:
+    check_error(await http.post(path, json=body), status, code, param)
+
+
+async def test_tokens_are_told_though_null_and_unknown_fields_come_too(http: httpx2.AsyncClient) -> None:
+    fields = {"prompt": "a", "model": None, "add_special_tokens": None, "return_token_strs": False}
+    assert (await http.post("/tokenize", json=fields)).json()["count"] == 1
 
 
 async def test_a_dead_engine_turns_health_red(

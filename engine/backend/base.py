@@ -33,6 +33,7 @@ class ModelInfo:
     n_bytes: int
     bos_token: int | None
     eos_token: int | None
+    pad_token: int | None
     eog_tokens: frozenset[int]
     """Every token that ends a generation."""
     chat_template: str | None
@@ -87,7 +88,7 @@ class Backend(Protocol):
 
     The cache holds up to ``n_slots`` texts; those that begin alike share their cells. Where ``keeps_texts``
     is false, a text cannot be cut, and so is of no use to another. Restoring a text takes up to
-    ``restore_slack`` cells more than it has in the end.
+    ``restore_slack`` cells more than it has in the end. A decode leaves up to ``n_slots + n_scored`` rows.
 
     ``tokenize``, ``piece`` and ``apply_chat_template`` only read the vocabulary and may be called from any
     thread. Everything else belongs to the engine thread.
@@ -99,6 +100,7 @@ class Backend(Protocol):
     restore_slack: int
     n_cells: int
     n_batch: int
+    n_scored: int
 
     def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
         """Return the token ids of ``text``; special tokens written in it are recognised."""

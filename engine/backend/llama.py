@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nucleus.llama")
 
+_SCORED = 64
+"""Rows of logits for the tokens of prompts that are scored."""
 _PIECE = 256
 """Tokens that are copied out of the cache at once."""
 
@@ -150,7 +152,8 @@ class LlamaBackend:
         self.n_batch = int(lib.llama_n_batch(self._context))
         self._pieces: dict[int, bytes] = {}
         self._wire: _WireBatch | None = None
-        self._logits = _LogitsView(options.n_slots, self.info.n_vocab)
+        self.n_scored = min(_SCORED, self.n_batch)
+        self._logits = _LogitsView(options.n_slots + self.n_scored, self.info.n_vocab)
 
     def piece(self, token: int) -> bytes:
         piece = self._pieces.get(token)
@@ -242,7 +245,7 @@ class _LogitsView:
         self._array = np.empty((0, n_vocab), np.float32)
 
     def over(self, logits: Any) -> NDArray[np.float32]:
-        """Return all rows that llama.cpp reserves, one for each sequence, whether they are in use or not."""
+        """Return all rows that a decode may leave, whether they are in use or not."""
         address = ctypes.addressof(logits.contents)
         if address != self._address:
             self._array = np.ctypeslib.as_array(logits, shape=self._shape)
@@ -263,7 +266,7 @@ def _context_params(options: LlamaOptions) -> Any:
     params.n_ctx = options.n_cells
     params.n_batch = params.n_ubatch = options.n_batch
     params.n_seq_max = options.n_slots + 1
-    params.n_outputs_max = params.n_seq_max  # not below it; by default every token of a batch has a row
+    params.n_outputs_max = params.n_seq_max + min(_SCORED, options.n_batch)  # by default, all of a batch
     params.n_threads = params.n_threads_batch = options.n_threads
     params.kv_unified = True  # sharing a prompt between sequences is then a matter of metadata
     params.swa_full = True  # a sliding window's cache can otherwise not be cut or shared
@@ -283,6 +286,7 @@ def _describe(model: Any, vocab: Any) -> ModelInfo:
         n_bytes=int(lib.llama_model_size(model)),
         bos_token=_token_or_none(lib.llama_vocab_bos(vocab)),
         eos_token=_token_or_none(lib.llama_vocab_eos(vocab)),
+        pad_token=_token_or_none(lib.llama_vocab_pad(vocab)),
         eog_tokens=frozenset(token for token in range(n_vocab) if lib.llama_vocab_is_eog(vocab, token)),
         chat_template=template.decode("utf-8", "replace") if template else None,
     )

@@ -205,7 +205,7 @@ class Engine:
         while not self._commands.empty():
             self._commands.get()()
         reason = self._refusal or UnavailableError("The engine is closed.")
-        self._deliver([Output(owner, Delta(0, "", (), 0, error=reason)) for owner in self._runs])
+        self._deliver([Output(owner, Delta(0, "", (), 0, 0.0, error=reason)) for owner in self._runs])
         for owner in list(self._runs):
             self._forget(owner)
 

@@ -13,7 +13,7 @@ from engine.backend.base import BackendError, Batch
 from engine.core.pace import Pace
 from engine.core.plan import Copy, Drop, Restore, Save, Truncate
 from engine.core.scheduler import Scheduler
-from engine.core.sequence import Phase
+from engine.core.sequence import Phase, Score
 from engine.core.slots import Slots
 from engine.errors import EngineError, InternalError
 from engine.sampling import RowStatus, Sampler
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engine.backend.base import Backend, Saved
-    from engine.core.plan import Operation, Plan
+    from engine.core.plan import Operation, Plan, Span
     from engine.core.sequence import Delta, Prompt, Sequence
     from engine.sampling import Draws
 
@@ -38,7 +38,7 @@ class Output(NamedTuple):
     delta: Delta
 
 
-class _Score(NamedTuple):
+class _DrawScore(NamedTuple):
     """What a row says about its token, in Python's own numbers, which are cheaper to take than numpy's."""
 
     logprob: float
@@ -46,11 +46,11 @@ class _Score(NamedTuple):
     top_logprobs: list[float]
 
 
-def _scores(draws: Draws) -> Iterator[_Score]:
-    return map(_Score, draws.logprobs.tolist(), draws.top_tokens.tolist(), draws.top_logprobs.tolist())
+def _scores(draws: Draws) -> Iterator[_DrawScore]:
+    return map(_DrawScore, draws.logprobs.tolist(), draws.top_tokens.tolist(), draws.top_logprobs.tolist())
 
 
-_NO_SCORE = _Score(0.0, [], [])
+_NO_SCORE = _DrawScore(0.0, [], [])
 
 
 class StepLoop:
@@ -73,7 +73,9 @@ class StepLoop:
             restore_slack=backend.restore_slack,
         )
         self._texts: dict[int, Saved] = {}
-        self.scheduler = Scheduler(self._slots, backend.n_batch, self._pace.prompt_tokens)
+        self.scheduler = Scheduler(
+            self._slots, backend.n_batch, self._pace.prompt_tokens, scored=backend.n_scored
+        )
 
     def submit(self, prompt: Prompt) -> None:
         """Queue all choices of a prompt."""
@@ -91,20 +93,23 @@ class StepLoop:
             logits = self._decode(plan)
         except BackendError as error:
             return self._fail_running(InternalError(f"the model could not be run: {error}"))
-        drawers = plan.drawers
-        return self._advance(drawers, self._sample(plan, drawers, logits)) if drawers else []
+        outputs = self._score(plan, logits)
+        return outputs + self._advance(*self._sample(plan, logits))
 
     def _prepare(self, plan: Plan) -> None:
         for operation in plan.cache:
             self._carry_out(operation)
         for sequence in plan.admitted:
-            self._sampler.open(
-                sequence.slot,
-                sequence.params,
-                stream=sequence.stream,
-                prompt=sequence.prompt.tokens,
-                generated=sequence.generated,
-            )
+            self._open(sequence)
+
+    def _open(self, sequence: Sequence) -> None:
+        self._sampler.open(
+            sequence.slot,
+            sequence.sampling,
+            stream=sequence.stream,
+            prompt=sequence.prompt.tokens,
+            generated=sequence.generated,
+        )
 
     def _carry_out(self, operation: Operation) -> None:
         match operation:
@@ -145,18 +150,48 @@ class StepLoop:
             tokens += span.tokens
             positions += range(span.start, span.end)
             slots += [span.sequence.slot] * count
-            wants_logits += [False] * (count - 1)
-            wants_logits.append(bool(span.draws))
+            wants_logits += [span.is_scored] * (count - 1)
+            wants_logits.append(bool(span.n_rows))
         self._batch.fill(tokens, positions, slots, wants_logits)
 
-    def _sample(self, plan: Plan, drawers: list[Sequence], logits: NDArray[np.float32]) -> Draws:
+    def _sample(self, plan: Plan, logits: NDArray[np.float32]) -> tuple[list[Sequence], Draws]:
+        """Draw for everybody who decodes, and for those whose prompt is computed now."""
+        decodes = plan.decodes
         if not plan.prompts:  # a row each, in the order of the batch
-            return self._sampler.sample(logits, self._batch.slots[: len(drawers)])
-        rows = [*range(len(plan.decodes))]
-        for row, span in enumerate((span for span in plan.prompts if span.draws), len(rows)):
-            rows += [row] * len(span.draws)
+            return decodes, self._sampler.sample(logits, self._batch.slots[: len(decodes)])
+        first = [(row, sequence) for row, sequence in plan.first_draws() if sequence.phase is Phase.DECODE]
+        drawers = [*decodes, *(sequence for _, sequence in first)]
+        rows = [*range(len(decodes)), *(row for row, _ in first)]
         slots = [sequence.slot for sequence in drawers]
-        return self._sampler.sample(logits, np.array(slots, np.int32), np.array(rows, np.int32))
+        return drawers, self._sampler.sample(logits, np.array(slots, np.int32), np.array(rows, np.int32))
+
+    def _score(self, plan: Plan, logits: NDArray[np.float32]) -> list[Output]:
+        """Note the scores of prompts' tokens, and end the choices that generate nothing."""
+        outputs: list[Output] = []
+        row = len(plan.decodes)
+        for span in plan.prompts:
+            if span.is_scored and (error := self._score_span(span, logits[row : row + span.n_rows])):
+                outputs.append(Output(span.sequence.prompt.owner, span.sequence.fail(error)))
+                self.scheduler.retire(span.sequence, spoilt=True)
+            row += span.n_rows
+            for sequence in span.draws:
+                if not sequence.max_tokens and sequence.phase is Phase.DECODE:
+                    outputs.append(Output(sequence.prompt.owner, sequence.end()))
+                    self.scheduler.retire(sequence)
+        return outputs
+
+    def _score_span(self, span: Span, logits: NDArray[np.float32]) -> EngineError | None:
+        """Score the tokens behind those of a span, as far as they are the prompt's and not known yet."""
+        prompt = span.sequence.prompt
+        first = max(span.start, len(prompt.scores))
+        tokens = prompt.tokens[first + 1 : span.end + 1]
+        rows = logits[first - span.start :][: len(tokens)]
+        scores = self._sampler.score(rows, tokens, logprobs=prompt.n_alternatives or 0)
+        if (failed := scores.status.nonzero()[0]).size:
+            return InternalError(RowStatus(scores.status[failed[0]]).message)
+        tops = map(zip, scores.top_tokens.tolist(), scores.top_logprobs.tolist())
+        prompt.scores += map(Score, scores.logprobs.tolist(), map(tuple, tops))
+        return None
 
     def _advance(self, drawers: list[Sequence], draws: Draws) -> list[Output]:
         outputs = []
@@ -172,11 +207,13 @@ class StepLoop:
                 delta = self._take(sequence, token, score)
             if sequence.phase is Phase.FINISHED:
                 self.scheduler.retire(sequence, spoilt=failed)
+            elif sequence.may_now_end:
+                self._open(sequence)
             if delta is not None:
                 outputs.append(Output(sequence.prompt.owner, delta))
         return outputs
 
-    def _take(self, sequence: Sequence, token: int, score: _Score) -> Delta | None:
+    def _take(self, sequence: Sequence, token: int, score: _DrawScore) -> Delta | None:
         wanted = sequence.params.logprobs
         if not wanted:
             return sequence.advance(token, score.logprob, (), self._backend.piece)

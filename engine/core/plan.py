@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from engine.core.sequence import Sequence
 
 
@@ -17,7 +19,14 @@ class Span:
     start: int
     tokens: list[int]
     draws: list[Sequence]
-    """Who draws from the last token's logits: nobody in mid-prompt, else the sequence and its forks."""
+    """Who goes on from the last token's logits: nobody in mid-prompt, else the sequence and its forks."""
+    is_scored: bool = False
+    """Whether every token leaves a row of logits, and not only the last one where somebody draws."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of logits that it leaves."""
+        return len(self.tokens) if self.is_scored else int(bool(self.draws))
 
     @property
     def end(self) -> int:
@@ -81,9 +90,9 @@ class Plan:
     """Who decodes the token that it drew last, and draws another."""
     prompts: list[Span] = field(default_factory=list)
 
-    @property
-    def drawers(self) -> list[Sequence]:
-        """Everybody who draws a token, in the order of the rows that they draw from."""
-        if not self.prompts:
-            return self.decodes
-        return [*self.decodes, *(sequence for span in self.prompts for sequence in span.draws)]
+    def first_draws(self) -> Iterator[tuple[int, Sequence]]:
+        """Yield who draws its first token, with the row that it draws from."""
+        end = len(self.decodes)
+        for span in self.prompts:
+            end += span.n_rows
+            yield from ((end - 1, sequence) for sequence in span.draws if sequence.max_tokens)

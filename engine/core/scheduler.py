@@ -40,6 +40,7 @@ class Scheduler:
         budget: Most tokens to decode in one step; at least one for each slot.
         prompt_tokens_beside: Most prompt tokens, at least 1, in a step in which so many sequences decode and
             so many wait for their prompts; as many as the budget leaves unless told otherwise.
+        scored: Most tokens in a step of prompts whose tokens are scored, at least 1.
     """
 
     def __init__(
@@ -47,11 +48,14 @@ class Scheduler:
         slots: Slots,
         budget: int,
         prompt_tokens_beside: Callable[[int, int], int] | None = None,
+        *,
+        scored: int = 64,
     ) -> None:
         if budget < slots.n_slots:
             raise ValueError(f"a step must have room for all {slots.n_slots} slots, not {budget} tokens")
         self.slots = slots
         self._budget = budget
+        self._scored = scored
         self._prompt_tokens_beside = prompt_tokens_beside or (lambda _decodes, _prompts: budget)
         self._waiting = FairQueue()
         self._running: list[Sequence] = []  # in order of admission
@@ -140,13 +144,18 @@ class Scheduler:
     def _spans(self, n_decodes: int) -> list[Span]:
         """Give what the decodes leave to prompts, in order of admission."""
         spans: list[Span] = []
-        room = self._room_for_prompts(n_decodes)
+        room, scored = self._room_for_prompts(n_decodes), self._scored
         for sequence in self._running:
-            if room <= 0:
-                break
-            if sequence.phase is Phase.PREFILL:
-                spans.append(span := self._chunk(sequence, room))
-                room -= len(span.tokens)
+            if sequence.phase is not Phase.PREFILL:
+                continue
+            is_scored = sequence.prompt.lacks_scores
+            most = min(room, scored) if is_scored else room
+            if most <= 0:
+                continue
+            spans.append(span := self._chunk(sequence, most))
+            span.is_scored = is_scored
+            room -= len(span.tokens)
+            scored -= len(span.tokens) if is_scored else 0
         return spans
 
     def _room_for_prompts(self, n_decodes: int) -> int:
@@ -184,7 +193,7 @@ class Scheduler:
 
     def _had_better_wait(self, sequence: Sequence) -> bool:
         """Tell whether somebody is about to compute a good part of the prompt."""
-        if not self.slots.keeps:
+        if not self.slots.keeps or sequence.prompt.lacks_scores:
             return False
         if sequence.awaits is not None and self._is_computing(*sequence.awaits):
             return True
@@ -224,8 +233,10 @@ class Scheduler:
 
         Its last token is decoded again in any case, since its logits are needed. llama.cpp rounds differently
         where a text was computed in other pieces: whoever is to repeat, and has the engine for itself, finds
-        nothing of what was before.
+        nothing of what was before. A prompt whose tokens are scored needs the logits of them all.
         """
+        if sequence.prompt.lacks_scores:
+            return Found()
         owner = sequence.prompt.owner
         alone = sequence.prompt.repeats and all(seq.prompt.owner is owner for seq in self._running)
         return self.slots.match(sequence.tokens[:-1], running_only=alone)

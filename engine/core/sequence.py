@@ -13,8 +13,9 @@ it has generated: its text is then the prompt and that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from math import inf
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from engine.core.text import TextStream
@@ -38,12 +39,21 @@ class Phase(Enum):
     FINISHED = auto()
 
 
+class Score(NamedTuple):
+    """What the model says about a token of a text."""
+
+    logprob: float | None
+    alternatives: tuple[tuple[int, float], ...]
+    """(token, logprob) of the most probable tokens, best first."""
+
+
 class TokenScore(NamedTuple):
-    """One generated token with what the sampler said about it."""
+    """One token of an answer with what the model says about it."""
 
     token: int
     offset: int
-    logprob: float
+    logprob: float | None
+    """None where nothing comes before the token."""
     alternatives: tuple[tuple[int, float], ...]
     """(token, logprob) of the most probable tokens, best first."""
 
@@ -56,6 +66,8 @@ class Delta(NamedTuple):
     scores: tuple[TokenScore, ...]
     n_tokens: int
     """Tokens generated since the delta before."""
+    logprob: float
+    """The sum of their log-probabilities, where the sampler was asked for them."""
     finish_reason: FinishReason | None = None
     error: EngineError | None = None
 
@@ -71,7 +83,10 @@ class StopRules:
 
     tokens: frozenset[int] = frozenset()
     strings: tuple[str, ...] = ()
-    keep_string: bool = False
+    keep: bool = False
+    """Whether what ended the choice stays in its text."""
+    min_tokens: int = 0
+    """Tokens to generate before any of this counts."""
 
 
 @dataclass(eq=False, slots=True)
@@ -90,8 +105,17 @@ class Prompt:
     """Whether the same answer is expected again, to the bit, where nobody else is served meanwhile."""
     in_parts: bool = True
     """Whether a choice is told as it grows, or once, when it has ended."""
+    n_alternatives: int | None = None
+    """How many alternatives to report with each of its own tokens; None: they are not scored."""
+    scores: list[Score] = field(default_factory=list)
+    """Of its own tokens from the second on, as far as they are known."""
     n_cached: int = 0
     """Tokens that were in the KV cache when its first sequence was admitted."""
+
+    @property
+    def lacks_scores(self) -> bool:
+        """Tell whether scores of its own tokens are wanted, and not all of them are known."""
+        return self.n_alternatives is not None and len(self.scores) < len(self.tokens) - 1
 
 
 class Sequence:
@@ -99,6 +123,7 @@ class Sequence:
 
     __slots__ = (
         "_fresh",
+        "_fresh_logprob",
         "_held",
         "_texts",
         "awaits",
@@ -143,10 +168,24 @@ class Sequence:
         self.awaits: tuple[Sequence, int] | None = None
         """Who computes how long a part of the prompt, while this sequence waits for it."""
         self.generated: list[int] = []
-        self.text = TextStream(stop.strings, start=prompt.text_length, keep_stop=stop.keep_string)
+        self.text = TextStream(stop.strings, start=prompt.text_length, keep_stop=stop.keep)
         self._texts: list[str] = []  # let go, and not told yet
         self._held: list[TokenScore] = []  # scores that have not been told
         self._fresh = 0  # tokens since the last delta
+        self._fresh_logprob = 0.0
+
+    @property
+    def sampling(self) -> SamplingParams:
+        """How its next token is drawn: before its least number of tokens, none that would end it."""
+        if len(self.generated) >= self.stop.min_tokens:
+            return self.params
+        banned = dict.fromkeys(self.stop.tokens, -inf)
+        return replace(self.params, logit_bias={**self.params.logit_bias, **banned})
+
+    @property
+    def may_now_end(self) -> bool:
+        """Tell whether the token before was the last in which it could not end."""
+        return len(self.generated) == self.stop.min_tokens
 
     @property
     def tokens(self) -> list[int]:
@@ -161,7 +200,7 @@ class Sequence:
     @property
     def most_cells(self) -> int:
         """KV cells that it takes in the end: the last token is never decoded."""
-        return len(self.prompt.tokens) + self.max_tokens - 1
+        return len(self.prompt.tokens) + max(self.max_tokens - 1, 0)
 
     def preempt(self) -> None:
         """Lose the slot, and nothing else."""
@@ -179,10 +218,12 @@ class Sequence:
         """Take one drawn token; return what is to be told now, or None."""
         self.generated.append(token)
         self._fresh += 1
-        ended = token in self.stop.tokens
+        self._fresh_logprob += logprob
+        may_stop = len(self.generated) > self.stop.min_tokens
+        ended = may_stop and token in self.stop.tokens
         if self.params.logprobs is not None:
             self._held.append(TokenScore(token, self.text.offset, logprob, alternatives))
-        text = "" if ended else self.text.push(piece_of(token))
+        text = "" if ended and not self.stop.keep else self.text.push(piece_of(token), may_stop=may_stop)
         if text:
             self._texts.append(text)
         reason = self._finish_reason(ended=ended)
@@ -194,10 +235,15 @@ class Sequence:
         self._texts.append(self.text.finish())
         return self._tell(None, reason)
 
+    def end(self) -> Delta:
+        """End a choice that generates nothing, once its prompt is computed."""
+        self.phase = Phase.FINISHED
+        return self._tell(None, "length")
+
     def fail(self, error: EngineError) -> Delta:
         """End the choice with an error."""
         self.phase = Phase.FINISHED
-        return Delta(self.choice, "", (), self._fresh, error=error)
+        return Delta(self.choice, "", (), self._fresh, self._fresh_logprob, error=error)
 
     def _finish_reason(self, *, ended: bool) -> FinishReason | None:
         if ended or self.text.stopped:
@@ -206,10 +252,10 @@ class Sequence:
 
     def _tell(self, before: int | None, reason: FinishReason | None = None) -> Delta:
         """Tell the text that was let go, and the scores of tokens that begin before an offset, or of all."""
-        text, count = "".join(self._texts), self._fresh
+        text, count, logprob = "".join(self._texts), self._fresh, self._fresh_logprob
         self._texts.clear()
-        self._fresh = 0
-        return Delta(self.choice, text, self._release_scores(before), count, reason)
+        self._fresh, self._fresh_logprob = 0, 0.0
+        return Delta(self.choice, text, self._release_scores(before), count, logprob, reason)
 
     def _release_scores(self, before: int | None) -> tuple[TokenScore, ...]:
         count = 0

@@ -45,17 +45,27 @@ class TextStream:
         """Offset of the next character to be decoded; where the next token begins."""
         return self._released + len(self._held)
 
-    def push(self, piece: bytes) -> str:
-        """Add a token's bytes; return the text that is now safe."""
+    def push(self, piece: bytes, *, may_stop: bool = True) -> str:
+        """Add a token's bytes; return the text that is now safe.
+
+        Args:
+            piece: The bytes.
+            may_stop: Whether a stop string that ends in them counts.
+        """
         if self.stopped:
             return ""
         text = self._decode(piece)
         if self._matcher is None:
             self._released += len(text)
             return text
+        if not text:
+            return ""
         self._state, length = self._matcher.read(self._state, text)
+        while not may_stop and length < len(text):
+            self._state, more = self._matcher.read(self._state, text[length:])
+            length += more
         self._held += text[:length]
-        matched = self._matcher.matched(self._state)
+        matched = self._matcher.matched(self._state) if may_stop else 0
         if not matched:
             return self._release(len(self._held) - self._matcher.pending(self._state))
         self.stopped = True

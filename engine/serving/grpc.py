@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 from typing_extensions import override
 
+from engine.contract import DetokenizeRequest, TokenizeRequest, parse_fields
 from engine.errors import AddressError, EngineError, InternalError, InvalidRequestError
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
@@ -123,6 +124,22 @@ class _Completions(pb_grpc.CompletionServiceServicer):
     @override
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         return pb.ListModelsResponse(models=wire.model_messages(self._service.models()))
+
+    @override
+    async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
+        parsed = parse_fields(TokenizeRequest, wire.fields_of(request))
+        return pb.TokenizeResponse(**(await self._service.tokenize(parsed)).model_dump())
+
+    @override
+    async def Detokenize(self, request: pb.DetokenizeRequest, context: Context) -> pb.DetokenizeResponse:
+        parsed = parse_fields(DetokenizeRequest, {"tokens": [], **wire.fields_of(request)})
+        return pb.DetokenizeResponse(**self._service.detokenize(parsed).model_dump())
+
+    @override
+    async def GetTokenizerInfo(
+        self, request: pb.GetTokenizerInfoRequest, context: Context
+    ) -> pb.GetTokenizerInfoResponse:
+        return pb.GetTokenizerInfoResponse(**self._service.tokenizer_info().model_dump())
 
 
 class _Health(health_pb2_grpc.HealthServicer):

@@ -16,7 +16,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from engine import __version__
-from engine.contract import Completion, CompletionRequest, ErrorAnswer, ModelList
+from engine.contract import (
+    Completion,
+    CompletionRequest,
+    Detokenized,
+    DetokenizeRequest,
+    ErrorAnswer,
+    ModelList,
+    Tokenized,
+    TokenizeRequest,
+    TokenizerInfo,
+    parse_fields,
+)
 from engine.errors import (
     EngineError,
     InternalError,
@@ -67,19 +78,16 @@ def create_app(service: CompletionService, keys: ApiKeys, *, max_body_bytes: int
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
     _add_routes(app, service, max_body_bytes)
-    _describe_request(app)
+    _describe_requests(app)
     return _Gate(app, keys)
 
 
 def _add_routes(app: FastAPI, service: CompletionService, max_body_bytes: int) -> None:
-    schema = {"$ref": _REF + "CompletionRequest"}
-    body = {"required": True, "content": {"application/json": {"schema": schema}}}
-
     @app.post(
         "/v1/completions",
         response_model=Completion,
         responses={200: {"content": {"text/event-stream": {}}}, **_ERRORS},
-        openapi_extra={"requestBody": body},
+        openapi_extra=_body_of("CompletionRequest"),
     )
     async def create_completion(http: Request) -> Response:
         """Continue a prompt."""
@@ -95,6 +103,23 @@ def _add_routes(app: FastAPI, service: CompletionService, max_body_bytes: int) -
         """List the models that this server serves."""
         return service.models()
 
+    @app.post("/tokenize", responses=_ERRORS, openapi_extra=_body_of("TokenizeRequest"))
+    async def tokenize(http: Request) -> Tokenized:
+        """Return the tokens of a text."""
+        fields = _parse_json(await _read_body(http, max_body_bytes))
+        return await service.tokenize(parse_fields(TokenizeRequest, fields))
+
+    @app.post("/detokenize", responses=_ERRORS, openapi_extra=_body_of("DetokenizeRequest"))
+    async def detokenize(http: Request) -> Detokenized:
+        """Return the text of tokens."""
+        fields = _parse_json(await _read_body(http, max_body_bytes))
+        return service.detokenize(parse_fields(DetokenizeRequest, fields))
+
+    @app.get("/tokenizer_info", responses=_ERRORS)
+    async def tokenizer_info() -> TokenizerInfo:
+        """Tell the names of special tokens, and the chat template."""
+        return service.tokenizer_info()
+
     @app.get("/health")
     async def health() -> dict[str, str]:
         """Tell whether the server is alive."""
@@ -108,14 +133,20 @@ def _add_routes(app: FastAPI, service: CompletionService, max_body_bytes: int) -
         return {"status": "ready"}
 
 
-def _describe_request(app: FastAPI) -> None:
-    """Put the request's schema into the OpenAPI page; the framework does not see a body that we parse."""
+def _body_of(request: str) -> dict[str, Any]:
+    schema = {"$ref": _REF + request}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _describe_requests(app: FastAPI) -> None:
+    """Put the requests' schemas into the OpenAPI page; the framework does not see a body that we parse."""
     made = app.openapi
 
     def openapi() -> dict[str, Any]:
         schema = made()
-        request = CompletionRequest.model_json_schema(ref_template=_REF + "{model}")
-        schema["components"]["schemas"] |= request.pop("$defs") | {"CompletionRequest": request}
+        for kind in (CompletionRequest, TokenizeRequest, DetokenizeRequest):
+            request = kind.model_json_schema(ref_template=_REF + "{model}")
+            schema["components"]["schemas"] |= request.pop("$defs", {}) | {kind.__name__: request}
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]

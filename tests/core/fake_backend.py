@@ -49,7 +49,8 @@ class FakeBackend:
     ) -> None:
         self.n_slots, self.n_cells, self.n_batch = n_slots, n_cells, n_batch
         self.keeps_texts, self.restore_slack = keeps_texts, 0
-        self.info = ModelInfo("fake", N_VOCAB, n_cells, 0, 0, None, END, frozenset({END}), None)
+        self.n_scored = 3
+        self.info = ModelInfo("fake", N_VOCAB, n_cells, 0, 0, None, END, None, frozenset({END}), None)
         self.faults: dict[int, BaseException] = {}
         """Number of a decode, from 1, to what it raises."""
         self.cut_faults: list[BackendError] = []
@@ -92,7 +93,7 @@ class FakeBackend:
             assert batch.positions[i] == len(held), "a position that does not follow what the slot holds"
             held.append(int(batch.tokens[i]))
             if batch.wants_logits[i]:
-                rows.append(self._logits(held))
+                rows.append(self.logits(held))
         return np.array(rows, np.float32).reshape(len(rows), N_VOCAB)
 
     def copy(self, source: int, target: int, length: int) -> None:
@@ -140,7 +141,8 @@ class FakeBackend:
         """Wait until a slot has been emptied; return it."""
         return await asyncio.to_thread(self._emptied.get, timeout=_PATIENCE)
 
-    def _logits(self, held: list[int]) -> NDArray[np.float32]:
+    def logits(self, held: list[int]) -> NDArray[np.float32]:
+        """Return the row behind a text."""
         rng = np.random.default_rng(zlib.crc32(bytes(held)))
         logits = rng.normal(0, 2, N_VOCAB).astype(np.float32)
         if self._endless:

@@ -129,7 +129,7 @@ class Steps:
         assert self.cells.n_used == self.slots.used_cells
         for slot in range(self.n_slots):
             assert len(self.cells.of[slot]) == self.slots.length(slot)
-        for sequence in plan.drawers:
+        for sequence in drawers_of(plan):
             self._draw(sequence, token, fails=sequence in failing)
         return plan
 
@@ -170,7 +170,7 @@ class Steps:
         spanned = [*plan.decodes, *(span.sequence for span in plan.prompts)]
         assert len(set(map(id, spanned))) == len(spanned), "one part for a sequence"
         assert len(decoding) + sum(len(span.tokens) for span in plan.prompts) <= self.budget
-        drawers = plan.drawers
+        drawers = drawers_of(plan)
         assert len(set(map(id, drawers))) == len(drawers)
         assert set(decoding) <= set(drawers), "each of them gets its token"
 
@@ -195,6 +195,11 @@ class Steps:
         if sequence.phase is Phase.FINISHED:
             self.scheduler.retire(sequence)
             self.running.remove(sequence)
+
+
+def drawers_of(plan: Plan) -> list[Sequence]:
+    """Return everybody who draws in a step."""
+    return [*plan.decodes, *(sequence for _, sequence in plan.first_draws())]
 
 
 def spans(plan: Plan) -> list[tuple[int, int, int, int]]:

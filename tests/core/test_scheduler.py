@@ -15,7 +15,7 @@ from engine.core.plan import Copy, Plan, Restore, Save, Truncate
 from engine.core.scheduler import Scheduler
 from engine.core.sequence import Phase
 from engine.core.slots import Slots
-from tests.core.steps import END, TOKEN, Steps, prompt, spans
+from tests.core.steps import END, TOKEN, Steps, drawers_of, prompt, spans
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -105,7 +105,7 @@ class TestTable:
         steps.submit(other, shared)
         assert spans(steps.step()) == [(0, 0, 3, 1), (1, 0, 4, 2)]
         second = steps.step()
-        drawers = [sequence.choice for sequence in second.drawers]
+        drawers = [sequence.choice for sequence in drawers_of(second)]
         assert sorted(drawers) == [2, 3, 4]
         steps.finish()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -33,7 +34,12 @@ class Told(NamedTuple):
 
 
 def sequence(
-    *, max_tokens: int = 8, strings: tuple[str, ...] = (), keep_string: bool = False, logprobs: int | None = 1
+    *,
+    max_tokens: int = 8,
+    strings: tuple[str, ...] = (),
+    keep: bool = False,
+    min_tokens: int = 0,
+    logprobs: int | None = 1,
 ) -> Sequence:
     prompt = Prompt("request", [7, 8, 9], START)
     return Sequence(
@@ -41,7 +47,7 @@ def sequence(
         choice=3,
         params=SamplingParams(seed=1, logprobs=logprobs),
         max_tokens=max_tokens,
-        stop=StopRules(frozenset({END}), strings, keep_string),
+        stop=StopRules(frozenset({END}), strings, keep, min_tokens),
     )
 
 
@@ -124,9 +130,27 @@ def told(delta: Delta | None) -> Told | None:
         ),
         pytest.param(
             [AB, B],
-            {"strings": ("bb",), "keep_string": True},
+            {"strings": ("bb",), "keep": True},
             [Told("a", ((AB, 0),)), Told("bb", ((B, 2),), 1, "stop")],
             id="the stop string is kept with its tokens",
+        ),
+        pytest.param(
+            [A, END],
+            {"keep": True},
+            [Told("a", ((A, 0),)), Told("<end>", ((END, 1),), 1, "stop")],
+            id="the token that ended the choice is kept",
+        ),
+        pytest.param(
+            [AB, B, AB],
+            {"strings": ("ab",), "min_tokens": 2},
+            [None, Told("abb", ((AB, 0), (B, 2)), 2), Told("", (), 1, "stop")],
+            id="a stop string that comes too early is text",
+        ),
+        pytest.param(
+            [A, B],
+            {"strings": ("ab",), "min_tokens": 1},
+            [None, Told("", (), 2, "stop")],
+            id="a stop string that begins too early, and ends in time",
         ),
         pytest.param(
             [A, HALF, REST],
@@ -180,10 +204,28 @@ def test_an_end_token_that_is_not_this_model_s_is_text() -> None:
     assert told(advance(plain, END)) == Told("<end>")
 
 
+def test_no_token_that_ends_a_choice_can_be_drawn_too_early() -> None:
+    choice = sequence(min_tokens=2)
+    bans = []
+    for token in (A, B, A):
+        bans.append(dict(choice.sampling.logit_bias))
+        advance(choice, token)
+    assert bans == [{END: -math.inf}, {END: -math.inf}, {}]
+    assert choice.sampling is choice.params
+
+
+def test_a_delta_adds_up_the_logprobs_of_its_tokens() -> None:
+    choice = sequence(strings=("aab",), logprobs=0)
+    assert [advance(choice, token) for token in (A, A)] == [None, None]
+    delta = advance(choice, A)
+    assert delta is not None
+    assert (delta.n_tokens, delta.logprob) == (3, -3.0)
+
+
 def test_an_error_ends_the_choice_and_counts_its_untold_tokens() -> None:
     failing, error = sequence(strings=("ab",)), InternalError("no token can be drawn")
     assert run(failing, [A]) == [None]
-    assert failing.fail(error) == Delta(3, "", (), 1, error=error)
+    assert failing.fail(error) == Delta(3, "", (), 1, 0.0, error=error)
     assert failing.phase is Phase.FINISHED
 
 
@@ -192,8 +234,8 @@ def test_an_error_ends_the_choice_and_counts_its_untold_tokens() -> None:
     st.lists(st.text(st.sampled_from("ab天!"), min_size=1, max_size=3), max_size=2).map(tuple),
     st.booleans(),
 )
-def test_deltas_joined_are_the_whole(tokens: list[int], strings: tuple[str, ...], keep_string: bool) -> None:
-    choice = sequence(max_tokens=len(tokens), strings=strings, keep_string=keep_string)
+def test_deltas_joined_are_the_whole(tokens: list[int], strings: tuple[str, ...], keep: bool) -> None:
+    choice = sequence(max_tokens=len(tokens), strings=strings, keep=keep)
     deltas: list[Delta] = []
     for token in tokens:
         delta = advance(choice, token)
@@ -211,13 +253,13 @@ def test_deltas_joined_are_the_whole(tokens: list[int], strings: tuple[str, ...]
     assert sum(delta.n_tokens for delta in deltas) == len(taken)
     assert [score.token for score in scores] == taken[: len(scores)]
     assert [score.logprob for score in scores] == [-float(i) for i in range(len(scores))]
-    full = decoded([token for token in taken if token != END])
+    full = decoded([token for token in taken if keep or token != END])
     assert full.startswith(text)
     if deltas[-1].finish_reason == "length" or taken[-1] == END:
         assert text == full
         assert len(scores) == len(taken)
     else:
-        assert any(full[len(text) - (len(stop) if keep_string else 0) :].startswith(stop) for stop in strings)
+        assert any(full[len(text) - (len(stop) if keep else 0) :].startswith(stop) for stop in strings)
         assert all(score.offset < START + len(text) for score in scores)
 
 
@@ -227,10 +269,10 @@ def test_deltas_joined_are_the_whole(tokens: list[int], strings: tuple[str, ...]
     st.booleans(),
 )
 def test_a_choice_that_is_told_at_once_is_the_parts_joined(
-    tokens: list[int], strings: tuple[str, ...], keep_string: bool
+    tokens: list[int], strings: tuple[str, ...], keep: bool
 ) -> None:
-    in_parts = sequence(max_tokens=len(tokens), strings=strings, keep_string=keep_string)
-    at_once = sequence(max_tokens=len(tokens), strings=strings, keep_string=keep_string)
+    in_parts = sequence(max_tokens=len(tokens), strings=strings, keep=keep)
+    at_once = sequence(max_tokens=len(tokens), strings=strings, keep=keep)
     at_once.prompt.in_parts = False
     parts: list[Delta] = []
     for token in tokens:
@@ -244,6 +286,7 @@ def test_a_choice_that_is_told_at_once_is_the_parts_joined(
         "".join(part.text for part in parts),
         tuple(score for part in parts for score in part.scores),
         sum(part.n_tokens for part in parts),
+        sum(part.logprob for part in parts),
         parts[-1].finish_reason,
     )
 

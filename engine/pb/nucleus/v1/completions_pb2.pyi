@@ -206,6 +206,197 @@ class ListModelsResponse(_message.Message):
 Global___ListModelsResponse: _TypeAlias = ListModelsResponse  # noqa: Y015
 
 @_typing.final
+class TokenizeRequest(_message.Message):
+    """Asks for the tokens of a text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_FIELD_NUMBER: _builtins.int
+    ADD_SPECIAL_TOKENS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    prompt: _builtins.str
+    """The text. Required."""
+    add_special_tokens: _builtins.bool
+    """Adds the tokens that a prompt begins or ends with, as the model asks. Default true."""
+    model: _builtins.str
+    """Name of the model; NOT_FOUND when the server serves another. Default: whichever it serves."""
+    def __init__(
+        self,
+        *,
+        prompt: _builtins.str | None = ...,
+        add_special_tokens: _builtins.bool | None = ...,
+        model: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_add_special_tokens", b"_add_special_tokens", "_model", b"_model", "_prompt", b"_prompt", "add_special_tokens", b"add_special_tokens", "model", b"model", "prompt", b"prompt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_add_special_tokens", b"_add_special_tokens", "_model", b"_model", "_prompt", b"_prompt", "add_special_tokens", b"add_special_tokens", "model", b"model", "prompt", b"prompt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__add_special_tokens: _TypeAlias = _typing.Literal["add_special_tokens"]  # noqa: Y015
+    _WhichOneofArgType__add_special_tokens: _TypeAlias = _typing.Literal["_add_special_tokens", b"_add_special_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__model: _TypeAlias = _typing.Literal["model"]  # noqa: Y015
+    _WhichOneofArgType__model: _TypeAlias = _typing.Literal["_model", b"_model"]  # noqa: Y015
+    _WhichOneofReturnType__prompt: _TypeAlias = _typing.Literal["prompt"]  # noqa: Y015
+    _WhichOneofArgType__prompt: _TypeAlias = _typing.Literal["_prompt", b"_prompt"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__add_special_tokens) -> _WhichOneofReturnType__add_special_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__model) -> _WhichOneofReturnType__model | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt) -> _WhichOneofReturnType__prompt | None: ...
+
+Global___TokenizeRequest: _TypeAlias = TokenizeRequest  # noqa: Y015
+
+@_typing.final
+class TokenizeResponse(_message.Message):
+    """The tokens of a text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    MAX_MODEL_LEN_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many there are."""
+    max_model_len: _builtins.int
+    """Most tokens of a prompt and its completion together."""
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Token ids."""
+
+    def __init__(
+        self,
+        *,
+        tokens: _abc.Iterable[_builtins.int] | None = ...,
+        count: _builtins.int = ...,
+        max_model_len: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "max_model_len", b"max_model_len", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenizeResponse: _TypeAlias = TokenizeResponse  # noqa: Y015
+
+@_typing.final
+class DetokenizeRequest(_message.Message):
+    """Asks for the text of tokens."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model; NOT_FOUND when the server serves another. Default: whichever it serves."""
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Token ids of the model's vocabulary, from 0 to Model.n_vocab - 1."""
+
+    def __init__(
+        self,
+        *,
+        tokens: _abc.Iterable[_builtins.int] | None = ...,
+        model: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_model", b"_model", "model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_model", b"_model", "model", b"model", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__model: _TypeAlias = _typing.Literal["model"]  # noqa: Y015
+    _WhichOneofArgType__model: _TypeAlias = _typing.Literal["_model", b"_model"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__model) -> _WhichOneofReturnType__model | None: ...
+
+Global___DetokenizeRequest: _TypeAlias = DetokenizeRequest  # noqa: Y015
+
+@_typing.final
+class DetokenizeResponse(_message.Message):
+    """The text of tokens."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_FIELD_NUMBER: _builtins.int
+    prompt: _builtins.str
+    """The text, control tokens by their names; bytes that are not UTF-8 are replaced by U+FFFD."""
+    def __init__(
+        self,
+        *,
+        prompt: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DetokenizeResponse: _TypeAlias = DetokenizeResponse  # noqa: Y015
+
+@_typing.final
+class GetTokenizerInfoRequest(_message.Message):
+    """Asks for what the model's vocabulary calls its special tokens."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTokenizerInfoRequest: _TypeAlias = GetTokenizerInfoRequest  # noqa: Y015
+
+@_typing.final
+class GetTokenizerInfoResponse(_message.Message):
+    """The names of special tokens, and the chat template; not set where the model has none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOS_TOKEN_FIELD_NUMBER: _builtins.int
+    EOS_TOKEN_FIELD_NUMBER: _builtins.int
+    PAD_TOKEN_FIELD_NUMBER: _builtins.int
+    CHAT_TEMPLATE_FIELD_NUMBER: _builtins.int
+    bos_token: _builtins.str
+    """The token that a text begins with."""
+    eos_token: _builtins.str
+    """The token that ends a text."""
+    pad_token: _builtins.str
+    """The token that fills up."""
+    chat_template: _builtins.str
+    """The template (Jinja) that makes a prompt of a chat."""
+    def __init__(
+        self,
+        *,
+        bos_token: _builtins.str | None = ...,
+        eos_token: _builtins.str | None = ...,
+        pad_token: _builtins.str | None = ...,
+        chat_template: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bos_token", b"_bos_token", "_chat_template", b"_chat_template", "_eos_token", b"_eos_token", "_pad_token", b"_pad_token", "bos_token", b"bos_token", "chat_template", b"chat_template", "eos_token", b"eos_token", "pad_token", b"pad_token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bos_token", b"_bos_token", "_chat_template", b"_chat_template", "_eos_token", b"_eos_token", "_pad_token", b"_pad_token", "bos_token", b"bos_token", "chat_template", b"chat_template", "eos_token", b"eos_token", "pad_token", b"pad_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bos_token: _TypeAlias = _typing.Literal["bos_token"]  # noqa: Y015
+    _WhichOneofArgType__bos_token: _TypeAlias = _typing.Literal["_bos_token", b"_bos_token"]  # noqa: Y015
+    _WhichOneofReturnType__chat_template: _TypeAlias = _typing.Literal["chat_template"]  # noqa: Y015
+    _WhichOneofArgType__chat_template: _TypeAlias = _typing.Literal["_chat_template", b"_chat_template"]  # noqa: Y015
+    _WhichOneofReturnType__eos_token: _TypeAlias = _typing.Literal["eos_token"]  # noqa: Y015
+    _WhichOneofArgType__eos_token: _TypeAlias = _typing.Literal["_eos_token", b"_eos_token"]  # noqa: Y015
+    _WhichOneofReturnType__pad_token: _TypeAlias = _typing.Literal["pad_token"]  # noqa: Y015
+    _WhichOneofArgType__pad_token: _TypeAlias = _typing.Literal["_pad_token", b"_pad_token"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bos_token) -> _WhichOneofReturnType__bos_token | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__chat_template) -> _WhichOneofReturnType__chat_template | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__eos_token) -> _WhichOneofReturnType__eos_token | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pad_token) -> _WhichOneofReturnType__pad_token | None: ...
+
+Global___GetTokenizerInfoResponse: _TypeAlias = GetTokenizerInfoResponse  # noqa: Y015
+
+@_typing.final
 class CompletionRequest(_message.Message):
     """What to complete, and how. There is no `stream` field: the method says it.
 
@@ -262,7 +453,7 @@ class CompletionRequest(_message.Message):
     model: _builtins.str
     """Name of the model that is to answer. Required, not empty; NOT_FOUND when the server serves another."""
     max_tokens: _builtins.int
-    """Most tokens to generate for a choice. From 1 to 2^31; default 16. The prompt's tokens and these together must fit
+    """Most tokens to generate for a choice. From 1 to 2^31, and 0 with `echo`; default 16. The prompt's tokens and these together must fit
     the model's context.
     """
     temperature: _builtins.float
@@ -301,26 +492,23 @@ class CompletionRequest(_message.Message):
     """
     best_of: _builtins.int
     """Generates so many choices for each prompt and returns the `n` with the highest mean log probability per token.
-    Default: `n`. Not supported by this version: INVALID_ARGUMENT for anything but 1.
+    From `n` to 20; default `n`. In StreamCompletion it cannot be more than `n`. Usage counts the tokens of all
+    candidates.
     """
     echo: _builtins.bool
-    """Puts the prompt's text before the answer's. Default false. Not supported by this version: INVALID_ARGUMENT for
-    true.
+    """Puts the prompt's text before the answer's, and its tokens before the answer's where `logprobs` is set. Default
+    false.
     """
     suffix: _builtins.str
     """The text after the gap that the answer is to fill. Default: none. Not supported by this version: INVALID_ARGUMENT
     for anything but the empty string.
     """
     min_tokens: _builtins.int
-    """Least tokens to generate before an end token or a stop may end a choice. Default 0. Not supported by this version:
-    INVALID_ARGUMENT for anything but 0.
-    """
+    """Least tokens to generate before an end token or a stop may end a choice. From 0 to `max_tokens`; default 0."""
     ignore_eos: _builtins.bool
-    """Goes on after the model's end token. Default false. Not supported by this version: INVALID_ARGUMENT for true."""
+    """Goes on after the model's end token. Default false."""
     include_stop_str_in_output: _builtins.bool
-    """Leaves the stop string that ended a choice in its text. Default false. Not supported by this version:
-    INVALID_ARGUMENT for true.
-    """
+    """Leaves the stop string, or the token of `stop_token_ids`, that ended a choice in its text. Default false."""
     @_builtins.property
     def prompt(self) -> Global___Prompt:
         """What to continue. Exactly one of `prompt` and `messages` is required."""
@@ -349,9 +537,7 @@ class CompletionRequest(_message.Message):
 
     @_builtins.property
     def stop_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Ids of tokens that end a choice. Default: none besides the model's own. Not supported by this version:
-        INVALID_ARGUMENT for a list that is not empty.
-        """
+        """Ids of tokens that end a choice, besides the model's own. At most 128, from 0 to Model.n_vocab - 1."""
 
     def __init__(
         self,

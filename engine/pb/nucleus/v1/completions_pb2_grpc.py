@@ -50,6 +50,21 @@ class CompletionServiceStub:
                 request_serializer=nucleus_dot_v1_dot_completions__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=nucleus_dot_v1_dot_completions__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.Tokenize = channel.unary_unary(
+                '/nucleus.v1.CompletionService/Tokenize',
+                request_serializer=nucleus_dot_v1_dot_completions__pb2.TokenizeRequest.SerializeToString,
+                response_deserializer=nucleus_dot_v1_dot_completions__pb2.TokenizeResponse.FromString,
+                _registered_method=True)
+        self.Detokenize = channel.unary_unary(
+                '/nucleus.v1.CompletionService/Detokenize',
+                request_serializer=nucleus_dot_v1_dot_completions__pb2.DetokenizeRequest.SerializeToString,
+                response_deserializer=nucleus_dot_v1_dot_completions__pb2.DetokenizeResponse.FromString,
+                _registered_method=True)
+        self.GetTokenizerInfo = channel.unary_unary(
+                '/nucleus.v1.CompletionService/GetTokenizerInfo',
+                request_serializer=nucleus_dot_v1_dot_completions__pb2.GetTokenizerInfoRequest.SerializeToString,
+                response_deserializer=nucleus_dot_v1_dot_completions__pb2.GetTokenizerInfoResponse.FromString,
+                _registered_method=True)
 
 
 class CompletionServiceServicer:
@@ -79,6 +94,27 @@ class CompletionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Tokenize(self, request, context):
+        """Returns the tokens of a text.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Detokenize(self, request, context):
+        """Returns the text of tokens.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTokenizerInfo(self, request, context):
+        """Tells the names of special tokens, and the chat template.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CompletionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -96,6 +132,21 @@ def add_CompletionServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=nucleus_dot_v1_dot_completions__pb2.ListModelsRequest.FromString,
                     response_serializer=nucleus_dot_v1_dot_completions__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'Tokenize': grpc.unary_unary_rpc_method_handler(
+                    servicer.Tokenize,
+                    request_deserializer=nucleus_dot_v1_dot_completions__pb2.TokenizeRequest.FromString,
+                    response_serializer=nucleus_dot_v1_dot_completions__pb2.TokenizeResponse.SerializeToString,
+            ),
+            'Detokenize': grpc.unary_unary_rpc_method_handler(
+                    servicer.Detokenize,
+                    request_deserializer=nucleus_dot_v1_dot_completions__pb2.DetokenizeRequest.FromString,
+                    response_serializer=nucleus_dot_v1_dot_completions__pb2.DetokenizeResponse.SerializeToString,
+            ),
+            'GetTokenizerInfo': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTokenizerInfo,
+                    request_deserializer=nucleus_dot_v1_dot_completions__pb2.GetTokenizerInfoRequest.FromString,
+                    response_serializer=nucleus_dot_v1_dot_completions__pb2.GetTokenizerInfoResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -180,6 +231,87 @@ class CompletionService:
             '/nucleus.v1.CompletionService/ListModels',
             nucleus_dot_v1_dot_completions__pb2.ListModelsRequest.SerializeToString,
             nucleus_dot_v1_dot_completions__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Tokenize(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nucleus.v1.CompletionService/Tokenize',
+            nucleus_dot_v1_dot_completions__pb2.TokenizeRequest.SerializeToString,
+            nucleus_dot_v1_dot_completions__pb2.TokenizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Detokenize(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nucleus.v1.CompletionService/Detokenize',
+            nucleus_dot_v1_dot_completions__pb2.DetokenizeRequest.SerializeToString,
+            nucleus_dot_v1_dot_completions__pb2.DetokenizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTokenizerInfo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nucleus.v1.CompletionService/GetTokenizerInfo',
+            nucleus_dot_v1_dot_completions__pb2.GetTokenizerInfoRequest.SerializeToString,
+            nucleus_dot_v1_dot_completions__pb2.GetTokenizerInfoResponse.FromString,
             options,
             channel_credentials,
             insecure,

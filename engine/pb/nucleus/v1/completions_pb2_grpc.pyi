@@ -67,6 +67,12 @@ class CompletionServiceStub:
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_completions_pb2.ListModelsRequest, _completions_pb2.ListModelsResponse]
     """Lists the models that the server serves."""
+    Tokenize: _grpc.UnaryUnaryMultiCallable[_completions_pb2.TokenizeRequest, _completions_pb2.TokenizeResponse]
+    """Returns the tokens of a text."""
+    Detokenize: _grpc.UnaryUnaryMultiCallable[_completions_pb2.DetokenizeRequest, _completions_pb2.DetokenizeResponse]
+    """Returns the text of tokens."""
+    GetTokenizerInfo: _grpc.UnaryUnaryMultiCallable[_completions_pb2.GetTokenizerInfoRequest, _completions_pb2.GetTokenizerInfoResponse]
+    """Tells the names of special tokens, and the chat template."""
 
 @_typing.type_check_only
 class CompletionServiceAsyncStub(CompletionServiceStub):
@@ -82,6 +88,12 @@ class CompletionServiceAsyncStub(CompletionServiceStub):
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_completions_pb2.ListModelsRequest, _completions_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that the server serves."""
+    Tokenize: _aio.UnaryUnaryMultiCallable[_completions_pb2.TokenizeRequest, _completions_pb2.TokenizeResponse]  # type: ignore[assignment]
+    """Returns the tokens of a text."""
+    Detokenize: _aio.UnaryUnaryMultiCallable[_completions_pb2.DetokenizeRequest, _completions_pb2.DetokenizeResponse]  # type: ignore[assignment]
+    """Returns the text of tokens."""
+    GetTokenizerInfo: _aio.UnaryUnaryMultiCallable[_completions_pb2.GetTokenizerInfoRequest, _completions_pb2.GetTokenizerInfoResponse]  # type: ignore[assignment]
+    """Tells the names of special tokens, and the chat template."""
 
 class CompletionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Completes text with the one model that the server holds."""
@@ -112,5 +124,29 @@ class CompletionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_completions_pb2.ListModelsResponse, _abc.Awaitable[_completions_pb2.ListModelsResponse]]:
         """Lists the models that the server serves."""
+
+    @_abc_1.abstractmethod
+    def Tokenize(
+        self,
+        request: _completions_pb2.TokenizeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_completions_pb2.TokenizeResponse, _abc.Awaitable[_completions_pb2.TokenizeResponse]]:
+        """Returns the tokens of a text."""
+
+    @_abc_1.abstractmethod
+    def Detokenize(
+        self,
+        request: _completions_pb2.DetokenizeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_completions_pb2.DetokenizeResponse, _abc.Awaitable[_completions_pb2.DetokenizeResponse]]:
+        """Returns the text of tokens."""
+
+    @_abc_1.abstractmethod
+    def GetTokenizerInfo(
+        self,
+        request: _completions_pb2.GetTokenizerInfoRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_completions_pb2.GetTokenizerInfoResponse, _abc.Awaitable[_completions_pb2.GetTokenizerInfoResponse]]:
+        """Tells the names of special tokens, and the chat template."""
 
 def add_CompletionServiceServicer_to_server(servicer: CompletionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
