@@ -244,7 +244,7 @@ class CompletionRequest(_Strict):
         if self.stream_options is not None and not self.stream:
             raise _wrong("stream_options: is only allowed together with 'stream': true")
         if self.max_tokens == 0 and not self.echo:
-            raise _wrong("max_tokens: should be at least 1, not 0, unless 'echo' is true")
+            raise _wrong("max_tokens: should be at least 1, unless 'echo' is true, not 0")
         if self.min_tokens > self.max_tokens:
             raise _wrong(
                 f"min_tokens: should be at most 'max_tokens' ({self.max_tokens}), not {self.min_tokens}"

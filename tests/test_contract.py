@@ -449,7 +449,7 @@ class TestTogether:
     def test_no_tokens_are_generated_only_with_echo(self) -> None:
         assert parse(max_tokens=0, echo=True).max_tokens == 0
         assert (
-            str(refused(max_tokens=0)) == "'max_tokens' should be at least 1, not 0, unless 'echo' is true."
+            str(refused(max_tokens=0)) == "'max_tokens' should be at least 1, unless 'echo' is true, not 0."
         )
 
     def test_min_tokens_beyond_max_tokens_is_refused(self) -> None:

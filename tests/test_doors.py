@@ -95,7 +95,7 @@ CASES: dict[str, Answer] = {
         "stop_token_ids": [260],
         "logprobs": 1,
     },
-    "echo": {"prompt": [FRANCE, WEATHER], "seed": 5, "n": 2, "max_tokens": 4, "echo": True, "logprobs": 2},
+    "echo": {"prompt": FRANCE, "seed": 5, "n": 2, "max_tokens": 4, "echo": True, "logprobs": 2},
     "nothing but echo": {"prompt": WEATHER, "seed": 5, "max_tokens": 0, "echo": True, "logprobs": 5},
     "one token": {"prompt": FRANCE, "temperature": 0, "seed": 1, "max_tokens": 1},
     "empty prompt": {"prompt": "", "temperature": 0, "seed": 1, "max_tokens": 4},
@@ -217,8 +217,10 @@ def check_logprobs(choice: Answer, fields: Answer) -> None:
         logprobs[name] for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset")
     )
     assert len(tokens) == len(values) == len(offsets) > 0
-    assert all(value <= 0 for value in values)
-    start = len(fields["prompt"])
+    echo = fields.get("echo", False)
+    assert (values[0] is None) == echo
+    assert all(value <= 0 for value in values[echo:])
+    start = 0 if echo else len(fields["prompt"])
     assert offsets[0] == start
     assert offsets == sorted(offsets)
     assert offsets[-1] <= start + len(choice["text"])
@@ -228,7 +230,8 @@ def check_logprobs(choice: Answer, fields: Answer) -> None:
         assert tops is None
         return
     assert len(tops) == len(tokens)
-    for token, value, top in zip(tokens, values, tops, strict=True):
+    assert (tops[0] is None) == echo
+    for token, value, top in zip(tokens[echo:], values[echo:], tops[echo:], strict=True):
         assert top[token] == value
         assert wanted <= len(top) <= wanted + 1
         best = list(top.values())[:wanted]
