@@ -131,7 +131,7 @@ class Rounds:
         self._begin(self._sides.bare.run(given, N_TOKENS))
         return (given, N_TOKENS, self._logprobs), {"whole": self._whole}
 
-    def tear_down(self, *_args: object) -> None:
+    def tear_down(self, *_args: object, **_fields: object) -> None:
         told = [busy for busy in (self._bare.elsewhere, self._watch.processors()) if busy is not None]
         engine, event_loop = perf_counter() - self._start[0], thread_time() - self._start[1]
         self.rounds.append(Round(self._bare, engine, event_loop, max(told, default=None)))
