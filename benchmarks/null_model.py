@@ -29,7 +29,7 @@ class NullBackend:
         self.n_slots = n_slots
         self.keeps_texts = True
         self.restore_slack = 0
-        self.n_scored = 1
+        self.n_scored, self.n_repeatable = 1, 0
         self.n_cells = n_cells
         self.n_batch = 512
         self.info = ModelInfo("null", _N_VOCAB, n_cells, 0, 0, None, 0, None, frozenset({0}), None)
@@ -56,6 +56,12 @@ class NullBackend:
         pass
 
     def truncate(self, slot: int, length: int) -> None:
+        pass
+
+    def shelve(self, slot: int) -> None:
+        pass
+
+    def clear_shelf(self) -> None:
         pass
 
     def save(self, slot: int, length: int) -> Saved:  # noqa: ARG002

@@ -15,9 +15,9 @@ from engine.models import DEFAULT_MODEL, locate
 from engine.service import CompletionService
 
 if TYPE_CHECKING:
-    from engine.backend.llama import LlamaModel
+    from engine.backend.llama import LlamaBackend, LlamaModel
 
-MAX_PARALLEL = 255  # llama.cpp's own limit on sequences is 256, and one is spare
+MAX_PARALLEL = 254  # llama.cpp's own limit on sequences is 256, and the backend needs two
 _BATCH = 512  # tokens in one step; llama.cpp computes no larger piece at once by default
 _MEMORY_SHARE = 4  # the KV cache takes at most this part of what is free, unless it is told otherwise
 
@@ -108,6 +108,7 @@ def launch(options: EngineOptions) -> Launched:
             Chosen(
                 "prefix cache", "on" if backend.keeps_texts else "off", _prefix_cache_reason(options, model)
             ),
+            Chosen("seeds", *_seeds(backend)),
             Chosen("threads", str(threads), threads_reason),
             Chosen("gpu", f"{'all' if layers < 0 else layers} layers", layers_reason),
         ],
@@ -128,6 +129,12 @@ def _prefix_cache_reason(options: EngineOptions, model: LlamaModel) -> str:
     if not model.can_cut:
         return "this model's memory cannot be cut"
     return "prompts that begin alike are computed once"
+
+
+def _seeds(backend: LlamaBackend) -> tuple[str, str]:
+    if backend.n_repeatable:
+        return "repeat in any company", f"up to {backend.n_repeatable} sequences at once"
+    return "repeat alone", "this model's kernels round by what shares a batch"
 
 
 def _threads(options: EngineOptions) -> tuple[int, str]:

@@ -215,7 +215,8 @@ class CompletionService:
     ) -> list[Prompt]:
         """Make a prompt of each text, and a sequence for each candidate."""
         owner, params = object(), _sampling_params(request, _seed_of(request), self._logit_bias(request))
-        stop, repeats = self._stop_rules(request), request.seed is not None
+        stop = self._stop_rules(request)
+        repeats = request.seed is not None or (request.echo and request.logprobs is not None)
         prompts = []
         for number, (tokens, text) in enumerate(texts):
             prompt = Prompt(owner, tokens, len(text), client, repeats=repeats, in_parts=in_parts)

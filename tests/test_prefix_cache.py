@@ -126,17 +126,6 @@ async def test_warm_and_cold_logprobs_are_alike(python: PythonDoor) -> None:
     assert_alike(cold, warm)
 
 
-async def test_a_seed_repeats_to_the_bit_on_an_idle_engine_whatever_is_cached(python: PythonDoor) -> None:
-    text = story()
-    fields: Answer = {"prompt": text[:100], "max_tokens": 30, "seed": 3, "logprobs": 2}
-    first = await python.complete(**fields)
-    for other in (text, text[50:]):
-        await python.complete(prompt=other, max_tokens=40)
-    again = await python.complete(**fields)
-    assert again["choices"] == first["choices"]
-    assert cached(again) == 0
-
-
 async def test_it_can_be_switched_off() -> None:
     launched = launch(EngineOptions(model=MODEL, parallel=2, ctx_size=512, prefix_cache=False))
     with closing(launched.service) as service:

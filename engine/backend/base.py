@@ -46,11 +46,14 @@ class Batch:
         tokens, positions, slots: int32 ``[capacity]``, of which the first ``size`` are in use.
         wants_logits: int8 ``[capacity]``, 1 where the decode leaves a row of logits.
         n_rows: How many of those there are.
+        reach: All cells in use are among so many first ones of the cache.
+        repeats: Whether its logits must not depend on what shares the batch and the cache.
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.size = self.n_rows = 0
+        self.size = self.n_rows = self.reach = 0
+        self.repeats = False
         # Written through ctypes, which takes a few numbers faster than numpy does.
         self._tokens: Any = (ctypes.c_int32 * capacity)()
         self._positions: Any = (ctypes.c_int32 * capacity)()
@@ -67,6 +70,9 @@ class Batch:
         positions: Sequence[int],
         slots: Sequence[int],
         wants_logits: Sequence[bool],
+        *,
+        reach: int = 0,
+        repeats: bool = False,
     ) -> None:
         """Hold these tokens and nothing else; the columns are of one length.
 
@@ -81,6 +87,7 @@ class Batch:
         self._slots[:size] = slots
         self._wants_logits[:size] = wants_logits
         self.size, self.n_rows = size, sum(wants_logits)
+        self.reach, self.repeats = reach, repeats
 
 
 class Backend(Protocol):
@@ -89,6 +96,11 @@ class Backend(Protocol):
     The cache holds up to ``n_slots`` texts; those that begin alike share their cells. Where ``keeps_texts``
     is false, a text cannot be cut, and so is of no use to another. Restoring a text takes up to
     ``restore_slack`` cells more than it has in the end. A decode leaves up to ``n_slots + n_scored`` rows.
+
+    Up to ``n_repeatable`` tokens can be decoded so that a token's logits depend on its text alone, to the bit
+    (``Batch.repeats``), as long as each text's cells are in order. A text's cells are: a decode takes the
+    first free cells, in the order of the batch. So they are in order if, while it runs, no cell is freed
+    below its last one. 0: the model, or the device, promises nothing.
 
     ``tokenize``, ``piece`` and ``apply_chat_template`` only read the vocabulary and may be called from any
     thread. Everything else belongs to the engine thread.
@@ -101,6 +113,7 @@ class Backend(Protocol):
     n_cells: int
     n_batch: int
     n_scored: int
+    n_repeatable: int
 
     def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
         """Return the token ids of ``text``; special tokens written in it are recognised."""
@@ -126,6 +139,12 @@ class Backend(Protocol):
 
     def truncate(self, slot: int, length: int) -> None:
         """Forget the positions of ``slot`` from ``length`` on."""
+
+    def shelve(self, slot: int) -> None:
+        """Empty ``slot``, but do not free its cells."""
+
+    def clear_shelf(self) -> None:
+        """Free the cells of all that was shelved."""
 
     def save(self, slot: int, length: int) -> Saved:
         """Copy the first ``length`` positions of ``slot`` to memory.

@@ -37,6 +37,14 @@ _SCORED = 64
 """Rows of logits for the tokens of prompts that are scored."""
 _PIECE = 256
 """Tokens that are copied out of the cache at once."""
+_REPEATABLE = 63
+"""Most tokens for which the attention kernel for CPUs takes each by itself, and its cache cell by cell."""
+_REACH = 256
+"""Cells up to which it does so for a lone token too; with more, each thread takes a part of the cache."""
+_NO_CELL = 1
+"""What llama_decode returns where the cache has no room for a batch."""
+_PROBED = 5
+"""Tokens in which a product of matrices shows whether its rows depend on each other: four, and one."""
 
 
 def _on_log(_level: int, text: bytes, _user: object) -> None:
@@ -148,12 +156,14 @@ class LlamaBackend:
         window = int(lib.llama_model_n_swa(model.handle))
         self._piece_length = self.restore_slack = min(_PIECE, window) if window else _PIECE
         self._spare = options.n_slots  # one more sequence, to save and restore by
+        self._shelf = options.n_slots + 1  # and another, for cells that are nobody's
         self.n_cells = int(lib.llama_n_ctx(self._context))
         self.n_batch = int(lib.llama_n_batch(self._context))
         self._pieces: dict[int, bytes] = {}
         self._wire: _WireBatch | None = None
         self.n_scored = min(_SCORED, self.n_batch)
         self._logits = _LogitsView(options.n_slots + self.n_scored, self.info.n_vocab)
+        self.n_repeatable = self._probe() if options.n_gpu_layers == 0 and model.can_cut else 0
 
     def piece(self, token: int) -> bytes:
         piece = self._pieces.get(token)
@@ -167,12 +177,44 @@ class LlamaBackend:
     def decode(self, batch: Batch) -> NDArray[np.float32]:
         if self._wire is None or self._wire.batch is not batch:
             self._wire = _WireBatch(batch)
-        status = lib.llama_decode(self._context, self._wire.struct())
+        status = self._run(batch, self._wire)
         if status != 0:
             raise BackendError(f"llama_decode returned {status} for a batch of {batch.size} tokens")
         if batch.n_rows == 0:
             return np.empty((0, self.info.n_vocab), np.float32)
         return self._logits.over(lib.llama_get_logits(self._context))[: batch.n_rows]
+
+    def _run(self, batch: Batch, wire: _WireBatch) -> int:
+        if batch.repeats and batch.size == 1 and batch.reach > _REACH:
+            status = self._run_in_company(batch, wire)
+            if status != _NO_CELL:
+                return status
+        return int(lib.llama_decode(self._context, wire.struct(batch.size)))
+
+    def _run_in_company(self, batch: Batch, wire: _WireBatch) -> int:
+        """Decode a lone token beside another one, so that it comes out as it does in any other company."""
+        if batch.capacity == 1:
+            return _NO_CELL
+        batch.tokens[1], batch.positions[1], batch.slots[1] = batch.tokens[0], 0, self._spare
+        batch.wants_logits[1] = 0
+        status = int(lib.llama_decode(self._context, wire.struct(2)))
+        self.truncate(self._spare, 0)
+        return status
+
+    def _probe(self) -> int:
+        """Return how many tokens can be decoded so that what shares a batch makes no difference.
+
+        Attention is not all of it: for some types of weights llama.cpp has other kernels for one row than for
+        several, which round differently. The first token of a text, decoded with others and alone, tells.
+        """
+        batch = Batch(min(_PROBED, self.n_batch, self.n_cells))
+        tokens = [(100 + i) % self.info.n_vocab for i in range(batch.capacity)]
+        rows = []
+        for size in (batch.capacity, 1):
+            batch.fill(tokens[:size], range(size), [self._spare] * size, [True] * size)
+            rows.append(self.decode(batch)[0].copy())
+            self.truncate(self._spare, 0)
+        return _REPEATABLE if np.array_equal(*rows) else 0
 
     def copy(self, source: int, target: int, length: int) -> None:
         lib.llama_memory_seq_cp(self._memory, source, target, 0, length)
@@ -180,6 +222,13 @@ class LlamaBackend:
     def truncate(self, slot: int, length: int) -> None:
         if not lib.llama_memory_seq_rm(self._memory, slot, length, -1):
             raise BackendError(f"the cache of slot {slot} cannot be cut at {length}")
+
+    def shelve(self, slot: int) -> None:
+        lib.llama_memory_seq_cp(self._memory, slot, self._shelf, -1, -1)
+        self.truncate(slot, 0)
+
+    def clear_shelf(self) -> None:
+        self.truncate(self._shelf, 0)
 
     def save(self, slot: int, length: int) -> Saved:
         step = self._piece_length
@@ -231,8 +280,9 @@ class _WireBatch:
         self._struct.seq_id = _pointer(self._lists, ctypes.POINTER(ctypes.POINTER(lib.llama_seq_id)))
         self._struct.logits = _pointer(batch.wants_logits, ctypes.POINTER(ctypes.c_int8))
 
-    def struct(self) -> Any:
-        self._struct.n_tokens = self.batch.size
+    def struct(self, size: int) -> Any:
+        """Return the batch's first tokens."""
+        self._struct.n_tokens = size
         return self._struct
 
 
@@ -265,7 +315,7 @@ def _context_params(options: LlamaOptions) -> Any:
     params = lib.llama_context_default_params()
     params.n_ctx = options.n_cells
     params.n_batch = params.n_ubatch = options.n_batch
-    params.n_seq_max = options.n_slots + 1
+    params.n_seq_max = options.n_slots + 2  # two that the backend needs
     params.n_outputs_max = params.n_seq_max + min(_SCORED, options.n_batch)  # by default, all of a batch
     params.n_threads = params.n_threads_batch = options.n_threads
     params.kv_unified = True  # sharing a prompt between sequences is then a matter of metadata

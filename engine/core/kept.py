@@ -7,6 +7,7 @@ if only to see that it is masked. Outside of it they cost memory, and a copy eac
 from __future__ import annotations
 
 import itertools
+from typing import NamedTuple
 
 from engine.core.prefix import common_prefix
 
@@ -14,6 +15,12 @@ _WORTH_KEEPING = 32
 """Tokens of prefill that a text must be able to spare, beyond what another one spares."""
 _WORTH_ITS_COST = 4
 """Tokens of memory that one token of news may cost."""
+
+
+class _Text(NamedTuple):
+    tokens: list[int]
+    repeatable: bool
+    """Whether it was computed so that it would be the same in any company."""
 
 
 class KeptTexts:
@@ -25,7 +32,7 @@ class KeptTexts:
 
     def __init__(self, room: int) -> None:
         self._room = room
-        self._texts: dict[int, list[int]] = {}
+        self._texts: dict[int, _Text] = {}
         self._numbers = itertools.count()
         self._size = 0
 
@@ -34,13 +41,20 @@ class KeptTexts:
 
     def tokens(self, number: int) -> list[int]:
         """Return a text."""
-        return self._texts[number]
+        return self._texts[number].tokens
 
-    def match(self, tokens: list[int]) -> tuple[int, int | None]:
-        """Find the longest prefix of ``tokens`` that a text has; return its length, and the text's number."""
+    def match(self, tokens: list[int], *, repeatable: bool = False) -> tuple[int, int | None]:
+        """Find the longest prefix of ``tokens`` that a text has; return its length, and the text's number.
+
+        Args:
+            tokens: What is asked for.
+            repeatable: Whether only texts count that are the same in any company.
+        """
         best: tuple[int, int | None] = (0, None)
         for number, text in self._texts.items():
-            length = common_prefix(text, tokens)
+            if repeatable and not text.repeatable:
+                continue
+            length = common_prefix(text.tokens, tokens)
             if length > best[0]:
                 best = length, number
         return best
@@ -49,15 +63,20 @@ class KeptTexts:
         """Note that a text was of use just now."""
         self._texts[number] = self._texts.pop(number)
 
-    def add(self, tokens: list[int]) -> tuple[int | None, list[int]]:
+    def add(self, tokens: list[int], *, repeatable: bool = False) -> tuple[int | None, list[int]]:
         """Keep a text if it is worth it; return its number, and those of the texts to be forgotten for it.
 
-        A text replaces those that it begins with. One that takes much more memory than it has news, such as
-        the second of several choices behind a long prompt, is not worth it.
+        A text replaces those that it begins with, but no repeatable one where it is not that itself. One that
+        takes much more memory than it has news, such as the second of several choices behind a long prompt,
+        is not worth it.
         """
-        known, number = self.match(tokens)
-        dropped = [old for old, text in self._texts.items() if common_prefix(text, tokens) == len(text)]
-        cost = len(tokens) - sum(len(self._texts[old]) for old in dropped)
+        known, number = self.match(tokens, repeatable=repeatable)
+        dropped = [
+            old
+            for old, text in self._texts.items()
+            if text.repeatable <= repeatable and common_prefix(text.tokens, tokens) == len(text.tokens)
+        ]
+        cost = len(tokens) - sum(len(self._texts[old].tokens) for old in dropped)
         news = len(tokens) - known
         if news < max(_WORTH_KEEPING, cost / _WORTH_ITS_COST) or len(tokens) > self._room:
             if number is not None:
@@ -69,7 +88,7 @@ class KeptTexts:
             dropped.append(oldest := next(iter(self._texts)))
             self._forget(oldest)
         number = next(self._numbers)
-        self._texts[number] = tokens
+        self._texts[number] = _Text(tokens, repeatable)
         self._size += len(tokens)
         return number, dropped
 
@@ -81,4 +100,4 @@ class KeptTexts:
         return dropped
 
     def _forget(self, number: int) -> None:
-        self._size -= len(self._texts.pop(number))
+        self._size -= len(self._texts.pop(number).tokens)

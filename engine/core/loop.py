@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.backend.base import BackendError, Batch
 from engine.core.pace import Pace
-from engine.core.plan import Copy, Drop, Restore, Save, Truncate
+from engine.core.plan import ClearShelf, Copy, Drop, Restore, Save, Shelve, Truncate
 from engine.core.scheduler import Scheduler
 from engine.core.sequence import Phase, Score
 from engine.core.slots import Slots
@@ -74,7 +74,11 @@ class StepLoop:
         )
         self._texts: dict[int, Saved] = {}
         self.scheduler = Scheduler(
-            self._slots, backend.n_batch, self._pace.prompt_tokens, scored=backend.n_scored
+            self._slots,
+            backend.n_batch,
+            self._pace.prompt_tokens,
+            scored=backend.n_scored,
+            repeatable=backend.n_repeatable,
         )
 
     def submit(self, prompt: Prompt) -> None:
@@ -117,6 +121,10 @@ class StepLoop:
                 self._backend.copy(source, target, length)
             case Truncate(slot, length):
                 self._backend.truncate(slot, length)
+            case Shelve(slot):
+                self._backend.shelve(slot)
+            case ClearShelf():
+                self._backend.clear_shelf()
             case Save(slot, length, text):
                 self._texts[text] = self._backend.save(slot, length)
             case Restore(text, slot, length):
@@ -152,7 +160,8 @@ class StepLoop:
             slots += [span.sequence.slot] * count
             wants_logits += [span.is_scored] * (count - 1)
             wants_logits.append(bool(span.n_rows))
-        self._batch.fill(tokens, positions, slots, wants_logits)
+        reach = max(self._slots.reach, self._slots.used_cells + len(tokens))
+        self._batch.fill(tokens, positions, slots, wants_logits, reach=reach, repeats=plan.repeats)
 
     def _sample(self, plan: Plan, logits: NDArray[np.float32]) -> tuple[list[Sequence], Draws]:
         """Draw for everybody who decodes, and for those whose prompt is computed now."""

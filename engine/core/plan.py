@@ -52,6 +52,18 @@ class Truncate:
 
 
 @dataclass(frozen=True, slots=True)
+class Shelve:
+    """Empty one slot, but leave its cells as they are: nobody's, and in nobody's way."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClearShelf:
+    """Free all cells that were left by a :class:`Shelve`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Save:
     """Copy the first ``length`` positions of a slot out of the cache, and keep them under a number."""
 
@@ -76,7 +88,7 @@ class Drop:
     text: int
 
 
-Operation = Copy | Truncate | Save | Restore | Drop
+Operation = Copy | Truncate | Shelve | ClearShelf | Save | Restore | Drop
 
 
 @dataclass(slots=True)
@@ -89,6 +101,8 @@ class Plan:
     decodes: list[Sequence] = field(default_factory=list)
     """Who decodes the token that it drew last, and draws another."""
     prompts: list[Span] = field(default_factory=list)
+    repeats: bool = False
+    """Whether somebody takes part whose logits must not depend on who else does."""
 
     def first_draws(self) -> Iterator[tuple[int, Sequence]]:
         """Yield who draws its first token, with the row that it draws from."""

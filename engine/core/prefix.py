@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
 _FEW = 8
 
@@ -51,12 +52,13 @@ class _Node:
         """Tell whether one slot's text ends here, and no other passes through."""
         return not self.children and len(self.slots) == 1
 
-    def any_slot(self) -> int:
-        """Return a slot whose text passes through here or ends here."""
-        node = self
-        while not node.slots:
-            node = node.children[0]
-        return next(iter(node.slots))
+    def any_slot(self, among: AbstractSet[int] | None = None) -> int | None:
+        """Return a slot whose text passes through here or ends here, or None."""
+        for slot in self.slots:
+            if among is None or slot in among:
+                return slot
+        found = (child.any_slot(among) for child in self.children)
+        return next((slot for slot in found if slot is not None), None)
 
     def split(self, length: int) -> _Node:
         """Cut the run in two; return the front one, of ``length`` tokens."""
@@ -87,18 +89,20 @@ class PrefixTree:
         """Return how many tokens a slot holds."""
         return self._ends.get(slot, self._root).end
 
-    def match(self, tokens: Sequence[int]) -> Match:
-        """Find the longest prefix of ``tokens`` that the cache holds."""
+    def match(self, tokens: Sequence[int], among: AbstractSet[int] | None = None) -> Match:
+        """Find the longest prefix of ``tokens`` that the cache holds, or that some of its slots hold."""
         best, at = self._root, 0
         pending = [(child, 0) for child in self._root.children]
         while pending:  # several nodes may begin alike, where they were computed apart
             node, start = pending.pop()
+            if among is not None and node.any_slot(among) is None:
+                continue
             length = start + common_prefix(node.tokens, tokens, start)
             if length > at:
                 best, at = node, length
             if length == node.end:
                 pending.extend((child, length) for child in node.children)
-        return Match(at, best.any_slot() if at else None)
+        return Match(at, best.any_slot(among) if at else None)
 
     def share(self, source: int, target: int, length: int) -> None:
         """Let ``target``, which holds nothing, hold the first ``length`` tokens of ``source``."""

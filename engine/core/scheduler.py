@@ -30,6 +30,8 @@ _WORTH_WAITING = 32
 """Tokens of prefill to be spared, from which a sequence waits for another one's."""
 _AHEAD = 64
 """Tokens of a completion that must have room before its sequence is admitted."""
+_SHELF_SHARE = 8
+"""So many-th part of the cache may lie on the shelf while somebody waits for room."""
 
 
 class Scheduler:
@@ -41,6 +43,7 @@ class Scheduler:
         prompt_tokens_beside: Most prompt tokens, at least 1, in a step in which so many sequences decode and
             so many wait for their prompts; as many as the budget leaves unless told otherwise.
         scored: Most tokens in a step of prompts whose tokens are scored, at least 1.
+        repeatable: Most tokens in a step with somebody who repeats; 0 where that cannot be promised.
     """
 
     def __init__(
@@ -50,12 +53,14 @@ class Scheduler:
         prompt_tokens_beside: Callable[[int, int], int] | None = None,
         *,
         scored: int = 64,
+        repeatable: int = 0,
     ) -> None:
         if budget < slots.n_slots:
             raise ValueError(f"a step must have room for all {slots.n_slots} slots, not {budget} tokens")
         self.slots = slots
         self._budget = budget
         self._scored = scored
+        self._repeatable = repeatable
         self._prompt_tokens_beside = prompt_tokens_beside or (lambda _decodes, _prompts: budget)
         self._waiting = FairQueue()
         self._running: list[Sequence] = []  # in order of admission
@@ -64,7 +69,7 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Tell whether a plan would do anything."""
-        return bool(self._waiting or self._running or self.slots.has_operations)
+        return bool(self._waiting or self._running or self.slots.has_operations or self.slots.n_shelved)
 
     @property
     def n_running(self) -> int:
@@ -100,14 +105,16 @@ class Scheduler:
     def retire(self, sequence: Sequence, *, spoilt: bool = False) -> None:
         """Take back the slot of a sequence that has ended; a spoilt text is not kept."""
         self._running.remove(sequence)
-        self.slots.leave(sequence.slot, None if spoilt else sequence.tokens[: sequence.computed])
+        self._leave(sequence, None if spoilt else sequence.tokens[: sequence.computed])
         self._full = False
 
     def plan(self) -> Plan:
         """Decide the next step: running decodes first, then as much prefill as the budget leaves."""
         plan = Plan()
+        self._tidy()
         self._admit(plan)
         plan.decodes = self._decodes(plan)
+        plan.repeats = self._someone_repeats
         if len(plan.decodes) < len(self._running):
             plan.prompts = self._spans(len(plan.decodes))
         plan.cache = self.slots.take_operations()
@@ -130,6 +137,10 @@ class Scheduler:
             if drawer is not leader:
                 drawer.computed = span.end
                 self.slots.share(leader.slot, drawer.slot, span.end)
+
+    @property
+    def _someone_repeats(self) -> bool:
+        return self._repeatable > 0 and any(sequence.prompt.repeats for sequence in self._running)
 
     # --- what a step computes ----------------------------------------------------------------------------
 
@@ -160,7 +171,10 @@ class Scheduler:
 
     def _room_for_prompts(self, n_decodes: int) -> int:
         """Return how many prompt tokens the step and the cache have room for."""
-        room = min(self._budget, self.slots.free_cells) - n_decodes
+        budget = self._budget
+        if n_decodes < self._repeatable and self._someone_repeats:
+            budget = min(budget, self._repeatable)
+        room = min(budget, self.slots.free_cells) - n_decodes
         if n_decodes == 0:
             return room
         return min(room, self._prompt_tokens_beside(n_decodes, len(self._running) - n_decodes))
@@ -201,6 +215,8 @@ class Scheduler:
         for other in self._running:
             if other.phase is not Phase.PREFILL or other.prompt is sequence.prompt:
                 continue
+            if sequence.prompt.repeats and not other.prompt.repeats:
+                continue
             shared = common_prefix(other.prompt.tokens, sequence.prompt.tokens[:-1])
             if shared >= other.computed + _WORTH_WAITING:
                 sequence.awaits = (other, shared)
@@ -221,7 +237,7 @@ class Scheduler:
         promised = sum(self._still_needs(seq, seq.phase, seq.computed) for seq in self._running)
         if promised + need > self.slots.free_cells:
             return False
-        sequence.slot = self.slots.take(found)
+        sequence.slot = self.slots.take(found, repeatable=self._repeatable > 0 and sequence.prompt.repeats)
         sequence.phase, sequence.computed = phase, found.length
         if sequence is sequence.prompt.sequences[0] and not sequence.n_preempted:
             sequence.prompt.n_cached = found.length
@@ -232,14 +248,12 @@ class Scheduler:
         """Find the longest prefix of a text that need not be computed.
 
         Its last token is decoded again in any case, since its logits are needed. llama.cpp rounds differently
-        where a text was computed in other pieces: whoever is to repeat, and has the engine for itself, finds
-        nothing of what was before. A prompt whose tokens are scored needs the logits of them all.
+        where a text was computed in other pieces, so who is to repeat finds repeatable texts only. A prompt
+        whose tokens are scored needs the logits of them all.
         """
         if sequence.prompt.lacks_scores:
             return Found()
-        owner = sequence.prompt.owner
-        alone = sequence.prompt.repeats and all(seq.prompt.owner is owner for seq in self._running)
-        return self.slots.match(sequence.tokens[:-1], running_only=alone)
+        return self.slots.match(sequence.tokens[:-1], repeatable=sequence.prompt.repeats)
 
     @staticmethod
     def _leads(leader: Sequence, sequence: Sequence) -> bool:
@@ -256,13 +270,44 @@ class Scheduler:
         held = len(sequence.prompt.tokens) if phase is Phase.FORK else computed
         return min(sequence.length + _AHEAD, sequence.most_cells) - held
 
+    # --- order in the cache ------------------------------------------------------------------------------
+
+    def _leave(self, sequence: Sequence, tokens: list[int] | None) -> None:
+        """Take back a slot; its cells stay where they are while they lie below those of who repeats."""
+        self.slots.leave(sequence.slot, tokens, shelves=self._someone_repeats)
+
+    def _tidy(self) -> None:
+        """Free the cells on the shelf once nobody minds; if they are needed before, lay out anew who does.
+
+        Whoever repeats leaves the cache and comes back, in the same step, to cells that are in order.
+        """
+        if self.slots.n_shelved and (self._lacks_cells() or not self._someone_repeats):
+            self._clear_shelf()
+
+    def _clear_shelf(self) -> None:
+        for sequence in [running for running in self._running if running.prompt.repeats]:
+            self._send_back(sequence)
+        self.slots.clear_shelf()
+        self._full = False
+
+    def _lacks_cells(self) -> bool:
+        if self._full and self.slots.n_shelved * _SHELF_SHARE >= self.slots.n_cells:
+            return True
+        needed = sum(self._still_needs(seq, seq.phase, seq.computed) for seq in self._running)
+        return needed > self.slots.free_cells
+
     # --- preemption --------------------------------------------------------------------------------------
 
     def _preempt_last(self, plan: Plan) -> None:
         """Send the sequence whose turn came last back to the queue."""
         sequence = max(self._running, key=lambda running: running.turn)
+        self._send_back(sequence)
+        plan.preempted.append(sequence)
+        if self.slots.n_shelved:  # which has not given anybody a cell
+            self._clear_shelf()
+
+    def _send_back(self, sequence: Sequence) -> None:
         self._running.remove(sequence)
-        self.slots.leave(sequence.slot, sequence.tokens[: sequence.computed])
+        self._leave(sequence, sequence.tokens[: sequence.computed])
         sequence.preempt()
         self._waiting.put_back(sequence)
-        plan.preempted.append(sequence)

@@ -102,7 +102,7 @@ class Prompt:
     """Whose turn it takes to run; what :class:`engine.core.queue.FairQueue` is fair to."""
     sequences: list[Sequence] = field(default_factory=list)
     repeats: bool = False
-    """Whether the same answer is expected again, to the bit, where nobody else is served meanwhile."""
+    """Whether the same answer is expected again, to the bit, whoever else is served meanwhile."""
     in_parts: bool = True
     """Whether a choice is told as it grows, or once, when it has ended."""
     n_alternatives: int | None = None

@@ -49,7 +49,7 @@ class FakeBackend:
     ) -> None:
         self.n_slots, self.n_cells, self.n_batch = n_slots, n_cells, n_batch
         self.keeps_texts, self.restore_slack = keeps_texts, 0
-        self.n_scored = 3
+        self.n_scored, self.n_repeatable = 3, 8
         self.info = ModelInfo("fake", N_VOCAB, n_cells, 0, 0, None, END, None, frozenset({END}), None)
         self.faults: dict[int, BaseException] = {}
         """Number of a decode, from 1, to what it raises."""
@@ -106,6 +106,12 @@ class FakeBackend:
         del self._held[slot][length:]
         if length == 0:
             self._emptied.put(slot)
+
+    def shelve(self, slot: int) -> None:
+        self.truncate(slot, 0)
+
+    def clear_shelf(self) -> None:
+        pass
 
     def save(self, slot: int, length: int) -> Saved:
         if self.save_faults:

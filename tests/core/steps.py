@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from engine.core.plan import Copy, Drop, Plan, Restore, Save, Span, Truncate
+from engine.core.plan import ClearShelf, Copy, Drop, Plan, Restore, Save, Shelve, Span, Truncate
 from engine.core.scheduler import Scheduler
 from engine.core.sequence import Phase, Prompt, Sequence, StopRules
 from engine.core.slots import Slots
@@ -25,32 +25,60 @@ TEXTS = itertools.count(1_000_000, 1_000_000)
 
 
 def prompt(
-    length: int, n: int = 1, *, max_tokens: int = 4, owner: Hashable | None = None, text: int | None = None
+    length: int,
+    n: int = 1,
+    *,
+    max_tokens: int = 4,
+    owner: Hashable | None = None,
+    text: int | None = None,
+    repeats: bool = False,
 ) -> Prompt:
     """Make a prompt of one request with ``n`` choices; prompts of the same ``text`` begin alike."""
     first = next(TEXTS) if text is None else text
-    made = Prompt(object() if owner is None else owner, list(range(first, first + length)), length)
+    tokens = list(range(first, first + length))
+    made = Prompt(object() if owner is None else owner, tokens, length, repeats=repeats)
     params, stop = SamplingParams(seed=1), StopRules(frozenset({END}))
     made.sequences.extend(Sequence(made, i, params, max_tokens=max_tokens, stop=stop) for i in range(n))
     return made
 
 
+class Held(NamedTuple):
+    """What a slot holds at one position."""
+
+    cell: int
+    token: int
+    is_repeatable: bool
+    """Whether it was computed in a step in which somebody repeats."""
+
+
 class Cells:
-    """A KV cache in which a cell is an id: slots that share a position share its cell."""
+    """A KV cache in which a cell has a number: slots that share a position share its cell.
+
+    As in llama.cpp, the first free cells are taken.
+    """
 
     def __init__(self) -> None:
-        self.of: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
-        """Slot -> (cell, token) by position."""
-        self.saved: dict[int, list[int]] = {}
-        """Number -> tokens of a text that was copied out."""
-        self._ids = itertools.count()
+        self.of: defaultdict[int, list[Held]] = defaultdict(list)
+        """Slot -> what it holds, by position."""
+        self.saved: dict[int, list[Held]] = {}
+        """Number -> a text that was copied out."""
+        self.shelf: set[int] = set()
+
+    @property
+    def used(self) -> set[int]:
+        return self.shelf | {held.cell for row in self.of.values() for held in row}
 
     @property
     def n_used(self) -> int:
-        return len({cell for row in self.of.values() for cell, _ in row})
+        return len(self.used)
 
     def tokens(self, slot: int) -> list[int]:
-        return [token for _, token in self.of[slot]]
+        return [held.token for held in self.of[slot]]
+
+    def shelve(self, slot: int) -> None:
+        others = {held.cell for other, row in self.of.items() if other != slot for held in row}
+        self.shelf |= {held.cell for held in self.of[slot]} - others
+        self.of[slot].clear()
 
     def copy(self, source: int, target: int, length: int) -> None:
         assert source != target
@@ -60,34 +88,51 @@ class Cells:
 
     def save(self, slot: int, length: int, text: int) -> None:
         assert text not in self.saved
-        self.saved[text] = self.tokens(slot)[:length]
+        self.saved[text] = self.of[slot][:length]
         assert len(self.saved[text]) == length
 
     def restore(self, text: int, slot: int, length: int) -> None:
         assert not self.of[slot], "a text put into a slot that is in use"
-        self.append(slot, 0, self.saved[text][:length])
+        for held in self.saved[text][:length]:
+            self._put(slot, held.token, is_repeatable=held.is_repeatable)
         assert len(self.of[slot]) == length
 
     def truncate(self, slot: int, length: int) -> None:
         assert length <= len(self.of[slot])
         del self.of[slot][length:]
 
-    def append(self, slot: int, start: int, tokens: list[int]) -> None:
+    def append(self, slot: int, start: int, tokens: list[int], *, is_repeatable: bool) -> None:
         assert start == len(self.of[slot]), "a span begins where its slot ends: no gap, no overlap"
-        self.of[slot] += [(next(self._ids), token) for token in tokens]
+        for token in tokens:
+            self._put(slot, token, is_repeatable=is_repeatable)
+
+    def _put(self, slot: int, token: int, *, is_repeatable: bool) -> None:
+        used = self.used
+        cell = next(cell for cell in itertools.count() if cell not in used)
+        self.of[slot].append(Held(cell, token, is_repeatable))
 
 
 class Steps:
     """The step loop without a model: carries out plans and draws the tokens it is told to."""
 
     def __init__(
-        self, n_slots: int, n_cells: int, budget: int, *, keeps: bool = True, slack: int = 0
+        self,
+        n_slots: int,
+        n_cells: int,
+        budget: int,
+        *,
+        keeps: bool = True,
+        slack: int = 0,
+        repeatable: int = 0,
     ) -> None:
         self.slack = slack
         self.slots = Slots(n_slots, n_cells, keeps=keeps, restore_slack=slack)
         self.beside = budget
         """Most prompt tokens in a step in which others decode."""
-        self.scheduler = Scheduler(self.slots, budget, lambda _decodes, _prompts: self.beside)
+        self.repeatable = repeatable
+        self.scheduler = Scheduler(
+            self.slots, budget, lambda _decodes, _prompts: self.beside, repeatable=repeatable
+        )
         self.cells = Cells()
         self.n_slots, self.n_cells, self.budget = n_slots, n_cells, budget
         self.running: list[Sequence] = []
@@ -112,18 +157,21 @@ class Steps:
         self.operations += plan.cache
         for operation in plan.cache:
             self._carry_out(operation)
-        self.running = [seq for seq in [*self.running, *plan.admitted] if seq not in plan.preempted]
+        stayed = [seq for seq in self.running if seq.slot >= 0 and seq not in plan.admitted]
+        self.running = [*stayed, *plan.admitted]
         self.admitted += plan.admitted
         self.preempted += plan.preempted
         for lost in plan.preempted:
             assert all(other.turn < lost.turn for other in self.running), "the last turn goes first"
-            assert self.running, "somebody always gets to the end"
-        self._check(plan, [sequence for sequence in decoding if sequence not in plan.preempted])
+            assert self.running or self.repeatable, "somebody always gets to the end"
+        self._check(plan, [sequence for sequence in decoding if sequence.phase is Phase.DECODE])
         for sequence in plan.decodes:
             assert sequence.phase is Phase.DECODE
-            self.cells.append(sequence.slot, sequence.computed, sequence.generated[-1:])
+            last, start = sequence.generated[-1:], sequence.computed
+            self.cells.append(sequence.slot, start, last, is_repeatable=plan.repeats)
         for span in plan.prompts:
-            self._decode(span)
+            self._decode(span, is_repeatable=plan.repeats)
+        self._check_who_repeats(plan)
         self.scheduler.computed(plan)
         assert self.cells.n_used <= self.n_cells, "a decode that finds no cell"
         assert self.cells.n_used == self.slots.used_cells
@@ -139,6 +187,10 @@ class Steps:
                 self.cells.copy(source, target, length)
             case Truncate(slot, length):
                 self.cells.truncate(slot, length)
+            case Shelve(slot):
+                self.cells.shelve(slot)
+            case ClearShelf():
+                self.cells.shelf.clear()
             case Save(slot, length, text):
                 self.cells.save(slot, length, text)
             case Restore(text, slot, length):
@@ -174,11 +226,26 @@ class Steps:
         assert len(set(map(id, drawers))) == len(drawers)
         assert set(decoding) <= set(drawers), "each of them gets its token"
 
-    def _decode(self, span: Span) -> None:
+    def _check_who_repeats(self, plan: Plan) -> None:
+        """Check that the logits of whoever repeats depend on its text alone."""
+        who = [sequence for sequence in self.running if sequence.prompt.repeats]
+        assert plan.repeats == bool(who and self.repeatable)
+        if not plan.repeats:
+            return
+        size = len(plan.decodes) + sum(len(span.tokens) for span in plan.prompts)
+        if len(plan.decodes) < self.repeatable:
+            assert size <= self.repeatable
+        for sequence in who:
+            row = self.cells.of[sequence.slot]
+            assert [held.cell for held in row] == sorted(held.cell for held in row), "cells out of order"
+            assert all(held.is_repeatable for held in row), "a part that was computed in another way"
+        assert max(self.cells.used, default=-1) < max(self.slots.reach, self.slots.used_cells + size)
+
+    def _decode(self, span: Span, *, is_repeatable: bool) -> None:
         sequence = span.sequence
         assert sequence.phase is Phase.PREFILL
         self.decoded[sequence.prompt] += len(span.tokens)
-        self.cells.append(sequence.slot, span.start, span.tokens)
+        self.cells.append(sequence.slot, span.start, span.tokens, is_repeatable=is_repeatable)
         for fork in span.draws[1:]:
             assert fork.phase is Phase.FORK
             assert fork.prompt is sequence.prompt

@@ -89,3 +89,20 @@ def test_the_books_are_those_of_a_plain_list(texts: list[list[int]], room: int) 
         assert found is None or common_prefix(held[found], text) == length
     assert sorted(kept.clear()) == sorted(held)
     assert len(kept) == 0
+
+
+def test_who_asks_for_repeatable_texts_finds_no_other() -> None:
+    kept = KeptTexts(10_000)
+    plain, _ = kept.add(LONG[:200])
+    assert kept.match(LONG, repeatable=True) == (0, None)
+    number, dropped = kept.add(LONG[:100], repeatable=True)
+    assert (kept.match(LONG), kept.match(LONG, repeatable=True)) == ((200, plain), (100, number))
+    assert dropped == []
+
+
+def test_a_text_replaces_no_repeatable_one_unless_it_is_repeatable_too() -> None:
+    kept = KeptTexts(10_000)
+    number, _ = kept.add(LONG[:100], repeatable=True)
+    assert kept.add(LONG[:300])[1] == []
+    assert kept.match(LONG, repeatable=True) == (100, number)
+    assert kept.add(LONG[:400], repeatable=True)[1] == [number, 1]

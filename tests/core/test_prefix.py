@@ -58,6 +58,12 @@ class AnyTexts(RuleBasedStateMachine):
         else:
             assert found == Match(0, None)
 
+    @rule(tokens=Tokens, among=st.sets(Slots))
+    def match_some(self, tokens: list[int], among: set[int]) -> None:
+        found = self.tree.match(tokens, among)
+        assert found.length == max((common_prefix(self.tokens(slot), tokens) for slot in among), default=0)
+        assert (found.slot in among) if found.length else (found == Match(0, None))
+
     @invariant()
     def lengths_and_cells_are_those_of_the_cache(self) -> None:
         assert [self.tree.length(slot) for slot in range(N_SLOTS)] == list(map(len, self.cells))

@@ -319,31 +319,6 @@ class TestTable:
         steps.finish()
         assert (alike.n_cached, steps.decoded[alike]) == (0, 5)
 
-    def test_who_is_to_repeat_and_is_alone_finds_nothing_of_what_was_before(self) -> None:
-        steps = Steps(n_slots=2, n_cells=1000, budget=20)
-        steps.submit(prompt(5, text=1000, max_tokens=1))
-        steps.finish()
-        owner = object()
-        again = [prompt(5, 3, text=1000, owner=owner), prompt(5, 1, text=1000, owner=owner)]
-        for each in again:
-            each.repeats = True
-        steps.submit(*again)
-        plan = steps.step()
-        assert (plan.cache, again[0].n_cached) == ([], 0)
-        steps.finish()
-        assert not any(isinstance(operation, Restore) for operation in steps.operations)
-
-    def test_who_is_to_repeat_beside_others_takes_what_is_kept(self) -> None:
-        steps = Steps(n_slots=2, n_cells=1000, budget=20)
-        steps.submit(prompt(5, text=1000, max_tokens=1))
-        steps.finish()
-        steps.submit(prompt(5, text=2000))
-        steps.step()
-        steps.submit(again := prompt(5, text=1000))
-        again.repeats = True
-        steps.step()
-        assert again.n_cached == 4
-
     def test_a_step_in_which_others_decode_takes_few_prompt_tokens(self) -> None:
         steps = Steps(n_slots=2, n_cells=64, budget=16)
         steps.submit(prompt(2, max_tokens=9))
@@ -375,6 +350,7 @@ class AnyOrder(RuleBasedStateMachine):
         ahead=st.sampled_from([0, 1, 2, 64]),
         worth_keeping=st.sampled_from([1, 3, 32]),
         slack=st.sampled_from([0, 2, 5]),
+        repeatable=st.sampled_from([0, 1, 3, 9]),
     )
     def begin(
         self,
@@ -385,6 +361,7 @@ class AnyOrder(RuleBasedStateMachine):
         ahead: int,
         worth_keeping: int,
         slack: int,
+        repeatable: int,
     ) -> None:
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(engine.core.scheduler, "_AHEAD", ahead)
@@ -392,7 +369,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.patch.setattr(engine.core.scheduler, "_WORTH_WAITING", worth_waiting)
         self.nobody_waits_for_a_prefix = worth_waiting == 40
         self.all_is_kept = (worth_keeping, slack) == (1, 0)
-        self.steps = Steps(n_slots, n_cells, n_slots + spare, slack=slack)
+        self.steps = Steps(n_slots, n_cells, n_slots + spare, slack=slack, repeatable=repeatable)
         self.submitted: list[Sequence] = []
         self.prompts: list[Prompt] = []
         self.cancelled: set[Hashable] = set()
@@ -402,12 +379,15 @@ class AnyOrder(RuleBasedStateMachine):
         sizes=st.lists(st.tuples(st.integers(1, 12), st.integers(1, 5)), min_size=1, max_size=2),
         max_tokens=st.integers(1, 6),
         text=st.sampled_from([1000, 2000, None]),
+        repeats=st.booleans(),
     )
-    def submit(self, sizes: list[tuple[int, int]], max_tokens: int, text: int | None) -> None:
+    def submit(
+        self, sizes: list[tuple[int, int]], max_tokens: int, text: int | None, *, repeats: bool
+    ) -> None:
         owner = object()
         for length, n in sizes:
             fitting = min(length, self.steps.n_cells - max_tokens)
-            made = prompt(fitting, n, max_tokens=max_tokens, owner=owner, text=text)
+            made = prompt(fitting, n, max_tokens=max_tokens, owner=owner, text=text, repeats=repeats)
             self.steps.submit(made)
             self.prompts.append(made)
             self.submitted += made.sequences

@@ -1,0 +1,147 @@
+"""What a seed and a score promise: the same numbers, to the bit, whoever else is served."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from contextlib import asynccontextmanager, closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import engine.core.kept
+from engine.backend.llama import LlamaBackend
+from engine.core.plan import ClearShelf
+from engine.core.scheduler import Scheduler
+from engine.launch import EngineOptions, launch
+from tests.conftest import MODEL
+from tests.doors import PythonDoor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from engine.backend.base import Batch
+    from engine.core.plan import Plan
+    from engine.service import CompletionService
+    from tests.doors import Answer
+
+NO_END = {"0": -100, "2": -100}
+"""Bans what ends a text."""
+N_CELLS = 512
+STARTS = itertools.count(5000)
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[CompletionService]:
+    """Four slots and a cache that is short of room whenever all of them are in use."""
+    launched = launch(EngineOptions(model=MODEL, parallel=4, ctx_size=N_CELLS))
+    with closing(launched.service) as service:
+        yield service
+
+
+@pytest.fixture
+def python(small: CompletionService) -> PythonDoor:
+    return PythonDoor(small)
+
+
+def words(count: int) -> list[int]:
+    """Return token ids that nobody has seen before."""
+    return [next(STARTS), *(504 + i % 300 for i in range(count - 1))]
+
+
+@asynccontextmanager
+async def crowd(door: PythonDoor) -> AsyncIterator[None]:
+    """Keep three others busy with requests of all lengths that come and go; they begin like each other."""
+    prompt = words(80)
+
+    async def keep_asking(number: int) -> None:
+        for turn in itertools.count(number):
+            length = 20 + turn * 13 % 60
+            fields: Answer = {"prompt": [*prompt[:length], turn], "logit_bias": NO_END}
+            await door.complete(**fields, max_tokens=1 + turn % 5, seed=turn if turn % 2 else None)
+
+    others = [asyncio.create_task(keep_asking(number)) for number in (1, 4, 8)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+
+def told(answer: Answer) -> Any:
+    return answer["choices"]
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep no text that has little to spare, so that whoever comes again is computed again."""
+    monkeypatch.setattr(engine.core.kept, "_WORTH_KEEPING", N_CELLS)
+
+
+@pytest.fixture
+def clearances(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """The steps in which cells were freed though somebody repeats."""
+    plan = Scheduler.plan
+    found: list[Plan] = []
+
+    def watched(scheduler: Scheduler) -> Plan:
+        made = plan(scheduler)
+        if made.repeats and any(isinstance(operation, ClearShelf) for operation in made.cache):
+            found.append(made)
+        return made
+
+    monkeypatch.setattr(Scheduler, "plan", watched)
+    return found
+
+
+async def test_a_seed_repeats_to_the_bit_alone_and_in_a_crowd(
+    python: PythonDoor, clearances: list[Plan], forgetful: None
+) -> None:
+    """The text is longer than what a lone token's attention can be taken over in one piece."""
+    fields: Answer = {"prompt": words(270), "seed": 5, "logprobs": 5, "logit_bias": NO_END}
+    fields["max_tokens"] = 36
+    alone = await python.complete(**fields)
+    async with crowd(python):
+        beside = await python.complete(**fields)
+    assert told(beside) == told(alone)
+    assert clearances, "the crowd is to be one in which cells run short"
+
+
+async def test_scores_are_the_same_alone_and_in_a_crowd(python: PythonDoor, forgetful: None) -> None:
+    fields: Answer = {"prompt": words(100), "echo": True, "max_tokens": 0, "logprobs": 2}
+    alone = await python.complete(**fields)
+    async with crowd(python):
+        beside = await python.complete(**fields)
+    assert told(beside) == told(alone)
+
+
+async def test_a_warm_prefix_makes_no_difference(python: PythonDoor) -> None:
+    prompt = words(120)
+    fields: Answer = {"max_tokens": 8, "seed": 5, "logprobs": 2}
+    cold = await python.complete(prompt=[*prompt, 9], **fields)
+    await python.complete(prompt=[*prompt, 10, 11], max_tokens=4, seed=1, logit_bias=NO_END)
+    warm = await python.complete(prompt=[*prompt, 9], **fields)
+    assert told(warm) == told(cold)
+    counts = [answer["usage"]["prompt_tokens_details"]["cached_tokens"] for answer in (cold, warm)]
+    assert counts == [0, 120]
+
+
+async def test_who_repeats_takes_no_prefix_that_was_computed_in_another_way(python: PythonDoor) -> None:
+    prompt = words(120)
+    await python.complete(prompt=prompt, max_tokens=4, logit_bias=NO_END)
+    answer = await python.complete(prompt=prompt, max_tokens=1, seed=1)
+    assert answer["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
+
+
+async def test_a_model_whose_kernels_depend_on_the_company_promises_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decode = LlamaBackend.decode
+
+    def moody(backend: LlamaBackend, batch: Batch) -> Any:
+        return decode(backend, batch) + batch.size
+
+    monkeypatch.setattr(LlamaBackend, "decode", moody)
+    with closing(launch(EngineOptions(model=MODEL, parallel=1, ctx_size=256)).service) as service:
+        assert service.engine.backend.n_repeatable == 0
