@@ -168,7 +168,7 @@ async def _read_body(http: Request, limit: int) -> bytes:
 
 def _parse_json(body: bytes) -> Any:
     try:
-        return from_json(body, allow_inf_nan=False)
+        return from_json(body)  # NaN and infinities too, so that the contract can name the field they are in
     except ValueError as error:
         raise InvalidRequestError(f"The body should be JSON: {error}.") from None
 
