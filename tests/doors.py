@@ -6,10 +6,12 @@ import asyncio
 import json
 import socket
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import grpc
 import httpx2
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo  # type: ignore[import-untyped]
+from grpc_status import rpc_status
 
 from engine.errors import EngineError
 from engine.llm import AsyncLLM
@@ -30,22 +32,17 @@ if TYPE_CHECKING:
 
 Answer = dict[str, Any]
 
-_CODES = {
-    grpc.StatusCode.INVALID_ARGUMENT: "invalid_request_error",
-    grpc.StatusCode.NOT_FOUND: "model_not_found",
-    grpc.StatusCode.UNAUTHENTICATED: "invalid_api_key",
-    grpc.StatusCode.RESOURCE_EXHAUSTED: "queue_full",
-}
 _FINISH_REASONS = {pb.FINISH_REASON_STOP: "stop", pb.FINISH_REASON_LENGTH: "length"}
 
 
 class DoorError(Exception):
     """A refusal, reduced to what must be the same at every door."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, param: str | None) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
+        self.param = param
 
 
 class Door:
@@ -94,7 +91,7 @@ class PythonDoor(Door):
         try:
             return (await AsyncLLM.of(self.service).complete(**fields)).model_dump()
         except EngineError as error:
-            raise DoorError(error.code, error.message) from error
+            raise DoorError(error.code, error.message, error.param) from error
 
     async def chunks(self, **fields: Any) -> AsyncGenerator[Answer, None]:
         try:
@@ -102,19 +99,19 @@ class PythonDoor(Door):
                 async for chunk in chunks:
                     yield chunk.model_dump()
         except EngineError as error:
-            raise DoorError(error.code, error.message) from error
+            raise DoorError(error.code, error.message, error.param) from error
 
     async def tokenize(self, **fields: Any) -> Answer:
         try:
             return (await AsyncLLM.of(self.service).tokenize(**fields)).model_dump()
         except EngineError as error:
-            raise DoorError(error.code, error.message) from error
+            raise DoorError(error.code, error.message, error.param) from error
 
     async def detokenize(self, **fields: Any) -> Answer:
         try:
             return AsyncLLM.of(self.service).detokenize(**fields).model_dump()
         except EngineError as error:
-            raise DoorError(error.code, error.message) from error
+            raise DoorError(error.code, error.message, error.param) from error
 
     async def tokenizer_info(self) -> Answer:
         return AsyncLLM.of(self.service).tokenizer_info().model_dump()
@@ -171,15 +168,18 @@ class HttpDoor(Door):
     @staticmethod
     def _raise_refusal(answer: httpx2.Response) -> None:
         if answer.status_code != 200:
-            error = answer.json()["error"]
-            raise DoorError(error["code"], error["message"])
+            raise _told(answer.json()["error"])
 
 
 def _chunk(line: str) -> Answer:
     chunk: Answer = json.loads(line)
     if "error" in chunk:
-        raise DoorError(chunk["error"]["code"], chunk["error"]["message"])
+        raise _told(chunk["error"])
     return chunk
+
+
+def _told(error: Answer) -> DoorError:
+    return DoorError(error["code"], error["message"], error["param"])
 
 
 async def _events(answer: httpx2.Response) -> AsyncIterator[str]:
@@ -252,7 +252,14 @@ def _plain(message: Message) -> Answer:
 
 
 def _refusal(error: grpc.aio.AioRpcError) -> DoorError:
-    return DoorError(_CODES.get(error.code(), error.code().name), error.details() or "")
+    """Read the details, where a program finds the code and the field at fault."""
+    reason, field = ErrorInfo(reason=error.code().name), BadRequest()
+    status = cast("Any", rpc_status.from_call(cast("Any", error)))
+    for detail in status.details if status is not None else ():
+        for message in (reason, field):
+            detail.Unpack(message)
+    param = field.field_violations[0].field if field.field_violations else None
+    return DoorError(reason.reason.lower(), error.details() or "", param)
 
 
 def to_proto(fields: Answer) -> pb.CompletionRequest:

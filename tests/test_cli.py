@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from tests.test_doors import token_bytes
+from tests.answers import raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,7 +109,7 @@ def check_example(answer: object) -> None:
     choice = answer["choices"][0]
     assert choice["text"]
     assert len(choice["logprobs"]["tokens"]) == answer["usage"]["completion_tokens"]
-    written = b"".join(map(token_bytes, choice["logprobs"]["tokens"]))
+    written = b"".join(map(raw, choice["logprobs"]["tokens"]))
     assert written.decode("utf-8", "replace").startswith(choice["text"])
     assert answer["usage"]["prompt_tokens"] == 11
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.answers import check_logprobs, comparable, counted, joined, prompts_of
 from tests.doors import DOORS, Answer, Door, DoorError
 
 if TYPE_CHECKING:
@@ -136,41 +136,6 @@ BAD: dict[str, Answer] = {
 }
 
 
-def joined(chunks: list[Answer]) -> list[Answer]:
-    """Put the chunks of a stream together, as a client does."""
-    texts: defaultdict[int, str] = defaultdict(str)
-    logprobs: dict[int, dict[str, list[Any] | None]] = {}
-    reasons: dict[int, list[str]] = defaultdict(list)
-    for chunk in chunks:
-        for choice in chunk["choices"]:
-            index = choice["index"]
-            texts[index] += choice["text"]
-            assert not reasons[index], "nothing may follow a finish reason"
-            if choice["finish_reason"]:
-                reasons[index].append(choice["finish_reason"])
-            for name, part in (choice["logprobs"] or {}).items():
-                whole = logprobs.setdefault(index, {})
-                whole[name] = None if part is None else (whole.get(name) or []) + part
-    return [
-        {
-            "text": texts[index],
-            "index": index,
-            "logprobs": logprobs.get(index),
-            "finish_reason": reasons[index][0],
-        }
-        for index in sorted(texts)
-    ]
-
-
-def comparable(answer: Answer) -> Answer:
-    """Leave out what may differ between two answers: names, times, and what the cache held before."""
-    return {"choices": answer["choices"], "usage": counted(answer["usage"]), "model": answer["model"]}
-
-
-def counted(usage: Answer) -> Answer:
-    return {name: count for name, count in usage.items() if name != "prompt_tokens_details"}
-
-
 @pytest.fixture(scope="session")
 async def expected(service: CompletionService) -> dict[str, Answer]:
     """Every case as the Python door answers it, one at a time."""
@@ -196,52 +161,14 @@ async def test_a_stream_joined_is_the_answer(door: Door, case: str, expected: di
 @pytest.mark.parametrize("case", CASES)
 def test_answers_hold_the_contract(case: str, expected: dict[str, Answer]) -> None:
     fields, answer = CASES[case], expected[case]
-    prompts = fields.get("prompt")
-    n_prompts = len(prompts) if isinstance(prompts, list) and not isinstance(prompts[0], int) else 1
+    prompts = prompts_of(fields)
     choices = answer["choices"]
-    assert [choice["index"] for choice in choices] == list(range(n_prompts * (fields.get("n") or 1)))
+    assert [choice["index"] for choice in choices] == list(range(len(prompts) * (fields.get("n") or 1)))
     assert answer["usage"]["total_tokens"] == (
         answer["usage"]["prompt_tokens"] + answer["usage"]["completion_tokens"]
     )
     for choice in choices:
-        assert choice["finish_reason"] in ("stop", "length")
-        if fields.get("logprobs") is None:
-            assert choice["logprobs"] is None
-        else:
-            check_logprobs(choice, fields)
-
-
-def check_logprobs(choice: Answer, fields: Answer) -> None:
-    logprobs, wanted = choice["logprobs"], fields["logprobs"]
-    tokens, values, tops, offsets = (
-        logprobs[name] for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset")
-    )
-    assert len(tokens) == len(values) == len(offsets) > 0
-    echo = fields.get("echo", False)
-    assert (values[0] is None) == echo
-    assert all(value <= 0 for value in values[echo:])
-    start = 0 if echo else len(fields["prompt"])
-    assert offsets[0] == start
-    assert offsets == sorted(offsets)
-    assert offsets[-1] <= start + len(choice["text"])
-    written = b"".join(token_bytes(token) for token in tokens).decode("utf-8", "replace")
-    assert written.startswith(choice["text"])  # whatever the model wrote, and nothing else
-    if wanted == 0:
-        assert tops is None
-        return
-    assert len(tops) == len(tokens)
-    assert (tops[0] is None) == echo
-    for token, value, top in zip(tokens[echo:], values[echo:], tops[echo:], strict=True):
-        assert top[token] == value
-        assert wanted <= len(top) <= wanted + 1
-        best = list(top.values())[:wanted]
-        assert best == sorted(best, reverse=True)
-
-
-def token_bytes(token: str) -> bytes:
-    if token.startswith("bytes:"):
-        return bytes.fromhex(token.removeprefix("bytes:").replace("\\x", ""))
-    return token.encode()
+        check_choice(choice, fields)
 
 
 async def test_a_seed_repeats_and_its_absence_does_not(door: Door) -> None:
@@ -267,9 +194,14 @@ async def test_every_answer_is_whole_under_load(door: Door, expected: dict[str, 
         assert len(answer["choices"]) == len(expected[case]["choices"])
         assert answer["usage"]["prompt_tokens"] == expected[case]["usage"]["prompt_tokens"]
         for choice in answer["choices"]:
-            assert choice["finish_reason"] in ("stop", "length")
-            if fields.get("logprobs") is not None:
-                check_logprobs(choice, fields)
+            check_choice(choice, fields)
+
+
+def check_choice(choice: Answer, fields: Answer) -> None:
+    """Hold a choice of one of the cases to the contract; those with logprobs have one prompt, as text."""
+    assert choice["finish_reason"] in ("stop", "length")
+    prompt = fields.get("prompt", "")
+    check_logprobs(choice, fields.get("logprobs"), prompt=prompt, echo=fields.get("echo", False))
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -280,11 +212,9 @@ async def test_a_bad_request_is_refused_alike(door: Door, case: str, service: Co
     for ask in (door.complete, door.stream):
         with pytest.raises(DoorError) as refused:
             await ask(**BAD[case])
-        assert (
-            refused.value.code
-            == wanted.value.code
-            == ("model_not_found" if "model" in BAD[case] else "invalid_request_error")
-        )
+        code = "model_not_found" if "model" in BAD[case] else "invalid_request_error"
+        assert refused.value.code == wanted.value.code == code
+        assert refused.value.param == wanted.value.param is not None
         assert refused.value.message
 
 

@@ -11,9 +11,9 @@ import pytest
 from engine.backend.base import Batch
 from engine.backend.llama import LlamaBackend, LlamaModel, LlamaOptions
 from engine.models import locate
+from tests.answers import check_logprobs, raw
 from tests.conftest import MODEL
 from tests.sampler.oracle import logprobs as log_softmax
-from tests.test_doors import comparable, joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,82 +21,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engine.service import CompletionService
-    from tests.doors import Answer, Door
+    from tests.doors import Door
 
 TEXTS = ["The capital of France is", "天气非常好"]
 SCRIPTS = {
-    "English": "It was the best of times, it was the worst of times.",
-    "Chinese": "天气非常好。我们去公园散步吧。",
-    "Arabic": "الطقس جميل جدا اليوم",
-    "emoji": "family: 👨‍👩‍👧‍👦, flag: 🇫🇷!",
-    "code": "def f(x):\n\treturn [y ** 2 for y in x]  # squares\n",
+    "English": [
+        "It was the best of times, it was the worst of times.",
+        "A naïve café — “crème brûlée”, £7.50…",
+    ],
+    "Chinese": ["天气非常好。我们去公园散步吧。", "「今天」是2024年。气温２３℃。𠮷野家"],
+    "Arabic": ["الطقس جميل جدا اليوم", "اَلسَّلامُ عليكم، ١٢٣"],
+    "emoji": ["family: 👨‍👩‍👧‍👦, flag: 🇫🇷!", "❤️‍🔥👩🏽‍🚀 1️⃣ 🏴󠁧󠁢󠁳󠁣󠁴󠁿"],
+    "code": [
+        "def f(x):\n\treturn [y ** 2 for y in x]  # squares\n",
+        'if (a != NULL && *a++) {\r\n    printf("%s\\n", a);\r\n}',
+    ],
 }
-FORMS = ["a text", "texts", "ids", "lists of ids"]
-
-
-def prompt_of(form: str, service: CompletionService) -> Any:
-    ids = [service.engine.backend.tokenize(text) for text in TEXTS]
-    return {"a text": TEXTS[0], "texts": TEXTS, "ids": ids[0], "lists of ids": ids}[form]
-
-
-def lengths_of(form: str, service: CompletionService) -> list[int]:
-    ids = [len(service.engine.backend.tokenize(text)) for text in TEXTS]
-    return ids if form in ("texts", "lists of ids") else ids[:1]
-
-
-@pytest.mark.parametrize("logprobs", [None, 0, 1, 5])
-@pytest.mark.parametrize("form", FORMS)
-async def test_every_form_has_its_prompt_before_every_choice(
-    door: Door, service: CompletionService, form: str, logprobs: int | None
-) -> None:
-    lengths = lengths_of(form, service)
-    ends = dict.fromkeys(map(str, service.engine.backend.info.eog_tokens), -100)
-    for n, max_tokens in ((1, 5), (2, 0)):
-        fields = {
-            "prompt": prompt_of(form, service),
-            "n": n,
-            "max_tokens": max_tokens,
-            "echo": True,
-            "logprobs": logprobs,
-            "seed": 9,
-            "logit_bias": ends,
-        }
-        whole = await door.complete(**fields)
-        assert [choice["index"] for choice in whole["choices"]] == list(range(n * len(lengths)))
-        assert whole["usage"]["prompt_tokens"] == sum(lengths)
-        assert whole["usage"]["completion_tokens"] == n * len(lengths) * max_tokens
-        for choice in whole["choices"]:
-            number = choice["index"] // n
-            assert choice["text"].startswith(TEXTS[number])
-            assert (choice["text"] == TEXTS[number]) == (max_tokens == 0)
-            assert choice["finish_reason"] == "length"
-            check_logprobs(choice, lengths[number] + max_tokens, logprobs)
-        chunks = await door.stream(**fields, stream_options={"include_usage": True})
-        assert joined(chunks) == comparable(whole)["choices"]
-        assert chunks[-1]["usage"]["prompt_tokens"] == sum(lengths)
-
-
-def check_logprobs(choice: Answer, count: int, asked: int | None) -> None:
-    logprobs, text = choice["logprobs"], choice["text"]
-    if asked is None:
-        assert logprobs is None
-        return
-    tokens, offsets = logprobs["tokens"], logprobs["text_offset"]
-    assert len(tokens) == len(offsets) == len(logprobs["token_logprobs"]) == count
-    assert logprobs["token_logprobs"][0] is None
-    assert all(value <= 0 for value in logprobs["token_logprobs"][1:])
-    assert offsets[0] == 0
-    for token, start, end in zip(tokens, offsets, [*offsets[1:], len(text)], strict=True):
-        assert token.startswith("bytes:") or text[start:end] == token
-    if asked == 0:
-        assert logprobs["top_logprobs"] is None
-        return
-    assert logprobs["top_logprobs"][0] is None
-    for token, value, top in zip(
-        tokens[1:], logprobs["token_logprobs"][1:], logprobs["top_logprobs"][1:], strict=True
-    ):
-        assert asked <= len(top) <= asked + 1
-        assert top[token] == value
 
 
 async def test_echo_alone_changes_nothing_else(door: Door) -> None:
@@ -118,10 +58,11 @@ async def test_a_prompt_that_is_cached_is_scored_all_the_same(door: Door) -> Non
 
 
 async def test_the_echo_of_a_long_prompt_is_scored_in_pieces(door: Door) -> None:
-    answer = await door.complete(prompt=SCRIPTS["English"] * 14, max_tokens=0, echo=True, logprobs=0)
+    text = SCRIPTS["English"][0] * 14
+    answer = await door.complete(prompt=text, max_tokens=0, echo=True, logprobs=0)
     (choice,) = answer["choices"]
     assert len(choice["logprobs"]["tokens"]) == answer["usage"]["prompt_tokens"] > 128
-    check_logprobs(choice, answer["usage"]["prompt_tokens"], 0)
+    check_logprobs(choice, 0, prompt=text, echo=True)
 
 
 async def test_best_of_and_echo_go_together(door: Door) -> None:
@@ -151,26 +92,22 @@ def logits_of() -> Iterator[Callable[[list[int]], NDArray[np.float32]]]:
     backend.close()
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize(
+    "text",
+    [pytest.param(text, id=f"{name} {i}") for name, texts in SCRIPTS.items() for i, text in enumerate(texts)],
+)
 async def test_the_likelihood_of_a_text_is_that_of_its_raw_logits(
     door: Door,
     service: CompletionService,
     logits_of: Callable[[list[int]], NDArray[np.float32]],
-    script: str,
+    text: str,
 ) -> None:
-    text = SCRIPTS[script]
     tokens = service.engine.backend.tokenize(text)
     assert len(tokens) < 64
     expected = log_softmax(logits_of(tokens))[np.arange(len(tokens) - 1), tokens[1:]]
     answer = await door.complete(prompt=text, max_tokens=0, echo=True, logprobs=0)
+    check_logprobs(answer["choices"][0], 0, prompt=text, echo=True)
     logprobs = answer["choices"][0]["logprobs"]
     assert logprobs["token_logprobs"][1:] == pytest.approx(expected, abs=1e-4)
     assert math.fsum(logprobs["token_logprobs"][1:]) == pytest.approx(expected.sum(), abs=1e-3)
     assert b"".join(map(raw, logprobs["tokens"])).decode() == text
-
-
-def raw(token: str) -> bytes:
-    """Return the bytes of a token as the contract writes it."""
-    if not token.startswith("bytes:"):
-        return token.encode()
-    return bytes.fromhex(token.removeprefix("bytes:").replace("\\x", ""))

@@ -1,0 +1,103 @@
+"""What holds for every answer, and how two of them are compared."""
+
+from __future__ import annotations
+
+import codecs
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.doors import Answer
+
+ARRAYS = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
+CONTROLS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+"""The names of tokens that add no text."""
+
+
+def comparable(answer: Answer) -> Answer:
+    """Leave out what may differ between two answers: names, times, and what the cache held before."""
+    return {"choices": answer["choices"], "usage": counted(answer["usage"]), "model": answer["model"]}
+
+
+def counted(usage: Answer) -> Answer:
+    return {name: count for name, count in usage.items() if name != "prompt_tokens_details"}
+
+
+def joined(chunks: list[Answer]) -> list[Answer]:
+    """Put the chunks of a stream together, as a client does."""
+    choices: dict[int, Answer] = {}
+    for chunk in chunks:
+        for part in chunk["choices"]:
+            new = {"text": "", "index": part["index"], "logprobs": None, "finish_reason": None}
+            whole = choices.setdefault(part["index"], new)
+            assert whole["finish_reason"] is None, "nothing may follow a finish reason"
+            whole["text"] += part["text"]
+            whole["finish_reason"] = part["finish_reason"]
+            if part["logprobs"] is not None:
+                whole["logprobs"] = _extended(whole["logprobs"], part["logprobs"])
+                assert part["finish_reason"] or not _runs_past(whole), "a token that begins behind the text"
+    return [choices[index] for index in sorted(choices)]
+
+
+def _extended(before: Answer | None, more: Answer) -> Answer:
+    assert set(more) == set(ARRAYS)
+    if before is None:
+        return more
+    return {name: None if more[name] is None else before[name] + more[name] for name in ARRAYS}
+
+
+def _runs_past(choice: Answer) -> bool:
+    offsets = choice["logprobs"]["text_offset"]
+    return bool(offsets) and offsets[-1] >= offsets[0] + len(choice["text"])
+
+
+def check_logprobs(choice: Answer, asked: int | None, *, prompt: str, echo: bool) -> None:
+    """Hold the four arrays to the contract, and to the text of the choice."""
+    logprobs = choice["logprobs"]
+    if asked is None:
+        assert logprobs is None
+        return
+    tokens, values, tops, offsets = (logprobs[name] for name in ARRAYS)
+    assert len(tokens) == len(values) == len(offsets) > 0
+    assert (values[0] is None) == echo
+    assert all(-9999 <= value <= 0 for value in values[echo:])
+    _check_offsets(choice, start=0 if echo else len(prompt))
+    if asked == 0:
+        assert tops is None
+        return
+    assert len(tops) == len(tokens)
+    assert (tops[0] is None) == echo
+    for token, value, top in zip(tokens[echo:], values[echo:], tops[echo:], strict=True):
+        assert top[token] == value
+        assert asked <= len(top) <= asked + 1
+        best = list(top.values())[:asked]
+        assert best == sorted(best, reverse=True)
+
+
+def _check_offsets(choice: Answer, *, start: int) -> None:
+    """Hold each token to the piece of the text at its offset.
+
+    The bytes of a character that several tokens share belong to the last of them. A stop may have cut the
+    last token's piece.
+    """
+    tokens, offsets, text = choice["logprobs"]["tokens"], choice["logprobs"]["text_offset"], choice["text"]
+    assert offsets[0] == start
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for token, begin, end in zip(tokens, offsets, [*offsets[1:], None], strict=True):
+        piece = "" if token in CONTROLS else decoder.decode(raw(token))
+        told = text[begin - start : None if end is None else end - start]
+        assert told == piece or (end is None and piece.startswith(told))
+
+
+def raw(token: str) -> bytes:
+    """Return the bytes of a token as the contract writes it."""
+    if not token.startswith("bytes:"):
+        return token.encode()
+    return bytes.fromhex(token.removeprefix("bytes:").replace("\\x", ""))
+
+
+def prompts_of(fields: Answer) -> list[Any]:
+    """Return a request's prompts one by one."""
+    prompt = fields.get("prompt")
+    if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
+        return list(prompt)
+    return [prompt]
