@@ -171,22 +171,6 @@ def test_answers_hold_the_contract(case: str, expected: dict[str, Answer]) -> No
         check_choice(choice, fields)
 
 
-async def test_a_seed_repeats_and_its_absence_does_not(door: Door) -> None:
-    fields = {"prompt": "Once upon a time", "max_tokens": 16, "n": 3}
-    first, second = [(await door.complete(**fields, seed=42))["choices"] for _ in range(2)]
-    assert first == second
-    assert len({choice["text"] for choice in first}) == 3
-    free = [choice["text"] for _ in range(2) for choice in (await door.complete(**fields))["choices"]]
-    assert len(set(free)) == 6
-
-
-async def test_a_choice_does_not_depend_on_n(door: Door) -> None:
-    fields = {"prompt": "Once upon a time", "max_tokens": 12, "seed": 9}
-    alone = (await door.complete(**fields))["choices"]
-    among = (await door.complete(**fields, n=6))["choices"]
-    assert among[:1] == alone
-
-
 async def test_every_answer_is_whole_under_load(door: Door, expected: dict[str, Answer]) -> None:
     """Not word for word: where a busy cache puts a token moves llama.cpp's rounding (see docs)."""
     answers = await asyncio.gather(*(door.complete(**fields) for fields in CASES.values()))
