@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tests.answers import check_logprobs, comparable, counted, joined, prompts_of
-from tests.doors import DOORS, Answer, Door, DoorError
+from tests.doors import DOORS, Answer, DoorError
 
 if TYPE_CHECKING:
     from engine.service import CompletionService
+    from tests.doors import Door
 
 WEATHER = "天气非常好"
 FRANCE = "The capital of France is"
@@ -200,55 +199,3 @@ async def test_a_bad_request_is_refused_alike(door: Door, case: str, service: Co
         assert refused.value.code == wanted.value.code == code
         assert refused.value.param == wanted.value.param is not None
         assert refused.value.message
-
-
-NUMBERS = st.one_of(
-    st.floats(allow_nan=True, allow_infinity=True), st.sampled_from([0.0, -0.0, 1.0, 2.0, -2.0, 100.0])
-)
-INTEGERS = st.one_of(st.integers(-(1 << 63), (1 << 63) - 1), st.integers(-2, 130))
-PROMPTS = st.one_of(st.just("a"), st.lists(st.integers(-1, 1 << 32), max_size=3))
-REQUESTS = st.fixed_dictionaries(
-    {"prompt": PROMPTS, "max_tokens": st.just(1)},
-    optional={
-        "temperature": NUMBERS,
-        "top_p": NUMBERS,
-        "presence_penalty": NUMBERS,
-        "frequency_penalty": NUMBERS,
-        "repetition_penalty": NUMBERS,
-        "min_p": NUMBERS,
-        "n": INTEGERS,
-        "logprobs": INTEGERS,
-        "top_k": INTEGERS,
-        "seed": INTEGERS,
-        "stop": st.lists(st.text(max_size=3), max_size=6),
-        "logit_bias": st.dictionaries(INTEGERS.map(str), NUMBERS, max_size=2),
-    },
-)
-
-
-@pytest.fixture(scope="session")
-async def all_doors(service: CompletionService) -> Any:
-    doors = [make(service) for make in DOORS]
-    for each in doors:
-        await each.__aenter__()
-    yield doors
-    for each in doors:
-        await each.__aexit__(None, None, None)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(fields=REQUESTS)
-async def test_a_generated_request_has_one_outcome_everywhere(all_doors: list[Door], fields: Answer) -> None:
-    outcomes = [await outcome(door, fields) for door in all_doors]
-    assert outcomes[0] == outcomes[1] == outcomes[2]
-
-
-async def outcome(door: Door, fields: Answer) -> object:
-    """Return the answer of a repeatable request, its shape otherwise, or the error's code."""
-    try:
-        answer = comparable(await door.complete(**fields))
-    except DoorError as error:
-        return error.code
-    if fields.get("seed") is not None:
-        return answer
-    return len(answer["choices"]), answer["usage"]
