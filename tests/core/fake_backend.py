@@ -130,6 +130,10 @@ class FakeBackend:
         assert not self.closed
         self.closed = True
 
+    def hold(self) -> None:
+        """Let no decode happen from now on but those that are let."""
+        self._gated = True
+
     def let(self, steps: int) -> None:
         """Let this many decodes happen."""
         self._permits.release(steps)
