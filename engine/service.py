@@ -297,7 +297,18 @@ class CompletionService:
 
     def _logit_bias(self, request: CompletionRequest) -> dict[int, float]:
         self._check_ids("logit_bias", request.logit_bias)
+        self._check_some_token_is_left(request)
         return {token: -float("inf") if bias == _BAN else bias for token, bias in request.logit_bias.items()}
+
+    def _check_some_token_is_left(self, request: CompletionRequest) -> None:
+        banned = {token for token, bias in request.logit_bias.items() if bias == _BAN}
+        if banned and request.min_tokens:
+            banned |= self._stop_rules(request).tokens
+        if len(banned) == self.engine.backend.info.n_vocab:
+            raise InvalidRequestError(
+                f"'logit_bias' should leave a token that can be drawn; all {len(banned)} are banned.",
+                param="logit_bias",
+            )
 
 
 class CompletionStream:

@@ -201,8 +201,9 @@ def _stops(vocabulary: Vocabulary) -> dict[str, Field]:
 def _biases(vocabulary: Vocabulary) -> Field:
     bias = st.floats(-100, 100) | st.integers(-100, 100)
     odd_keys = [*map(str, _odd_ids(vocabulary)), "A", "", "1.5", "01", " 1", "1" * 30]
+    all_banned = {str(token): -100 for token in range(min(vocabulary.n_vocab, 64))}
     odd_values = [NAN, INF, -INF, 100, 100.1, -100, -100.1, 10**30, "1", True, None, []]
     return Field(
         st.none() | st.dictionaries(_ids(vocabulary).map(str), bias, max_size=3),
-        [*({key: 1.0} for key in odd_keys), *({"1": value} for value in odd_values), [], "1", 5],
+        [*({key: 1.0} for key in odd_keys), *({"1": value} for value in odd_values), all_banned, [], "1", 5],
     )

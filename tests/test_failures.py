@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.backend.base import BackendError
+from tests.core.fake_backend import N_VOCAB
 from tests.doors import DOORS, Door, DoorError, HttpDoor
 from tests.quick import AnyText, engine_of, service_of
 
@@ -121,6 +122,16 @@ async def test_an_engine_that_is_closed_is_unavailable(quick: Door) -> None:
 async def test_a_chat_needs_a_template(quick: Door) -> None:
     error = await refused(quick.complete(messages=[{"role": "user", "content": "A"}]))
     assert (error.code, error.param) == ("invalid_request_error", "messages")
+
+
+@pytest.mark.parametrize("left", [[], [7]])
+async def test_what_leaves_no_token_to_draw_is_the_callers_fault(quick: Door, left: list[int]) -> None:
+    banned = {str(token): -100 for token in range(N_VOCAB) if token not in left}
+    fields: Answer = {**ASK, "logit_bias": banned, "stop_token_ids": left}
+    error = await refused(quick.complete(**fields, min_tokens=1))
+    assert (error.code, error.param) == ("invalid_request_error", "logit_bias")
+    if left:
+        assert (await quick.complete(**fields))["choices"][0]["finish_reason"] == "stop"
 
 
 async def test_alternatives_are_limited_by_the_server(quick: Door) -> None:
