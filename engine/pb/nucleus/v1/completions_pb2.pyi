@@ -817,7 +817,7 @@ class StreamOptions(_message.Message):
     include_usage: _builtins.bool
     """Ends the stream with a chunk that has no choices and carries the usage. Default false."""
     continuous_usage_stats: _builtins.bool
-    """Puts the usage so far on every chunk. Default false. Not supported by this version."""
+    """With include_usage: puts the usage so far on every chunk. Default false."""
     def __init__(
         self,
         *,
@@ -904,7 +904,9 @@ class CompletionChunk(_message.Message):
 
     @_builtins.property
     def usage(self) -> Global___Usage:
-        """What the request cost; only on the last chunk, and only where StreamOptions.include_usage is set."""
+        """What the request cost; only on the last chunk, unless StreamOptions.continuous_usage_stats is set, and only where
+        StreamOptions.include_usage is.
+        """
 
     def __init__(
         self,
