@@ -31,7 +31,7 @@ from engine.contract import (
     shown,
 )
 from engine.core.sequence import Prompt, Sequence, StopRules
-from engine.errors import InvalidRequestError, ModelNotFoundError
+from engine.errors import InvalidRequestError, ModelNotFoundError, UnavailableError
 from engine.sampling import SamplingParams
 
 if TYPE_CHECKING:
@@ -62,13 +62,23 @@ class CompletionService:
         self.name = name
         self.limits = limits
         self.max_model_len = max_model_len
+        self._is_draining = False
         self._created = int(time.time())
         self._names = TokenNames(engine.backend)
 
     @property
-    def is_ready(self) -> bool:
+    def is_alive(self) -> bool:
         """Tell whether requests are being served."""
         return self.engine.is_alive
+
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether new requests are taken."""
+        return self.engine.is_alive and not self._is_draining
+
+    def drain(self) -> None:
+        """Refuse new requests from now on; those that were taken go on."""
+        self._is_draining = True
 
     def models(self) -> ModelList:
         """List the one model that is served."""
@@ -171,6 +181,8 @@ class CompletionService:
     async def _admit(
         self, request: CompletionRequest, caller: Hashable, *, in_parts: bool
     ) -> tuple[_Head, Run]:
+        if self._is_draining:
+            raise UnavailableError("The server is shutting down.")
         self._check_model(request.model)
         texts = await self._texts(request)
         prompts = self._prompts(request, texts, (caller, request.user), in_parts=in_parts)

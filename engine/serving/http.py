@@ -123,13 +123,13 @@ def _add_routes(app: FastAPI, service: CompletionService, max_body_bytes: int) -
     @app.get("/health")
     async def health() -> dict[str, str]:
         """Tell whether the server is alive."""
-        _require_ready(service)
+        _require(service.is_alive, "The engine is not running.")
         return {"status": "ok"}
 
     @app.get("/ready")
     async def ready() -> dict[str, str]:
         """Tell whether the server takes requests."""
-        _require_ready(service)
+        _require(service.is_ready, "The server takes no requests.")
         return {"status": "ready"}
 
 
@@ -152,9 +152,9 @@ def _describe_requests(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _require_ready(service: CompletionService) -> None:
-    if not service.is_ready:
-        raise UnavailableError("The engine is not running.")
+def _require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise UnavailableError(otherwise)
 
 
 async def _read_body(http: Request, limit: int) -> bytes:

@@ -7,7 +7,7 @@ import json
 import signal
 import socket
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -22,13 +22,17 @@ from engine.serving.http import create_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
     from starlette.types import ASGIApp
 
     from engine.launch import Launched
+    from engine.service import CompletionService
     from engine.settings import ServeSettings
 
 _GRACE_SECONDS = 5.0
+_FAREWELL_SECONDS = 2  # for the last answers to be sent
+_TICK_SECONDS = 0.05
 
 
 def run(settings: ServeSettings, *, say: Callable[[str], None]) -> None:
@@ -56,7 +60,7 @@ async def _serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
             # The address that was found, not the name, which may stand for several, some of them taken.
             address, http_port = http_socket.getsockname()[:2]
             grpc = await start_grpc(service, keys, host=address, port=settings.grpc_port)
-            http = HttpServer(create_app(service, keys))
+            http = HttpServer(create_app(service, keys), service)
             for line in _start_lines(launched, settings, http_port, grpc.port, time.perf_counter() - began):
                 say(line)
             try:
@@ -68,15 +72,39 @@ async def _serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
 class HttpServer(uvicorn.Server):
     """uvicorn without its habit of raising the signal again, which would skip everybody else's clean-up.
 
+    From a signal on, new requests are refused with 503; those that run have their grace, and are told when it
+    is over. uvicorn alone would hang up on them, and sse-starlette cut every stream at once. A second signal
+    insists.
+
     Args:
         app: The ASGI application.
+        service: The service behind it, which a signal closes.
+        grace: Seconds that what runs has after a signal.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        grace = round(_GRACE_SECONDS)
+    def __init__(
+        self, app: ASGIApp, service: CompletionService | None = None, *, grace: float = _GRACE_SECONDS
+    ) -> None:
+        self._service, self._grace = service, grace
+        self._leaving: asyncio.Task[None] | None = None
         super().__init__(
-            uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=grace)
+            uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=_FAREWELL_SECONDS)
         )
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._service is None or self._leaving is not None:
+            super().handle_exit(sig, frame)
+        else:
+            self._leaving = asyncio.get_running_loop().create_task(self._leave(self._service))
+
+    async def _leave(self, service: CompletionService) -> None:
+        service.drain()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._grace):
+                while service.engine.n_requests:  # noqa: ASYNC110 - the engine gives no sign but this one
+                    await asyncio.sleep(_TICK_SECONDS)
+        await asyncio.to_thread(service.close)
+        self.should_exit = True
 
     async def serve_until_signal(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
