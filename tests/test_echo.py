@@ -48,6 +48,24 @@ async def test_echo_alone_changes_nothing_else(door: Door) -> None:
         assert echoed["logprobs"][name][-len(values) :] == values
 
 
+@pytest.mark.parametrize("piece", ["<|im_end|>", "🇫", " Paris"])
+async def test_one_token_is_one_entry_more_whatever_it_is(
+    door: Door, service: CompletionService, piece: str
+) -> None:
+    """Clients that measure likelihoods cut the prompt from the arrays by that."""
+    tokenize = service.engine.backend.tokenize
+    forced, n_prompt = tokenize(piece, add_special=False)[0], len(tokenize(TEXTS[0]))
+    fields: dict[str, Any] = {"max_tokens": 1, "echo": True, "logprobs": 1, "logit_bias": {str(forced): 100}}
+    answer = await door.complete(prompt=TEXTS[0], **fields)
+    (choice,) = answer["choices"]
+    check_logprobs(choice, 1, prompt=TEXTS[0], echo=True)
+    assert len(choice["logprobs"]["tokens"]) == n_prompt + 1
+    assert choice["logprobs"]["text_offset"][-1] == len(TEXTS[0])
+    assert choice["text"] == TEXTS[0] + " Paris" * (piece == " Paris")
+    assert answer["usage"]["completion_tokens"] == 1
+    assert choice["finish_reason"] == ("stop" if piece == "<|im_end|>" else "length")
+
+
 async def test_a_prompt_that_is_cached_is_scored_all_the_same(door: Door) -> None:
     fields: dict[str, Any] = {"prompt": TEXTS[0] * 12, "temperature": 0, "max_tokens": 2}
     await door.complete(**fields)

@@ -1,4 +1,4 @@
-"""What a server cannot do, told at every door: its own faults, a full queue, an engine that is closed."""
+"""What a server cannot do, told at every door: its own faults, a full queue, a service that ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tests.doors import Answer
 
 ASK: Answer = {"prompt": "ABC", "max_tokens": 6, "seed": 1}
-LIMIT = 20
 
 
 class Backend(AnyText):
@@ -38,8 +37,8 @@ def backend() -> Backend:
 @pytest.fixture(params=DOORS, ids=lambda door: door.name)
 async def quick(request: pytest.FixtureRequest, backend: Backend) -> AsyncIterator[Door]:
     """One door to a server of its own, which takes a single request at a time."""
-    engine = engine_of(backend, max_requests=1, max_logprobs=LIMIT)
-    async with request.param(service_of(engine, max_logprobs=LIMIT)) as door:
+    engine = engine_of(backend, max_requests=1)
+    async with request.param(service_of(engine)) as door:
         yield door
         backend.open_gate()
         await asyncio.to_thread(engine.close)
@@ -110,8 +109,12 @@ async def running(door: Door, backend: Backend) -> AsyncIterator[None]:
     assert (await first)["choices"][0]["finish_reason"] == "length"
 
 
-async def test_an_engine_that_is_closed_is_unavailable(quick: Door) -> None:
-    await asyncio.to_thread(quick.service.engine.close)
+@pytest.mark.parametrize("is_closed", [True, False])
+async def test_what_is_closed_or_about_to_be_is_unavailable(quick: Door, is_closed: bool) -> None:
+    if is_closed:
+        await asyncio.to_thread(quick.service.close)
+    else:
+        quick.service.drain()
     for ask in asking(quick):
         assert (await refused(ask(**ASK))).code == "unavailable"
     if isinstance(quick, HttpDoor):
@@ -132,12 +135,3 @@ async def test_what_leaves_no_token_to_draw_is_the_callers_fault(quick: Door, le
     assert (error.code, error.param) == ("invalid_request_error", "logit_bias")
     if left:
         assert (await quick.complete(**fields))["choices"][0]["finish_reason"] == "stop"
-
-
-async def test_alternatives_are_limited_by_the_server(quick: Door) -> None:
-    answer = await quick.complete(**ASK, logprobs=LIMIT, echo=True)
-    _, *tops = answer["choices"][0]["logprobs"]["top_logprobs"]
-    assert {len(top) for top in tops} <= {LIMIT, LIMIT + 1}
-    error = await refused(quick.complete(**ASK, logprobs=LIMIT + 1))
-    assert (error.code, error.param) == ("invalid_request_error", "logprobs")
-    assert (str(LIMIT) in error.message, str(LIMIT + 1) in error.message) == (True, True)

@@ -1,0 +1,57 @@
+"""What the four arrays hold where a model's own numbers are easier to choose than to find."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.answers import ARRAYS, joined
+from tests.core.fake_backend import END
+from tests.doors import DOORS, Door, DoorError
+from tests.quick import AnyText, engine_of, service_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.doors import Answer
+
+LIMIT = 20
+
+
+@pytest.fixture(scope="module", params=DOORS, ids=lambda door: door.name)
+async def quick(request: pytest.FixtureRequest) -> AsyncIterator[Door]:
+    """A server that allows more alternatives than usual, of a model that never draws its end token."""
+    engine = engine_of(AnyText(), max_logprobs=LIMIT)
+    async with request.param(service_of(engine, max_logprobs=LIMIT)) as door:
+        yield door
+        await asyncio.to_thread(engine.close)
+
+
+async def test_alternatives_are_limited_by_the_server(quick: Door) -> None:
+    answer = await quick.complete(prompt="ABC", logprobs=LIMIT, echo=True)
+    _, *tops = answer["choices"][0]["logprobs"]["top_logprobs"]
+    assert {len(top) for top in tops} <= {LIMIT, LIMIT + 1}
+    with pytest.raises(DoorError) as refused:
+        await quick.complete(prompt="ABC", logprobs=LIMIT + 1)
+    assert (refused.value.code, refused.value.param) == ("invalid_request_error", "logprobs")
+    assert f"{LIMIT}, not {LIMIT + 1}" in refused.value.message
+
+
+async def test_a_token_that_the_model_rules_out_has_the_least_number(quick: Door) -> None:
+    answer = await quick.complete(prompt=[1, END, 2], max_tokens=0, echo=True, logprobs=1)
+    logprobs = answer["choices"][0]["logprobs"]
+    assert logprobs["token_logprobs"][1] == logprobs["top_logprobs"][1]["<end>"] == -9999.0
+    assert logprobs["token_logprobs"][2] > -9999.0
+
+
+async def test_a_stop_that_leaves_no_text_leaves_empty_arrays(quick: Door) -> None:
+    fields: Answer = {"prompt": "ABC", "seed": 1, "logprobs": 2}
+    text = (await quick.complete(**fields, max_tokens=1))["choices"][0]["text"]
+    answer = await quick.complete(**fields, stop=text)
+    (choice,) = answer["choices"]
+    assert (choice["text"], choice["finish_reason"]) == ("", "stop")
+    assert choice["logprobs"] == {name: [] for name in ARRAYS}
+    assert answer["usage"]["completion_tokens"] == 1
+    assert joined(await quick.stream(**fields, stop=text)) == [choice]
