@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 from typing import TYPE_CHECKING
 
 import openai
 import pytest
 
-from engine.serving.auth import ApiKeys
-from engine.serving.http import create_app
-from engine.serving.server import HttpServer
+from tests.clients import KEY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from engine.service import CompletionService
 
 PROMPT = "The capital of France is"
 
 
 @pytest.fixture(scope="module")
-async def base_url(service: CompletionService) -> AsyncIterator[str]:
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = HttpServer(create_app(service, ApiKeys(["sk-xxxx"])))
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
-    server.should_exit = True
-    await serving
-
-
-@pytest.fixture(scope="module")
 async def client(base_url: str) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=base_url, api_key="sk-xxxx", max_retries=0) as sdk:
+    async with openai.AsyncOpenAI(base_url=base_url, api_key=KEY, max_retries=0) as sdk:
         yield sdk
-
-
-@pytest.fixture
-def model(service: CompletionService) -> str:
-    return service.name
 
 
 async def test_create(client: openai.AsyncOpenAI, model: str) -> None:
