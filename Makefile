@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOG := $(VENV)/install.log
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 SOURCES := setup.py $(wildcard csrc/* engine/*.pxd)
-TESTING := $(VENV)/.installed-model,test,bench
+TESTING := $(VENV)/.installed-model,test,bench,eval
 SANITIZED := build/sanitize
 
 # `make serve MODEL=...` is another spelling of `NUCLEUS_MODEL=... make serve`.

@@ -1,0 +1,130 @@
+"""lm-evaluation-harness as the client: what it makes of an answer is what the model's raw logits say."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from engine.backend.base import Batch
+from engine.backend.llama import LlamaBackend, LlamaModel, LlamaOptions
+from engine.models import locate
+from tests.clients import KEY
+from tests.conftest import MODEL
+from tests.sampler.oracle import logprobs as log_softmax
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("lm_eval") is None,
+    reason="lm-evaluation-harness is not installed; the extra [eval] has it",
+)
+
+FOLDER = Path(__file__).parent / "lm_eval"
+# It counts tokens by the server's own /tokenize: asked to, or because it looks for it where nothing is said.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "token ids in batches": {"batch_size": 8, "tokenizer_backend": "remote"},
+    "texts, eight at once": {"num_concurrent": 8, "tokenized_requests": False},
+}
+
+Pair = tuple[str, str]
+"""A context and its continuation."""
+
+
+class Likelihood(NamedTuple):
+    """What the model says of a continuation."""
+
+    logprob: float
+    is_greedy: bool
+
+
+class Reference:
+    """Scores a text by raw logits, alone, in a llama.cpp context of its own."""
+
+    def __init__(self) -> None:
+        self._model = LlamaModel(locate(MODEL).path)
+        options = LlamaOptions(
+            n_slots=1, keeps_texts=False, n_cells=512, n_batch=64, n_threads=2, n_gpu_layers=0
+        )
+        self._backend = LlamaBackend(self._model, options)
+        self._batch = Batch(64)
+
+    def score(self, pair: Pair) -> Likelihood:
+        context, continuation = pair
+        tokens = np.array(self._model.tokenize(context + continuation))
+        # The harness counts the spaces that end a context among the continuation.
+        n_context = len(self._model.tokenize(context.rstrip()))
+        drawn = tokens[n_context:]
+        rows = self._logits(tokens[:-1])[n_context - 1 :]
+        logprob = log_softmax(rows)[np.arange(len(drawn)), drawn].sum()
+        return Likelihood(float(logprob), bool((rows.argmax(axis=1) == drawn).all()))
+
+    def _logits(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        count = len(tokens)
+        self._batch.fill(tokens.tolist(), range(count), [0] * count, [True] * count)
+        rows = self._backend.decode(self._batch)
+        self._backend.truncate(0, 0)
+        return rows
+
+    def close(self) -> None:
+        self._backend.close()
+
+
+def pairs() -> Iterator[Pair]:
+    for line in (FOLDER / "choices.jsonl").read_text("utf-8").splitlines():
+        item = json.loads(line)
+        yield from ((item["context"], choice) for choice in item["choices"])
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[Pair, Likelihood]:
+    reference = Reference()
+    likelihoods = {pair: reference.score(pair) for pair in pairs()}
+    reference.close()
+    assert len({context for context, _ in likelihoods}) >= 100
+    return likelihoods
+
+
+async def evaluate(arguments: dict[str, Any], folder: Path) -> dict[Pair, Likelihood]:
+    """Let the harness score every choice, in a process of its own."""
+    output = folder / "choices.jsonl"
+    harness = await asyncio.create_subprocess_exec(
+        *(sys.executable, "evaluate.py", json.dumps(arguments), output),
+        cwd=FOLDER,
+        env={**os.environ, "OPENAI_API_KEY": KEY, "HF_HOME": str(folder), "HF_HUB_OFFLINE": "1"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await harness.communicate()
+    assert harness.returncode == 0, said.decode()
+    choices = map(json.loads, output.read_text("utf-8").splitlines())
+    return {(context, choice): Likelihood(*scored) for context, choice, *scored in choices}
+
+
+@pytest.mark.timeout(300)  # some ten seconds on an idle machine
+@pytest.mark.parametrize("setting", SETTINGS)
+async def test_every_likelihood_is_that_of_the_raw_logits(
+    base_url: str, model: str, expected: dict[Pair, Likelihood], setting: str, tmp_path: Path
+) -> None:
+    server = {"base_url": f"{base_url}/completions", "auth_token": KEY, "model": model}
+    found = await evaluate(server | SETTINGS[setting], tmp_path)
+    assert found.keys() == expected.keys()
+    assert {pair: likelihood.is_greedy for pair, likelihood in found.items()} == {
+        pair: likelihood.is_greedy for pair, likelihood in expected.items()
+    }
+    far = {
+        pair: (likelihood.logprob, expected[pair].logprob)
+        for pair, likelihood in found.items()
+        if abs(likelihood.logprob - expected[pair].logprob) > 1e-3
+    }
+    assert not far
