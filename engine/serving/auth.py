@@ -37,7 +37,8 @@ class ApiKeys:
         given = _digest(key.strip())
         matches = [hmac.compare_digest(given, digest) for digest in self._digests]
         if not any(matches):
-            raise AuthenticationError("The API key is wrong.")
+            # OpenAI's own words: LiteLLM knows a wrong key by them, and by nothing else.
+            raise AuthenticationError("Incorrect API key provided.")
 
 
 def caller_of(host: str, header: str | None) -> Hashable:

@@ -82,8 +82,9 @@ async def test_a_bad_field_raises_bad_request_and_names_it(client: openai.AsyncO
 
 async def test_a_wrong_key_raises_authentication_error(base_url: str, model: str) -> None:
     async with openai.AsyncOpenAI(base_url=base_url, api_key="sk-wrong", max_retries=0) as stranger:
-        with pytest.raises(openai.AuthenticationError):
+        with pytest.raises(openai.AuthenticationError) as caught:
             await stranger.completions.create(model=model, prompt=PROMPT)
+    assert "Incorrect API key provided" in caught.value.message  # clients look for these words
 
 
 async def test_models_are_listed(client: openai.AsyncOpenAI, model: str) -> None:
