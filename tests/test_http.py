@@ -122,6 +122,20 @@ async def test_each_key_opens(http: httpx2.AsyncClient, key: str) -> None:
     assert answer.json()["data"][0]["id"] == ASK["model"]
 
 
+async def test_an_answer_does_not_wait_for_an_acknowledgement(service: CompletionService) -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = HttpServer(create_app(service, ApiKeys()))
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}") as client:
+        await client.get("/health")
+        (connection,) = server.server_state.connections
+        accepted = connection.transport.get_extra_info("socket")  # type: ignore[union-attr]
+        no_delay = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    server.should_exit = True
+    await serving
+    assert no_delay
+
+
 @pytest.mark.parametrize("path", ["/health", "/ready"])
 async def test_health_needs_no_key(http: httpx2.AsyncClient, path: str) -> None:
     answer = await http.get(path, headers={"Authorization": ""})
