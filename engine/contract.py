@@ -7,6 +7,7 @@ the package validates a request. Answers are built from the models in the second
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Self, TypedDict, TypeVar
@@ -123,9 +124,18 @@ def _one_or_many(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _check_key(value: Any) -> Any:
+    """JSON's keys are strings; of those that pydantic reads as an integer (" 1_0.0"), few are token ids."""
+    if isinstance(value, str) and not _TOKEN_KEY.fullmatch(value):
+        raise _wrong(f"should have token ids as keys, not {shown(value)}")
+    return value
+
+
 def _wrong(problem: str) -> PydanticCustomError:
     return PydanticCustomError("contract", "{problem}", {"problem": problem})
 
+
+_TOKEN_KEY = re.compile("0|-?[1-9][0-9]{0,18}")
 
 Text = Annotated[str, BeforeValidator(_check_text)]
 ChatText = Annotated[str, BeforeValidator(_check_text), BeforeValidator(_check_no_nul)]
@@ -195,9 +205,10 @@ class CompletionRequest(_Strict):
     logprobs: int | None = Field(None, ge=0, description="Alternatives to report for each token.")
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="Lowers tokens generated before.")
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="Lowers tokens by how often generated.")
-    logit_bias: dict[Annotated[int, Field(strict=False)], Annotated[float, Field(ge=-100, le=100)]] = Field(
-        default_factory=dict, description="Token id to bias; -100 bans the token."
-    )
+    logit_bias: dict[
+        Annotated[int, Field(strict=False), BeforeValidator(_check_key)],
+        Annotated[float, Field(ge=-100, le=100)],
+    ] = Field(default_factory=dict, description="Token id to bias; -100 bans the token.")
     stop: Annotated[list[Stop], BeforeValidator(_one_or_many)] = Field(
         default_factory=list, max_length=MAX_STOPS, description="Strings that end a choice."
     )

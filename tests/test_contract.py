@@ -382,7 +382,11 @@ class TestLogitBias:
         assert refused(logit_bias={1: 0, 5: bias}).param == "logit_bias"
 
     @pytest.mark.parametrize(
-        "key", ["a", "", "1.5", "1e3", "NaN", 1.5, NAN, None, "9" * 5000, "\ud800", "a" * 100_000]
+        "key",
+        [
+            *("a", "", "1.5", "1e3", "NaN", 1.5, NAN, None, "9" * 5000, "\ud800", "a" * 100_000),
+            *("1_0", " 5", "5\n", "+5", "05", "5.0", "-0", "\u0665"),
+        ],
     )
     def test_a_key_that_is_no_token_id_is_refused_in_a_short_message(self, key: Any) -> None:
         assert refused(logit_bias={key: 1}).param == "logit_bias"
