@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypeAliasType
 
 from engine.errors import InvalidRequestError
 
@@ -137,18 +138,50 @@ def _wrong(problem: str) -> PydanticCustomError:
 
 _TOKEN_KEY = re.compile("0|-?[1-9][0-9]{0,18}")
 
+# What pydantic cannot see in a validator of ours goes into the JSON schema by hand, beside that validator.
+# MAX_TEXT does not: over HTTP a body is too large before one of its texts is too long.
 Text = Annotated[str, BeforeValidator(_check_text)]
-ChatText = Annotated[str, BeforeValidator(_check_text), BeforeValidator(_check_no_nul)]
+ChatText = Annotated[
+    Text, BeforeValidator(_check_no_nul), Field(json_schema_extra={"pattern": r"^[^\x00]*$"})
+]
 Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP), BeforeValidator(_check_text)]
+TokenId = TypeAliasType(
+    "TokenId", Annotated[int, Field(description="A token of the model.", json_schema_extra={"minimum": 0})]
+)
+"""Its upper limit is the model's, so the service checks it."""
+
+_PromptForms = (
+    Text
+    | Annotated[list[Text], Field(min_length=1)]
+    | Annotated[list[TokenId], Field(min_length=1)]
+    | Annotated[list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1)]
+)
+_StopForms = Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)]
 
 
 R = TypeVar("R", bound="_Strict")
 
 
+def _allow_nulls(schema: dict[str, Any]) -> None:
+    """Let a JSON schema say what :func:`_without_nulls` does."""
+    for name in schema["properties"].keys() - schema.get("required", ()):
+        field = schema["properties"][name]
+        if "$ref" in field:
+            field["anyOf"] = [{"$ref": field.pop("$ref")}]
+        if "const" in field:
+            field["enum"] = [field.pop("const"), None]
+        elif "type" in field:
+            field["type"] = [field["type"], "null"]
+        elif {"type": "null"} not in field["anyOf"]:
+            field["anyOf"].append({"type": "null"})
+
+
 class _Strict(BaseModel):
     """Lax mode would turn ``true`` into 1.0 and let NaN through."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, frozen=True)
+    model_config = ConfigDict(
+        strict=True, extra="ignore", allow_inf_nan=False, frozen=True, json_schema_extra=_allow_nulls
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -159,8 +192,10 @@ class _Strict(BaseModel):
 class Message(_Strict):
     """One message of a chat."""
 
-    role: Annotated[ChatText, Field(min_length=1)]
-    content: ChatText
+    role: Annotated[ChatText, Field(min_length=1)] = Field(
+        description="Who speaks, as the model's chat template has it.", examples=["user"]
+    )
+    content: ChatText = Field(description="What is said.", examples=["What is the capital of France?"])
 
 
 class Chat(NamedTuple):
@@ -172,69 +207,191 @@ class Chat(NamedTuple):
 class StreamOptions(_Strict):
     """What a stream tells besides text."""
 
-    include_usage: bool = Field(False, description="End the stream with a chunk that carries the usage.")
-    continuous_usage_stats: bool = Field(
-        False, description="With include_usage: usage so far on every chunk."
+    include_usage: bool = Field(
+        False, description="End the stream with a chunk that has no choices and carries the usage."
     )
+    continuous_usage_stats: bool = Field(
+        False, description="With `include_usage`: the usage so far on every chunk."
+    )
+
+
+def _describe_rules(schema: dict[str, Any]) -> None:
+    """Add to the JSON schema of a request what is no field's own."""
+    fields = schema["properties"]
+    other = "Another name of `repetition_penalty`, which counts where both are given."
+    fields["repeat_penalty"] = fields["repetition_penalty"] | {"description": other}
+    for name, default in _NOT_YET.items():
+        fields[name] = {"const": default, "default": default, "description": "Not supported by this version."}
+    _allow_nulls(schema)
+    null = {"type": "null"}
+    schema["description"] = (
+        "What to complete, and how. In every field that is not required, null means the default; unknown "
+        "fields are ignored. Some rules hold between fields: exactly one of `prompt` and `messages` is "
+        "given; `max_tokens` is 0 only with `echo`; `min_tokens` is at most `max_tokens`; `best_of` is at "
+        "least `n`, and no more in a stream; `stream_options` is only given with `stream`."
+    )
+    schema["allOf"] = [
+        {"oneOf": [{"properties": {"prompt": null}}, {"properties": {"messages": null}}]},
+        {"anyOf": [{"properties": {"max_tokens": {"not": {"const": 0}}}}, _with("echo")]},
+        {"anyOf": [{"properties": {"stream_options": null}}, _with("stream")]},
+    ]
+
+
+def _with(flag: str) -> dict[str, Any]:
+    return {"properties": {flag: {"const": True}}, "required": [flag]}
 
 
 class CompletionRequest(_Strict):
     """One request, valid on its own; :meth:`Limits.check` compares it with one server's limits."""
 
-    model: str = Field(min_length=1, description="Name of the model that is to answer.")
-    prompt: Annotated[PromptInput, BeforeValidator(_check_text), BeforeValidator(_check_prompt)] | None = (
-        Field(None, description="Text, token ids, or a list of either. Give this or `messages`.")
+    model_config = ConfigDict(json_schema_extra=_describe_rules)
+
+    model: str = Field(
+        min_length=1, description="Name of the model that is to answer; 404 when the server serves another."
+    )
+    prompt: (
+        Annotated[
+            PromptInput,
+            BeforeValidator(_check_text),
+            BeforeValidator(_check_prompt, json_schema_input_type=_PromptForms),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="What to continue: a text, texts, the token ids of one prompt, or those of several. "
+        "Special tokens are added to text as the model asks, never to ids. Exactly one of `prompt` and "
+        "`messages` is required.",
+        examples=[
+            "The capital of France is",
+            ["The capital of France is", "天气非常好"],
+            [9, 4, 27],
+            [[9, 4], [27]],
+        ],
     )
     messages: list[Message] | None = Field(
-        None, min_length=1, description="A chat; the model's own template makes the prompt of it."
+        None,
+        min_length=1,
+        description="A chat, of which the model's own chat template makes the prompt; 400 when it has none.",
+        examples=[[{"role": "user", "content": "What is the capital of France?"}]],
     )
     max_tokens: int = Field(
-        16, ge=0, le=1 << 31, description="Most tokens to generate for a choice; 0 only with `echo`."
+        16,
+        ge=0,
+        le=1 << 31,
+        description="Most tokens to generate for a choice; 0 only with `echo`. Prompt and completion "
+        "together must fit the model's context.",
     )
-    temperature: float = Field(1.0, ge=0, le=2, description="0 always takes the most probable token.")
-    top_p: float = Field(1.0, ge=0, le=1, description="Mass of the nucleus that is drawn from.")
-    n: int = Field(1, ge=1, le=MAX_CHOICES, description="Choices for each prompt.")
+    temperature: float = Field(
+        1.0,
+        ge=0,
+        le=2,
+        description="Above 1 flattens the distribution, below 1 sharpens it; 0 always takes the most "
+        "probable token.",
+    )
+    top_p: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Draw from the smallest set of most probable tokens whose mass reaches this; 1 is off.",
+    )
+    n: int = Field(
+        1,
+        ge=1,
+        le=MAX_CHOICES,
+        description="Choices for each prompt. The server also limits the product with the number of prompts.",
+    )
     best_of: int | None = Field(
         None,
         ge=1,
         le=MAX_BEST_OF,
-        description="Candidates for each prompt, of which the `n` with the best mean logprob are returned.",
+        description="Candidates for each prompt, of which the `n` with the highest mean log probability per "
+        "token are returned. At least `n`, which is the default; no more than `n` with `stream`.",
     )
     stream: bool = Field(False, description="Send the answer as server-sent events.")
-    stream_options: StreamOptions | None = None
-    logprobs: int | None = Field(None, ge=0, description="Alternatives to report for each token.")
-    presence_penalty: float = Field(0.0, ge=-2, le=2, description="Lowers tokens generated before.")
-    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="Lowers tokens by how often generated.")
+    stream_options: StreamOptions | None = Field(
+        None, description="What a stream tells besides text; only with `stream`."
+    )
+    logprobs: int | None = Field(
+        None,
+        ge=0,
+        description="Report each token's log probability, and so many most probable tokens beside it; null: "
+        "none of it. The server sets the limit.",
+        examples=[1],
+    )
+    presence_penalty: float = Field(
+        0.0, ge=-2, le=2, description="Subtracted from the logit of each token generated before."
+    )
+    frequency_penalty: float = Field(
+        0.0,
+        ge=-2,
+        le=2,
+        description="Subtracted from a token's logit once for each time it was generated before.",
+    )
     logit_bias: dict[
         Annotated[int, Field(strict=False), BeforeValidator(_check_key)],
         Annotated[float, Field(ge=-100, le=100)],
-    ] = Field(default_factory=dict, description="Token id to bias; -100 bans the token.")
-    stop: Annotated[list[Stop], BeforeValidator(_one_or_many)] = Field(
-        default_factory=list, max_length=MAX_STOPS, description="Strings that end a choice."
+    ] = Field(
+        {},
+        description="Token id to what is added to its logit; -100 bans the token, 100 all but forces it.",
+        examples=[{"7": -100, "12": 1.5}],
+        json_schema_extra={"propertyNames": {"pattern": "^(0|[1-9][0-9]*)$"}},
     )
-    seed: int | None = Field(None, ge=-(1 << 63), lt=1 << 63, description="Repeats the same draws.")
+    stop: Annotated[list[Stop], BeforeValidator(_one_or_many, json_schema_input_type=_StopForms)] = Field(
+        [],
+        max_length=MAX_STOPS,
+        description="A string, or several, that end a choice and are not part of its text. They are found "
+        "across the borders of tokens; of several the earliest counts.",
+        examples=["\n", ["\n\n", "END"]],
+    )
+    seed: int | None = Field(
+        None,
+        ge=-(1 << 63),
+        le=(1 << 63) - 1,
+        description="Repeat the draws: the same seed, request and build give the same tokens. Choices differ "
+        "from each other either way.",
+        examples=[1],
+    )
     user: Text | None = Field(
-        None, description="The end user's id: logged; users take turns when the engine is busy."
+        None,
+        description="The end user's id: logged; users take turns when the engine is busy.",
+        examples=["user-1"],
     )
-    top_k: int = Field(0, ge=-1, le=1 << 31, description="Most tokens to draw from; 0 or -1 is off.")
-    min_p: float = Field(0.0, ge=0, le=1, description="Least probability, relative to the best token's.")
+    top_k: int = Field(
+        0,
+        ge=-1,
+        le=1 << 31,
+        description="Draw from so many most probable tokens only; 0 and -1 are off.",
+    )
+    min_p: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Draw from tokens of at least this part of the best one's probability; 0 is off.",
+    )
     repetition_penalty: float = Field(
         1.0,
         gt=0,
         le=100,
         validation_alias=AliasChoices("repetition_penalty", "repeat_penalty"),
-        description="Divides or multiplies the logits of tokens in prompt and answer.",
+        description="Divides the positive and multiplies the negative logits of tokens in prompt and answer; "
+        "1 is off.",
     )
     min_tokens: int = Field(
-        0, ge=0, le=1 << 31, description="Tokens to generate before an end token or a stop may end a choice."
+        0,
+        ge=0,
+        le=1 << 31,
+        description="Tokens to generate before an end token or a stop may end a choice; at most "
+        "`max_tokens`.",
     )
     ignore_eos: bool = Field(False, description="Go on after the model's end token.")
-    echo: bool = Field(False, description="Put the prompt before the answer, its logprobs too.")
-    stop_token_ids: list[int] = Field(
-        default_factory=list, max_length=MAX_STOP_TOKENS, description="Tokens that end a choice too."
+    echo: bool = Field(
+        False, description="Put the prompt before the answer, its tokens too where `logprobs` is set."
+    )
+    stop_token_ids: list[TokenId] = Field(
+        [], max_length=MAX_STOP_TOKENS, description="Tokens that end a choice, besides the model's own."
     )
     include_stop_str_in_output: bool = Field(
-        False, description="Leave the stop that ended a choice in its text."
+        False, description="Leave the stop string or token that ended a choice in its text."
     )
 
     @model_validator(mode="before")
@@ -321,16 +478,20 @@ class CompletionFields(TypedDict, total=False):
 class TokenizeRequest(_Strict):
     """A text whose tokens are asked for."""
 
-    prompt: Text = Field(description="The text.")
+    prompt: Text = Field(description="The text.", examples=["The capital of France is"])
     add_special_tokens: bool = Field(True, description="Add the tokens that a prompt begins or ends with.")
-    model: str | None = Field(None, description="Name of the model, where it is to be checked.")
+    model: str | None = Field(
+        None, description="Name of the model; 404 when the server serves another. Null: whichever it serves."
+    )
 
 
 class DetokenizeRequest(_Strict):
     """Tokens whose text is asked for."""
 
-    tokens: list[int] = Field(description="Token ids.")
-    model: str | None = Field(None, description="Name of the model, where it is to be checked.")
+    tokens: list[TokenId] = Field(description="Token ids.", examples=[[9, 4, 27]])
+    model: str | None = Field(
+        None, description="Name of the model; 404 when the server serves another. Null: whichever it serves."
+    )
 
 
 def parse_request(fields: Any, limits: Limits) -> CompletionRequest:
@@ -422,8 +583,57 @@ def shown(value: object) -> str:
     return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 
+def request_schemas(limits: Limits, card: ModelCard, *, template: str) -> dict[str, Any]:
+    """Return the JSON schemas of all requests by name, with the limits that one server and its model set.
+
+    Args:
+        limits: What the server allows.
+        card: The model that it serves.
+        template: What a reference looks like, with ``{model}`` in place of the name.
+    """
+    schemas: dict[str, Any] = {}
+    for kind in (CompletionRequest, TokenizeRequest, DetokenizeRequest):
+        schema = kind.model_json_schema(ref_template=template)
+        schemas |= schema.pop("$defs", {}) | {kind.__name__: schema}
+    schemas["TokenId"]["maximum"] = card.n_vocab - 1
+    fields = schemas["CompletionRequest"]["properties"]
+    fields["model"]["examples"] = [card.id]
+    fields["logprobs"]["anyOf"][0]["maximum"] = limits.max_logprobs
+    fields["max_tokens"]["maximum"] = fields["min_tokens"]["maximum"] = card.max_model_len - 1
+    _, texts, tokens, token_lists, _ = fields["prompt"]["anyOf"]
+    texts["maxItems"] = token_lists["maxItems"] = limits.max_prompts
+    tokens["maxItems"] = token_lists["items"]["maxItems"] = card.max_model_len
+    return schemas
+
+
+EXAMPLES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "text": ("Continue a text", {"prompt": "The capital of France is", "max_tokens": 16, "temperature": 0}),
+    "choices": (
+        "Several choices of several prompts, with log probabilities",
+        {"prompt": ["Once upon a time", "天气非常好"], "n": 2, "max_tokens": 8, "logprobs": 1, "seed": 1},
+    ),
+    "tokens": ("Continue token ids", {"prompt": [9, 4, 27], "max_tokens": 8, "logit_bias": {"7": -100}}),
+    "chat": (
+        "Answer a chat, as a stream",
+        {
+            "messages": [{"role": "user", "content": "What is the capital of France?"}],
+            "max_tokens": 16,
+            "stop": ["\n\n"],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        },
+    ),
+    "score": ("Score a text", {"prompt": "天气非常好", "max_tokens": 0, "echo": True, "logprobs": 0}),
+}
+"""Requests that show what can be asked for: name to summary and fields, all but the model."""
+
+
 class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
+
+
+Count = Annotated[int, Field(json_schema_extra={"minimum": 0})]
+"""A number that is never negative, which is told but not checked: chunks are made by the hundred thousand."""
 
 
 class Logprobs(_Answer):
@@ -432,11 +642,16 @@ class Logprobs(_Answer):
     A token that is not whole UTF-8 is written ``bytes:\xe5\xa4``; a probability of 0 as -9999.0.
     """
 
-    tokens: list[str]
-    token_logprobs: list[float | None]
-    top_logprobs: list[dict[str, float] | None] | None
-    text_offset: list[int]
-    """Where each token begins, in characters from the start of the prompt."""
+    tokens: list[str] = Field(description="The tokens' texts, the end token's included.")
+    token_logprobs: list[float | None] = Field(
+        description="Natural logarithms of the tokens' probabilities; null where nothing comes before."
+    )
+    top_logprobs: list[dict[str, float] | None] | None = Field(
+        description="The most probable tokens at each place, and the token itself; null for `logprobs` 0."
+    )
+    text_offset: list[int] = Field(
+        description="Where each token begins, in characters from the start of the prompt."
+    )
     token_ids: list[int] = Field(exclude=True)
     """For Python and gRPC; the contract's JSON has no place for them."""
     token_bytes: list[bytes] = Field(exclude=True)
@@ -445,59 +660,102 @@ class Logprobs(_Answer):
 class Choice(_Answer):
     """One completion of one prompt, or a piece of it in a stream."""
 
-    text: str
-    index: int
-    logprobs: Logprobs | None = None
-    finish_reason: FinishReason | None = None
+    text: str = Field(description="The text, or the next piece of it; never half a character.")
+    index: Count = Field(description="The prompt's position times `n` plus the choice's number, from 0.")
+    logprobs: Logprobs | None = Field(None, description="The tokens, where the request asked for them.")
+    finish_reason: FinishReason | None = Field(
+        None,
+        description="`stop` at an end token or a stop string, `length` at `max_tokens`; null on every piece "
+        "of a stream but the last of an index.",
+    )
 
 
 class PromptTokensDetails(_Answer):
     """Where the prompt's tokens came from."""
 
-    cached_tokens: int = 0
+    cached_tokens: Count = Field(0, description="Tokens that were in the cache and cost nothing.")
 
 
 class Usage(_Answer):
     """Tokens of a whole request; each prompt counts once, whatever ``n`` is."""
 
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
+    prompt_tokens: Count
+    completion_tokens: Count = Field(description="Tokens generated, over all candidates.")
+    total_tokens: Count
     prompt_tokens_details: PromptTokensDetails = PromptTokensDetails()
 
 
-class Completion(_Answer):
+_EXAMPLE_HEAD: dict[str, Any] = {
+    "id": f"cmpl-{'0' * 32}",
+    "object": "text_completion",
+    "created": 1767225600,
+    "model": "m",
+}
+_EXAMPLE_LOGPROBS = {
+    "tokens": [" Paris"],
+    "token_logprobs": [-0.25],
+    "top_logprobs": [{" Paris": -0.25}],
+    "text_offset": [24],
+}
+_EXAMPLE_CHOICE = {"text": " Paris", "index": 0, "logprobs": _EXAMPLE_LOGPROBS, "finish_reason": "length"}
+_EXAMPLE_USAGE = {
+    "prompt_tokens": 5,
+    "completion_tokens": 1,
+    "total_tokens": 6,
+    "prompt_tokens_details": {"cached_tokens": 0},
+}
+
+
+class _Head(_Answer):
+    id: str = Field(
+        description="New for each answer, one on all its chunks.",
+        json_schema_extra={"pattern": "^cmpl-[0-9a-f]{32}$"},
+    )
+    object: Literal["text_completion"] = "text_completion"
+    created: int = Field(description="When the request was admitted, in seconds since 1970-01-01 00:00 UTC.")
+    model: str = Field(description="Name of the model that answered.")
+
+
+class Completion(_Head):
     """The answer to a request."""
 
-    id: str
-    object: Literal["text_completion"] = "text_completion"
-    created: int
-    model: str
-    choices: list[Choice]
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [_EXAMPLE_HEAD | {"choices": [_EXAMPLE_CHOICE], "usage": _EXAMPLE_USAGE}]
+        }
+    )
+
+    choices: list[Choice] = Field(description="The choices in the order of their index.")
     usage: Usage
 
 
-class CompletionChunk(_Answer):
+def _describe_chunk(schema: dict[str, Any]) -> None:
+    schema["required"].remove("usage")
+    schema["examples"] = [_EXAMPLE_HEAD | {"choices": [_EXAMPLE_CHOICE]}]
+
+
+class CompletionChunk(_Head):
     """A piece of a streamed answer: of one choice, or the usage at the end."""
 
-    id: str
-    object: Literal["text_completion"] = "text_completion"
-    created: int
-    model: str
-    choices: list[Choice]
-    usage: Usage | None = None
+    model_config = ConfigDict(json_schema_extra=_describe_chunk)
+
+    choices: list[Choice] = Field(description="One choice, or none on the chunk that carries the usage.")
+    usage: Usage | None = Field(
+        None,
+        description="Only with `include_usage`: null, and the request's usage on the last chunk; on every "
+        "chunk the usage so far with `continuous_usage_stats`.",
+    )
 
 
 class ModelCard(_Answer):
     """One model that the server serves."""
 
-    id: str
+    id: str = Field(description="The name to ask for it by.")
     object: Literal["model"] = "model"
-    created: int
+    created: int = Field(description="When the server started to serve it, in seconds since 1970.")
     owned_by: str = "nucleus"
-    max_model_len: int
-    """Most tokens of a prompt and its completion together."""
-    n_vocab: int
+    max_model_len: int = Field(description="Most tokens of a prompt and its completion together.")
+    n_vocab: int = Field(description="Tokens that the model tells apart; ids run from 0 to one less.")
 
 
 class ModelList(_Answer):
@@ -507,13 +765,18 @@ class ModelList(_Answer):
     data: list[ModelCard]
 
 
+class ServerStatus(_Answer):
+    """That the server is well; when it is not, the answer is an error."""
+
+    status: Literal["ok", "ready"]
+
+
 class Tokenized(_Answer):
     """The tokens of a text."""
 
-    tokens: list[int]
-    count: int
-    max_model_len: int
-    """Most tokens of a prompt and its completion together."""
+    tokens: list[int] = Field(description="Token ids.")
+    count: Count = Field(description="How many there are.")
+    max_model_len: int = Field(description="Most tokens of a prompt and its completion together.")
 
 
 class Detokenized(_Answer):
@@ -525,19 +788,19 @@ class Detokenized(_Answer):
 class TokenizerInfo(_Answer):
     """The names of special tokens, and the chat template; null where the model has none."""
 
-    bos_token: str | None
-    eos_token: str | None
-    pad_token: str | None
-    chat_template: str | None
+    bos_token: str | None = Field(description="The token that a text begins with.")
+    eos_token: str | None = Field(description="The token that ends a text.")
+    pad_token: str | None = Field(description="The token that fills up.")
+    chat_template: str | None = Field(description="The template (Jinja) that makes a prompt of a chat.")
 
 
 class ErrorDetail(_Answer):
     """What went wrong."""
 
-    message: str
-    type: str
-    param: str | None
-    code: str | None
+    message: str = Field(description="One sentence, with the limit and the value.")
+    type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
+    param: str | None = Field(description="The field at fault, or null.")
+    code: str = Field(description="What a program reads: the same through every door.")
 
 
 class ErrorAnswer(_Answer):

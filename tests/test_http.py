@@ -129,7 +129,7 @@ async def test_an_answer_does_not_wait_for_an_acknowledgement(service: Completio
     async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}") as client:
         await client.get("/health")
         (connection,) = server.server_state.connections
-        accepted = connection.transport.get_extra_info("socket")  # type: ignore[union-attr]
+        accepted = connection.transport.get_extra_info("socket")
         no_delay = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     server.should_exit = True
     await serving

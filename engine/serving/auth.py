@@ -22,6 +22,11 @@ class ApiKeys:
     def __init__(self, keys: Iterable[str] = ()) -> None:
         self._digests = [_digest(key) for key in keys if key]
 
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether everybody is accepted."""
+        return not self._digests
+
     def check(self, header: str | None) -> None:
         """Accept the value of an ``authorization`` header, or refuse it.
 

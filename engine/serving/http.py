@@ -18,11 +18,10 @@ from starlette.requests import ClientDisconnect
 from engine import __version__
 from engine.contract import (
     Completion,
-    CompletionRequest,
     Detokenized,
     DetokenizeRequest,
-    ErrorAnswer,
     ModelList,
+    ServerStatus,
     Tokenized,
     TokenizeRequest,
     TokenizerInfo,
@@ -37,6 +36,7 @@ from engine.errors import (
     RouteNotFoundError,
     UnavailableError,
 )
+from engine.serving import openapi
 from engine.serving.auth import caller_of
 
 if TYPE_CHECKING:
@@ -52,11 +52,7 @@ log = logging.getLogger("nucleus.http")
 T = TypeVar("T")
 
 MAX_BODY_BYTES = 4 << 20
-_REF = "#/components/schemas/"
 _OPEN_PATHS = frozenset({"/health", "/ready"})
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer} for status in (400, 401, 404, 413, 429, 500, 503)
-}
 
 
 def create_app(service: CompletionService, keys: ApiKeys, *, max_body_bytes: int = MAX_BODY_BYTES) -> ASGIApp:
@@ -73,24 +69,20 @@ def create_app(service: CompletionService, keys: ApiKeys, *, max_body_bytes: int
         description="The completions contract on your own hardware.",
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.add_exception_handler(EngineError, _answer_engine_error)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
     _add_routes(app, service, max_body_bytes)
-    _describe_requests(app)
+    openapi.install(app, service, open_paths=_OPEN_PATHS, is_guarded=not keys.is_empty)
     return _Gate(app, keys)
 
 
 def _add_routes(app: FastAPI, service: CompletionService, max_body_bytes: int) -> None:
-    @app.post(
-        "/v1/completions",
-        response_model=Completion,
-        responses={200: {"content": {"text/event-stream": {}}}, **_ERRORS},
-        openapi_extra=_body_of("CompletionRequest"),
-    )
+    @app.post("/v1/completions", response_model=Completion, **openapi.COMPLETIONS)
     async def create_completion(http: Request) -> Response:
-        """Continue a prompt."""
+        """Complete a prompt, as a whole or, with `stream`, as server-sent events."""
         request = service.parse(_parse_json(await _read_body(http, max_body_bytes)))
         caller = caller_of(http.client.host if http.client else "", http.headers.get("authorization"))
         if request.stream:
@@ -98,58 +90,39 @@ def _add_routes(app: FastAPI, service: CompletionService, max_body_bytes: int) -
         completion = await _while_connected(http, service.complete(request, caller))
         return Response(completion.model_dump_json(), media_type="application/json")
 
-    @app.get("/v1/models", responses=_ERRORS)
+    @app.get("/v1/models", **openapi.MODELS)
     async def list_models() -> ModelList:
         """List the models that this server serves."""
         return service.models()
 
-    @app.post("/tokenize", responses=_ERRORS, openapi_extra=_body_of("TokenizeRequest"))
+    @app.post("/tokenize", **openapi.TOKENIZE)
     async def tokenize(http: Request) -> Tokenized:
         """Return the tokens of a text."""
         fields = _parse_json(await _read_body(http, max_body_bytes))
         return await service.tokenize(parse_fields(TokenizeRequest, fields))
 
-    @app.post("/detokenize", responses=_ERRORS, openapi_extra=_body_of("DetokenizeRequest"))
+    @app.post("/detokenize", **openapi.DETOKENIZE)
     async def detokenize(http: Request) -> Detokenized:
         """Return the text of tokens."""
         fields = _parse_json(await _read_body(http, max_body_bytes))
         return service.detokenize(parse_fields(DetokenizeRequest, fields))
 
-    @app.get("/tokenizer_info", responses=_ERRORS)
+    @app.get("/tokenizer_info", **openapi.TOKENIZER_INFO)
     async def tokenizer_info() -> TokenizerInfo:
         """Tell the names of special tokens, and the chat template."""
         return service.tokenizer_info()
 
-    @app.get("/health")
-    async def health() -> dict[str, str]:
-        """Tell whether the server is alive."""
+    @app.get("/health", **openapi.STATUS)
+    async def health() -> ServerStatus:
+        """Tell whether the server is alive; needs no key."""
         _require(service.is_alive, "The engine is not running.")
-        return {"status": "ok"}
+        return ServerStatus(status="ok")
 
-    @app.get("/ready")
-    async def ready() -> dict[str, str]:
-        """Tell whether the server takes requests."""
+    @app.get("/ready", **openapi.STATUS)
+    async def ready() -> ServerStatus:
+        """Tell whether the server takes requests; needs no key."""
         _require(service.is_ready, "The server takes no requests.")
-        return {"status": "ready"}
-
-
-def _body_of(request: str) -> dict[str, Any]:
-    schema = {"$ref": _REF + request}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
-def _describe_requests(app: FastAPI) -> None:
-    """Put the requests' schemas into the OpenAPI page; the framework does not see a body that we parse."""
-    made = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        schema = made()
-        for kind in (CompletionRequest, TokenizeRequest, DetokenizeRequest):
-            request = kind.model_json_schema(ref_template=_REF + "{model}")
-            schema["components"]["schemas"] |= request.pop("$defs", {}) | {kind.__name__: request}
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
+        return ServerStatus(status="ready")
 
 
 def _require(condition: bool, otherwise: str) -> None:

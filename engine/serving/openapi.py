@@ -1,0 +1,183 @@
+"""The OpenAPI page: routes, errors, headers and keys, put round the schemas that the contract has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from engine.contract import EXAMPLES, CompletionChunk, ErrorAnswer, request_schemas
+from engine.errors import (
+    AuthenticationError,
+    InternalError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    QueueFullError,
+    RequestTooLargeError,
+    UnavailableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from fastapi import FastAPI
+
+    from engine.errors import EngineError
+    from engine.service import CompletionService
+
+    Schema = dict[str, Any]
+
+_REF = "#/components/schemas/{model}"
+_EXAMPLES = {
+    str(error.http_status): error.body()
+    for error in (
+        InvalidRequestError("'temperature' should be less than or equal to 2, not 3.", param="temperature"),
+        AuthenticationError("An API key is required, as 'Authorization: Bearer sk-...'."),
+        ModelNotFoundError("The model 'other' does not exist; this server serves 'mine'.", param="model"),
+        RequestTooLargeError("The body should have at most 4194304 bytes."),
+        QueueFullError("1024 requests are running or waiting already; try again later."),
+        InternalError("The server failed (ValueError); its log says more."),
+        UnavailableError("The engine is not running."),
+    )
+}
+"""Status to what such an error may say."""
+_EVENTS = (
+    'data: {"id": "cmpl-0…", "object": "text_completion", "created": 1767225600, "model": "m", "choices": '
+    '[{"text": " Paris", "index": 0, "logprobs": null, "finish_reason": "length"}]}\n\ndata: [DONE]\n\n'
+)
+
+
+def _operation(tag: str, *errors: type[EngineError], body: str | None = None) -> Schema:
+    """Return a route's options.
+
+    Args:
+        tag: The heading it goes under.
+        *errors: What it may answer besides 500.
+        body: Name of its request's schema, if it has a body.
+    """
+    extra: Schema = {"parameters": [{"$ref": "#/components/parameters/RequestId"}]}
+    if body is not None:
+        content = {"schema": {"$ref": _REF.format(model=body)}}
+        extra["requestBody"] = {"required": True, "content": {"application/json": content}}
+    kinds: list[type[EngineError]] = [*errors, InternalError]
+    responses = {kind.http_status: {"model": ErrorAnswer, "description": kind.__doc__} for kind in kinds}
+    return {
+        "tags": [tag],
+        "response_description": "The answer.",
+        "responses": responses,
+        "openapi_extra": extra,
+    }
+
+
+_BODY = (InvalidRequestError, AuthenticationError, ModelNotFoundError, RequestTooLargeError)
+COMPLETIONS = _operation("completions", *_BODY, QueueFullError, UnavailableError, body="CompletionRequest")
+MODELS = _operation("models", AuthenticationError)
+TOKENIZE = _operation("tokens", *_BODY, body="TokenizeRequest")
+DETOKENIZE = _operation("tokens", *_BODY, body="DetokenizeRequest")
+TOKENIZER_INFO = _operation("tokens", AuthenticationError)
+STATUS = _operation("server", UnavailableError)
+
+
+def install(
+    app: FastAPI, service: CompletionService, *, open_paths: Collection[str], is_guarded: bool
+) -> None:
+    """Complete what the framework can tell by itself: it does not see a body that we parse.
+
+    Args:
+        app: The application, with all its routes.
+        service: What answers; its limits and its model's are those on the page.
+        open_paths: The paths that need no key.
+        is_guarded: Whether the others need one.
+    """
+    framework = app.openapi
+
+    def openapi() -> Schema:
+        if app.openapi_schema is None:
+            page = framework()
+            (card,) = service.models().data
+            page["components"] = _components(page, request_schemas(service.limits, card, template=_REF))
+            _describe_completions(page["paths"]["/v1/completions"]["post"], card.id)
+            for path, operations in page["paths"].items():
+                for operation in operations.values():
+                    _describe(operation, is_guarded=is_guarded and path not in open_paths)
+            app.openapi_schema = page
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _components(page: Schema, requests: Schema) -> Schema:
+    chunk = CompletionChunk.model_json_schema(mode="serialization", ref_template=_REF)
+    schemas = {**page["components"]["schemas"], **chunk.pop("$defs"), **requests}
+    schemas["CompletionChunk"] = chunk
+    schemas["CompletionEvent"] = _event()
+    text, integer = {"type": "string"}, {"type": "string", "pattern": "^[0-9]+$"}
+    about_id = "Names the request, here and in the server's log."
+    return {
+        "schemas": schemas,
+        "parameters": {
+            "RequestId": {
+                "name": "x-request-id",
+                "in": "header",
+                "description": f"{about_id} At most 128 characters are kept; without it a name is made.",
+                "schema": text,
+            }
+        },
+        "headers": {
+            "RequestId": {"description": about_id, "schema": text, "required": True},
+            "ProcessingTime": {
+                "description": "Milliseconds until the answer began.",
+                "schema": integer,
+                "required": True,
+            },
+            "RetryAfter": {
+                "description": "Seconds after which to try again.",
+                "schema": integer,
+                "required": True,
+            },
+            "Challenge": {
+                "description": "How to give a key.",
+                "schema": {"const": "Bearer"},
+                "required": True,
+            },
+        },
+        "securitySchemes": {
+            "key": {"type": "http", "scheme": "bearer", "description": "The server's API key."}
+        },
+    }
+
+
+def _event() -> Schema:
+    payloads = [{"$ref": _REF.format(model=name)} for name in ("CompletionChunk", "ErrorAnswer")]
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"anyOf": payloads}}
+    return {
+        "title": "CompletionEvent",
+        "description": "One event of a stream: a chunk, an error that ends the stream, or the end, `[DONE]`.",
+        "type": "object",
+        "properties": {"data": {"anyOf": [{"const": "[DONE]"}, data]}},
+        "required": ["data"],
+    }
+
+
+def _describe_completions(operation: Schema, model: str) -> None:
+    operation["requestBody"]["content"]["application/json"]["examples"] = {
+        name: {"summary": summary, "value": {"model": model, **fields}}
+        for name, (summary, fields) in EXAMPLES.items()
+    }
+    answer = operation["responses"]["200"]
+    answer["description"] = "The answer; with `stream`, events, of which this schema describes each."
+    answer["content"]["text/event-stream"] = {
+        "schema": {"$ref": _REF.format(model="CompletionEvent")},
+        "example": _EVENTS,
+    }
+
+
+def _describe(operation: Schema, *, is_guarded: bool) -> None:
+    """Say what holds for every route: its headers, what errors look like, and whether it needs a key."""
+    operation["security"] = [{"key": []}] if is_guarded else []
+    for status, response in operation["responses"].items():
+        names = {"x-request-id": "RequestId", "openai-processing-ms": "ProcessingTime"}
+        names |= {"429": {"retry-after": "RetryAfter"}, "401": {"www-authenticate": "Challenge"}}.get(
+            status, {}
+        )
+        response["headers"] = {name: {"$ref": f"#/components/headers/{kind}"} for name, kind in names.items()}
+        if status in _EXAMPLES:
+            response["content"]["application/json"]["example"] = _EXAMPLES[status]
