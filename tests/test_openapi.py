@@ -1,0 +1,268 @@
+"""Requests made of our own OpenAPI page: what the page promises is what the server does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from collections import Counter
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import jsonschema_rs
+import pytest
+import requests
+import schemathesis
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from schemathesis.config import SchemathesisConfig
+from schemathesis.engine import events, from_schema
+
+from engine.contract import Limits, parse_request
+from engine.core.engine import Engine
+from engine.errors import InvalidRequestError
+from engine.service import CompletionService
+from engine.serving.auth import ApiKeys
+from engine.serving.http import create_app
+from engine.serving.server import HttpServer
+from tests.core.fake_backend import N_VOCAB, FakeBackend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+    from schemathesis import Case, HookContext
+
+Page = dict[str, Any]
+KEY = "sk-xxxx"
+AUTHORIZATION = {"Authorization": f"Bearer {KEY}"}
+LIMITS = Limits(max_logprobs=7, max_prompts=9)
+MAX_MODEL_LEN = 256
+CONFIG = {
+    "seed": 1,
+    "headers": AUTHORIZATION,
+    "continue-on-failure": True,
+    # Keys are no generated data: each request has the right one, and the check `ignored_auth` tries others.
+    "generation": {"max-examples": 100, "database": "none", "with-security-parameters": False},
+    "operations": [{"include-path": "/v1/completions", "generation": {"max-examples": 850}}],
+    # All checks are on, and narrower than by default: valid data may meet an unknown model, and nothing else.
+    "checks": {
+        "positive_data_acceptance": {"expected-statuses": [200, 404]},
+        "negative_data_rejection": {"expected-statuses": [400, 401, 405]},
+    },
+}
+
+
+class AnyText(FakeBackend):
+    """The fake model, for which every text has tokens, and none of them makes it fail."""
+
+    def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
+        return [0] * add_special + [1 + ord(character) % (N_VOCAB - 1) for character in text]
+
+    def logits(self, held: list[int]) -> NDArray[Any]:
+        return super().logits([0, *held])
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A server with a key, in a thread of its own, as the requests come from code that blocks."""
+    backend = AnyText(n_cells=1024, n_batch=256, endless=False)
+    engine = Engine(backend, max_logprobs=LIMITS.max_logprobs, max_requests=64)
+    service = CompletionService(engine, name="fake", limits=LIMITS, max_model_len=MAX_MODEL_LEN)
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = HttpServer(create_app(service, ApiKeys([KEY])))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
+    thread.start()
+    with closing(service):
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def page(url: str) -> Page:
+    answer: Page = requests.get(f"{url}/openapi.json", headers=AUTHORIZATION, timeout=60).json()
+    return answer
+
+
+@pytest.fixture(scope="module")
+def takes(page: Page) -> jsonschema_rs.Validator:
+    """The schema of a request, with all that it refers to."""
+    reference = "#/components/schemas/CompletionRequest"
+    return jsonschema_rs.Draft202012Validator({"$ref": reference, "components": page["components"]})
+
+
+@schemathesis.hook
+def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
+    """Keep generated requests cheap, and valid ones within the rules that their schema cannot tell."""
+    case.body = integers(case.body)
+    if isinstance(case.body, dict) and "/v1/completions" in case.path:
+        case.body = {**case.body, **cheap(case.body)}
+        if case.meta is not None and case.meta.generation.mode.is_positive:
+            case.body = within_rules(case.body)
+
+
+def integers(value: Any) -> Any:
+    """Write 1.0 as 1: to a JSON schema both are integers, to the contract only one."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
+        return int(value)
+    if isinstance(value, list):
+        return [integers(item) for item in value]
+    return {name: integers(item) for name, item in value.items()} if isinstance(value, dict) else value
+
+
+def cheap(body: Page) -> Page:
+    """Return smaller values for those that are valid, so that what is wrong stays wrong."""
+    most = {"max_tokens": (MAX_MODEL_LEN - 1, 2), "min_tokens": (MAX_MODEL_LEN - 1, 2), "n": (128, 3)}
+    return {
+        name: few
+        for name, (limit, few) in most.items()
+        if type(body.get(name)) is int and few < body[name] <= limit
+    }
+
+
+def within_rules(body: Page) -> Page:
+    """Keep the rules between fields, of which a schema for generating bodies does better not to know."""
+    given = {name: value for name, value in body.items() if value is not None}
+    if len(given["model"]) > 1:  # others stay unknown
+        given["model"] = "fake"
+    if "prompt" in given:
+        given.pop("messages", None)
+        given["prompt"] = short(given["prompt"])
+    elif "messages" not in given:
+        given["prompt"] = "a"
+    if not given.get("stream"):
+        given.pop("stream_options", None)
+    if not given.get("echo"):
+        given["max_tokens"] = max(given.get("max_tokens", 16), 1)
+    given["min_tokens"] = min(given.get("min_tokens", 0), given.get("max_tokens", 16))
+    if "best_of" in given:
+        n = given.get("n", 1)
+        given["best_of"] = n if given.get("stream") else min(max(given["best_of"], n), n + 2)
+    bias = given.get("logit_bias", {})
+    given["logit_bias"] = {str(int(token) % N_VOCAB): value for token, value in bias.items()}
+    return {**dict.fromkeys(body), **given}
+
+
+def short(prompt: Any) -> Any:
+    """Leave room in the context."""
+    if isinstance(prompt, str) or isinstance(prompt[0], int):
+        return prompt[:64]
+    return [short(each) if each else each for each in prompt]
+
+
+@schemathesis.hook
+def filter_body(context: HookContext, body: Any) -> bool:
+    """Of two names of one field only the first is looked at, so the other cannot make a request wrong."""
+    return not isinstance(body, dict) or has_one_name(body)
+
+
+def has_one_name(body: Page) -> bool:
+    return body.get("repetition_penalty") is None or body.get("repeat_penalty") is None
+
+
+@pytest.mark.timeout(300)
+def test_the_server_does_what_its_page_says(url: str, page: Page, caplog: pytest.LogCaptureFixture) -> None:
+    """Thousands of requests, right and wrong, with the checks of schemathesis on every answer."""
+    caplog.set_level(logging.ERROR)  # or every unknown field is kept
+    schemas = page["components"]["schemas"]
+    # Rules over several fields make generating slow, and keep it from varying one field at a time; the hook
+    # above keeps them, and another test compares them with the contract.
+    request = {name: rule for name, rule in schemas["CompletionRequest"].items() if name != "allOf"}
+    components = page["components"] | {"schemas": schemas | {"CompletionRequest": request}}
+    config = SchemathesisConfig.from_dict(CONFIG | {"base-url": url})
+    schema = schemathesis.openapi.from_dict(page | {"components": components}, config=config)
+    statuses: Counter[int] = Counter()
+    failures = []
+    for event in from_schema(schema).execute():
+        assert not isinstance(event, events.FatalError | events.NonFatalError), event
+        if isinstance(event, events.ScenarioFinished):
+            recorder = event.recorder
+            statuses.update(
+                sent.response.status_code for sent in recorder.interactions.values() if sent.response
+            )
+            failures += [
+                f"{recorder.label}: {check.failure_info.failure} {recorder.cases[case].value.body!r:.500}"
+                for case, checks in recorder.checks.items()
+                for check in checks
+                if check.failure_info is not None
+            ]
+    assert not failures, "\n".join(failures[:10])
+    assert statuses.total() >= 2000
+    assert set(statuses) == {200, 400, 401, 404, 405}
+
+
+VALUES: dict[str, list[Any]] = {
+    "model": ["fake", "", 1],
+    "prompt": [None, "", "a", [], ["a"], [1, 2], [[1], [2]], ["a", 1], [[]], [1.5], 1, ["a"] * 10],
+    "messages": [
+        None,
+        [],
+        [{"role": "user", "content": ""}],
+        [{"role": "user"}],
+        [{"role": "", "content": "a"}],
+    ],
+    "max_tokens": [None, 0, 1, 16, -1, "1", True],
+    "echo": [None, True, False, 1],
+    "stream": [None, True, False, "true"],
+    "stream_options": [None, {}, {"include_usage": True}, {"include_usage": None}, {"include_usage": 1}, []],
+    "logprobs": [None, 0, 7, 8],
+    "temperature": [None, 0, 2, 2.1, "1"],
+    "repetition_penalty": [None, 0, 0.1, 100, 101],
+    "repeat_penalty": [None, 0, 0.1, 100, 101],
+    "logit_bias": [
+        None,
+        {},
+        {"5": -100},
+        {"5": 101},
+        {"a": 1},
+        {"1_0": 1},
+        {" 5": 1},
+        {"5.0": 1},
+        {"05": 1},
+        [],
+    ],
+    "stop": [None, "a", "", [], ["a"] * 4, ["a"] * 5, [""], "a" * 1024, "a" * 1025],
+    "seed": [None, (1 << 63) - 1, 1 << 63, -(1 << 63), 0.5],
+    "stop_token_ids": [None, [], [31], [True], "1"],
+    "suffix": [None, "", "a", 1],
+    "unknown": [None, 1],
+}
+
+
+PAIRS = [(name, value) for name, values in VALUES.items() for value in values]
+
+
+@settings(max_examples=1000, deadline=None, database=None, derandomize=True)
+@given(changes=st.lists(st.sampled_from(PAIRS), max_size=4))
+def test_the_schema_of_a_request_takes_what_the_contract_takes(
+    takes: jsonschema_rs.Validator, changes: list[tuple[str, Any]]
+) -> None:
+    fields = {"model": "fake", "prompt": "a"} | dict(changes)
+    assume(has_one_name(fields))
+    try:
+        parse_request(fields, LIMITS)
+        refusal = None
+    except InvalidRequestError as error:
+        refusal = str(error)
+    problems = [str(problem) for problem in takes.iter_errors(fields)]
+    assert (refusal is None) == (problems == []), (refusal, problems)
+
+
+def test_the_page_shows_the_limits_of_its_server(page: Page) -> None:
+    schemas = page["components"]["schemas"]
+    fields = schemas["CompletionRequest"]["properties"]
+    assert fields["logprobs"]["anyOf"][0]["maximum"] == LIMITS.max_logprobs
+    assert fields["prompt"]["anyOf"][1]["maxItems"] == LIMITS.max_prompts
+    assert fields["max_tokens"]["maximum"] == MAX_MODEL_LEN - 1
+    assert schemas["TokenId"]["maximum"] == N_VOCAB - 1
+
+
+def test_the_page_says_which_routes_need_a_key(page: Page) -> None:
+    (scheme,) = page["components"]["securitySchemes"].values()
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    for path, operations in page["paths"].items():
+        for operation in operations.values():
+            assert operation["security"] == ([] if path in ("/health", "/ready") else [{"key": []}])
+            assert ("401" in operation["responses"]) == bool(operation["security"])
