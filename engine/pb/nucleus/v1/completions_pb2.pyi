@@ -53,7 +53,7 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     FINISH_REASON_UNSPECIFIED: _FinishReason.ValueType  # 0
     """It has not ended yet."""
     FINISH_REASON_STOP: _FinishReason.ValueType  # 1
-    """At an end token or a stop string."""
+    """At an end token, a stop string or a token of `stop_token_ids`."""
     FINISH_REASON_LENGTH: _FinishReason.ValueType  # 2
     """At `max_tokens`."""
 
@@ -63,7 +63,7 @@ class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
 FINISH_REASON_UNSPECIFIED: FinishReason.ValueType  # 0
 """It has not ended yet."""
 FINISH_REASON_STOP: FinishReason.ValueType  # 1
-"""At an end token or a stop string."""
+"""At an end token, a stop string or a token of `stop_token_ids`."""
 FINISH_REASON_LENGTH: FinishReason.ValueType  # 2
 """At `max_tokens`."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
@@ -453,8 +453,8 @@ class CompletionRequest(_message.Message):
     model: _builtins.str
     """Name of the model that is to answer. Required, not empty; NOT_FOUND when the server serves another."""
     max_tokens: _builtins.int
-    """Most tokens to generate for a choice. From 1 to 2^31, and 0 with `echo`; default 16. The prompt's tokens and these together must fit
-    the model's context.
+    """Most tokens to generate for a choice. From 1 to 2^31, and 0 with `echo`; default 16. The prompt's tokens and these
+    together must fit the model's context.
     """
     temperature: _builtins.float
     """Flattens (above 1) or sharpens (below 1) the distribution; 0 always takes the most probable token, and of several
@@ -527,8 +527,8 @@ class CompletionRequest(_message.Message):
 
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Strings that end a choice and are not part of its text. At most 4, none of them empty. They are found across the
-        borders of tokens; of several in one text the earliest counts.
+        """Strings that end a choice and are not part of its text. At most 4, each of 1 to 1024 characters. They are found
+        across the borders of tokens; of several in one text the earliest counts.
         """
 
     @_builtins.property
@@ -817,7 +817,7 @@ class StreamOptions(_message.Message):
     include_usage: _builtins.bool
     """Ends the stream with a chunk that has no choices and carries the usage. Default false."""
     continuous_usage_stats: _builtins.bool
-    """With include_usage: puts the usage so far on every chunk. Default false."""
+    """With `include_usage`, puts the usage so far on every chunk. Default false."""
     def __init__(
         self,
         *,
@@ -904,8 +904,8 @@ class CompletionChunk(_message.Message):
 
     @_builtins.property
     def usage(self) -> Global___Usage:
-        """What the request cost; only on the last chunk, unless StreamOptions.continuous_usage_stats is set, and only where
-        StreamOptions.include_usage is.
+        """What the request cost: on the last chunk where StreamOptions.include_usage is set, and so far on every chunk where
+        StreamOptions.continuous_usage_stats is set too.
         """
 
     def __init__(
@@ -1082,7 +1082,7 @@ class Usage(_message.Message):
     prompt_tokens: _builtins.int
     """Tokens of the prompts; each prompt counts once, whatever `n` is."""
     completion_tokens: _builtins.int
-    """Tokens generated, over all choices."""
+    """Tokens generated, over all choices, those that `best_of` drops included."""
     total_tokens: _builtins.int
     """The sum of both."""
     @_builtins.property
