@@ -27,6 +27,7 @@ from engine.serving.auth import ApiKeys
 from engine.serving.http import create_app
 from engine.serving.server import HttpServer
 from tests.core.fake_backend import N_VOCAB, FakeBackend
+from tests.doors import HttpDoor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,8 +89,12 @@ def page(url: str) -> Page:
 
 @pytest.fixture(scope="module")
 def takes(page: Page) -> jsonschema_rs.Validator:
-    """The schema of a request, with all that it refers to."""
-    reference = "#/components/schemas/CompletionRequest"
+    return validator(page, "CompletionRequest")
+
+
+def validator(page: Page, name: str) -> jsonschema_rs.Validator:
+    """Return a schema with all that it refers to."""
+    reference = f"#/components/schemas/{name}"
     return jsonschema_rs.Draft202012Validator({"$ref": reference, "components": page["components"]})
 
 
@@ -266,3 +271,18 @@ def test_the_page_says_which_routes_need_a_key(page: Page) -> None:
         for operation in operations.values():
             assert operation["security"] == ([] if path in ("/health", "/ready") else [{"key": []}])
             assert ("401" in operation["responses"]) == bool(operation["security"])
+
+
+async def test_the_examples_of_the_page_are_answered_by_a_real_model(service: CompletionService) -> None:
+    async with HttpDoor(service) as door:
+        page = (await door.client.get("/openapi.json")).json()
+        answers, chunks = validator(page, "Completion"), validator(page, "CompletionChunk")
+        operation = page["paths"]["/v1/completions"]["post"]
+        assert operation["security"] == []
+        for example in operation["requestBody"]["content"]["application/json"]["examples"].values():
+            fields = example["value"]
+            if not fields.get("stream"):
+                answers.validate(await door.complete(**fields))
+                continue
+            for chunk in await door.stream(**fields):
+                chunks.validate(chunk)
