@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -74,10 +75,11 @@ async def test_an_answer_has_its_shape_its_stream_and_its_equal_at_every_door(
     door: Door, service: CompletionService, answers: dict[Cell, Answer], cell: Cell
 ) -> None:
     fields = cell.fields(service)
-    whole = comparable(await door.complete(**fields))
+    streaming = door.stream(**fields, stream_options={"include_usage": True})
+    answered, chunks = await asyncio.gather(door.complete(**fields), streaming)
+    whole = comparable(answered)
     lengths = [len(service.engine.backend.tokenize(text)) for text in cell.texts]
     check_whole(whole, cell, lengths)
-    chunks = await door.stream(**fields, stream_options={"include_usage": True})
     check_chunks(chunks)
     assert joined(chunks) == whole["choices"]
     assert counted(chunks[-1]["usage"]) == whole["usage"]
