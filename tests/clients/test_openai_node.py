@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.answers import comparable, counted, joined
 from tests.clients import KEY
 from tests.doors import Answer, PythonDoor
-from tests.test_doors import comparable, counted, joined
 
 if TYPE_CHECKING:
     from engine.service import CompletionService
