@@ -1,7 +1,4 @@
-"""``best_of``: the candidates with the highest mean log-probability per token, out of several.
-
-No more candidates at once than there are slots: llama.cpp rounds by the company that a token keeps.
-"""
+"""``best_of``: the candidates with the highest mean log-probability per token, out of several."""
 
 from __future__ import annotations
 
@@ -23,11 +20,11 @@ def mean(choice: Answer) -> float:
 
 @pytest.mark.parametrize("n", [1, 2])
 async def test_the_best_of_all_candidates_are_returned_best_first(door: Door, n: int) -> None:
-    """With a seed, candidate i is choice i of a request for all of them."""
+    """With a seed, candidate i is choice i of a request for all of them, of whom two wait for a slot."""
     fields = {**FIELDS, "stop": []}
-    everybody = (await door.complete(**fields, n=4, logprobs=0))["choices"]
+    everybody = (await door.complete(**fields, n=6, logprobs=0))["choices"]
     wanted = sorted(everybody, key=mean, reverse=True)[:n]
-    chosen = (await door.complete(**fields, n=n, best_of=4, logprobs=0))["choices"]
+    chosen = (await door.complete(**fields, n=n, best_of=6, logprobs=0))["choices"]
     assert [choice["index"] for choice in chosen] == list(range(n))
     assert [choice["text"] for choice in chosen] == [choice["text"] for choice in wanted]
     assert [choice["logprobs"] for choice in chosen] == [choice["logprobs"] for choice in wanted]
