@@ -220,20 +220,25 @@ def _describe_rules(schema: dict[str, Any]) -> None:
     fields = schema["properties"]
     other = "Another name of `repetition_penalty`, which counts where both are given."
     fields["repeat_penalty"] = fields["repetition_penalty"] | {"description": other}
-    for name, default in _NOT_YET.items():
-        fields[name] = {"const": default, "default": default, "description": "Not supported by this version."}
     _allow_nulls(schema)
     null = {"type": "null"}
     schema["description"] = (
         "What to complete, and how. In every field that is not required, null means the default; unknown "
         "fields are ignored. Some rules hold between fields: exactly one of `prompt` and `messages` is "
         "given; `max_tokens` is 0 only with `echo`; `min_tokens` is at most `max_tokens`; `best_of` is at "
-        "least `n`, and no more in a stream; `stream_options` is only given with `stream`."
+        "least `n`, and no more in a stream; `stream_options` is only given with `stream`; `suffix` goes "
+        "with `prompt` and without `echo`."
     )
     schema["allOf"] = [
         {"oneOf": [{"properties": {"prompt": null}}, {"properties": {"messages": null}}]},
         {"anyOf": [{"properties": {"max_tokens": {"not": {"const": 0}}}}, _with("echo")]},
         {"anyOf": [{"properties": {"stream_options": null}}, _with("stream")]},
+        {
+            "anyOf": [
+                {"properties": {"suffix": {"enum": ["", None]}}},
+                {"properties": {"messages": null, "echo": {"not": {"const": True}}}},
+            ]
+        },
     ]
 
 
@@ -387,22 +392,17 @@ class CompletionRequest(_Strict):
     echo: bool = Field(
         False, description="Put the prompt before the answer, its tokens too where `logprobs` is set."
     )
+    suffix: Text = Field(
+        "",
+        description="Text behind the gap that the answer is to fill. Only for models with fill-in-the-middle "
+        "tokens, otherwise 400; empty: none.",
+    )
     stop_token_ids: list[TokenId] = Field(
         [], max_length=MAX_STOP_TOKENS, description="Tokens that end a choice, besides the model's own."
     )
     include_stop_str_in_output: bool = Field(
         False, description="Leave the stop string or token that ended a choice in its text."
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_what_is_to_come(cls, data: Any) -> Any:
-        """A field of the contract that has no effect yet must not be taken silently."""
-        if isinstance(data, Mapping):
-            for name, default in _NOT_YET.items():
-                if data.get(name, default) not in (None, default):
-                    raise _wrong(f"{name}: is not supported by this version")
-        return data
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -421,6 +421,10 @@ class CompletionRequest(_Strict):
             raise _wrong(f"best_of: should be at least 'n' ({self.n}), not {self.best_of}")
         if self.stream and self.candidates > self.n:
             raise _wrong(f"best_of: should be 'n' ({self.n}) in a stream, not {self.best_of}")
+        if self.suffix and self.prompt is None:
+            raise _wrong("suffix: is only allowed together with 'prompt', not with 'messages'")
+        if self.suffix and self.echo:
+            raise _wrong("suffix: is not allowed together with 'echo': true")
         return self
 
     @property
@@ -438,11 +442,6 @@ class CompletionRequest(_Strict):
             return [prompt]
         ids = [token for token in prompt if isinstance(token, int)]
         return [ids] if ids else [item for item in prompt if not isinstance(item, int)]
-
-
-_NOT_YET: Mapping[str, object] = {
-    "suffix": "",
-}
 
 
 class CompletionFields(TypedDict, total=False):
@@ -470,6 +469,7 @@ class CompletionFields(TypedDict, total=False):
     repetition_penalty: float | None
     min_tokens: int | None
     echo: bool | None
+    suffix: str | None
     ignore_eos: bool | None
     stop_token_ids: list[int] | None
     include_stop_str_in_output: bool | None
@@ -525,7 +525,7 @@ def parse_fields(kind: type[R], fields: Any) -> R:
     return request
 
 
-_other_names = {*_NOT_YET, "repeat_penalty"}
+_other_names = {"repeat_penalty"}
 _logged_fields: set[str] = set()
 
 

@@ -213,6 +213,8 @@ class CompletionService:
             if isinstance(given, list):
                 self._check_length(given, request)  # before each of a million ids is looked at
             tokens, text = await self._tokenize(given)
+            if request.suffix:
+                tokens = await self._around_gap(given, request.suffix)
             self._check_length(tokens, request)
             texts.append((tokens, text))
         return texts
@@ -260,6 +262,21 @@ class CompletionService:
             return await self._tokenize_text(text), text
         self._check_ids("prompt", given)
         return given, b"".join(map(backend.piece, given)).decode("utf-8", "replace")
+
+    async def _around_gap(self, before: str | list[int] | Chat, suffix: str) -> list[int]:
+        """Return the prompt that asks a model to fill the gap between two texts, the middle last."""
+        backend = self.engine.backend
+        gap = backend.info.gap_tokens
+        if gap is None:
+            raise InvalidRequestError(
+                "'suffix' needs a model with fill-in-the-middle tokens, and this one has none.",
+                param="suffix",
+            )
+        if isinstance(before, str):
+            before = await self._tokens_of(before, add_special=False)
+        after = await self._tokens_of(suffix, add_special=False)
+        start = backend.tokenize("")  # what the model begins every text with
+        return [*start, gap.prefix, *before, gap.suffix, *after, gap.middle]
 
     async def _tokens_of(self, text: str, *, add_special: bool) -> list[int]:
         tokenize = self.engine.backend.tokenize

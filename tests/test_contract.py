@@ -74,11 +74,8 @@ DEFAULTS: dict[str, Any] = {
     "ignore_eos": False,
     "stop_token_ids": [],
     "include_stop_str_in_output": False,
+    "suffix": "",
 }
-TO_COME: dict[str, tuple[Any, list[Any]]] = {
-    "suffix": ("", ["x", " ", 0]),
-}
-"""Fields of the contract that have no effect yet: the default, and what must not be taken silently."""
 
 
 def parse(**fields: Any) -> CompletionRequest:
@@ -400,7 +397,7 @@ class TestDefaults:
     def test_a_field_left_out_and_a_null_are_the_default(self) -> None:
         bare = parse()
         assert {name: getattr(bare, name) for name in DEFAULTS} == DEFAULTS
-        nulls = parse(**dict.fromkeys([*DEFAULTS, *TO_COME, "repeat_penalty"]))
+        nulls = parse(**dict.fromkeys([*DEFAULTS, "repeat_penalty"]))
         assert nulls == bare
 
     def test_every_field_has_its_default_here(self) -> None:
@@ -419,21 +416,13 @@ class TestDefaults:
             parse().temperature = 0.5  # type: ignore[misc]
 
 
-class TestToCome:
-    @pytest.mark.parametrize(("field", "value"), pairs({f: values for f, (_, values) in TO_COME.items()}))
-    def test_a_value_with_an_effect_is_refused(self, field: str, value: Any) -> None:
-        error = refused(**{field: value})
-        assert error.param == field
-        assert f"'{field}'" in str(error)
-
-    @pytest.mark.parametrize(
-        ("field", "value"), pairs({f: [default, None] for f, (default, _) in TO_COME.items()})
-    )
-    def test_the_default_is_taken(self, field: str, value: Any) -> None:
-        assert parse(**{field: value}) == parse()
-
-
 class TestTogether:
+    @pytest.mark.parametrize("beside", [{"echo": True}, {"prompt": None, "messages": MESSAGES}], ids=str)
+    def test_a_suffix_goes_with_a_prompt_that_is_not_echoed(self, beside: dict[str, Any]) -> None:
+        assert parse(suffix="b").suffix == "b"
+        assert refused(**beside, suffix="b").param == "suffix"
+        assert parse(**beside, suffix="").suffix == ""
+
     def test_candidates_are_n_unless_best_of_says_otherwise(self) -> None:
         assert parse(n=30).candidates == 30
         assert parse(n=3, best_of=3).candidates == 3
@@ -487,7 +476,7 @@ class TestUnknown:
     ) -> None:
         monkeypatch.setattr(contract, "_logged_fields", set())
         with caplog.at_level(logging.WARNING, logger="nucleus.contract"):
-            parse(**dict.fromkeys([*DEFAULTS, *TO_COME]), repeat_penalty=1.0)
+            parse(**dict.fromkeys([*DEFAULTS]), repeat_penalty=1.0)
         assert not caplog.records
 
     def test_strange_names_do_no_harm(self) -> None:
@@ -506,7 +495,7 @@ class TestWhole:
     @settings(max_examples=150)
     @given(
         st.dictionaries(
-            st.sampled_from([*CompletionRequest.model_fields, *TO_COME, "repeat_penalty"]),
+            st.sampled_from([*CompletionRequest.model_fields, "repeat_penalty"]),
             st.recursive(
                 st.none() | st.booleans() | st.integers() | st.floats() | STRINGS,
                 lambda inner: st.lists(inner, max_size=3) | st.dictionaries(STRINGS, inner, max_size=2),
@@ -517,7 +506,7 @@ class TestWhole:
     def test_whatever_comes_gives_a_request_in_range_or_an_error_that_names_a_field(
         self, fields: dict[str, Any]
     ) -> None:
-        known = {*CompletionRequest.model_fields, *TO_COME, "repeat_penalty"}
+        known = {*CompletionRequest.model_fields, "repeat_penalty"}
         try:
             request = parse_request({"model": "m", "prompt": "p", **fields}, LIMITS)
         except InvalidRequestError as error:

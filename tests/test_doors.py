@@ -130,7 +130,7 @@ BAD: dict[str, Answer] = {
     "another model": {"prompt": "a", "model": "gpt-4"},
     "NUL in a message": {"messages": [{"role": "user", "content": "a\0b"}]},
     "more ids than the context": {"prompt": [1] * 9000},
-    "not yet": {"prompt": "a", "suffix": "b"},
+    "a gap that the model cannot fill": {"prompt": "a", "suffix": "b"},
     "no tokens without echo": {"prompt": "a", "max_tokens": 0},
 }
 

@@ -145,6 +145,7 @@ def within_rules(body: Page) -> Page:
         given["prompt"] = "a"
     if not given.get("stream"):
         given.pop("stream_options", None)
+    given.pop("suffix", None)  # the model behind it cannot fill a gap
     if not given.get("echo"):
         given["max_tokens"] = max(given.get("max_tokens", 16), 1)
     given["min_tokens"] = min(given.get("min_tokens", 0), given.get("max_tokens", 16))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,14 @@ Saved = tuple[NDArray[np.uint8], ...]
 
 class BackendError(RuntimeError):
     """A decode failed; the sequences of that batch have no usable KV cache."""
+
+
+class GapTokens(NamedTuple):
+    """The tokens between which a model that can fill a gap expects the text around it."""
+
+    prefix: int
+    suffix: int
+    middle: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,7 @@ class ModelInfo:
     eog_tokens: frozenset[int]
     """Every token that ends a generation."""
     chat_template: str | None
+    gap_tokens: GapTokens | None = None
 
 
 class Batch:

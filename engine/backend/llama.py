@@ -20,7 +20,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 import llama_cpp as lib
 
-from engine.backend.base import BackendError, Batch, ModelInfo
+from engine.backend.base import BackendError, Batch, GapTokens, ModelInfo
 from engine.errors import ModelLoadError
 
 if TYPE_CHECKING:
@@ -339,7 +339,13 @@ def _describe(model: Any, vocab: Any) -> ModelInfo:
         pad_token=_token_or_none(lib.llama_vocab_pad(vocab)),
         eog_tokens=frozenset(token for token in range(n_vocab) if lib.llama_vocab_is_eog(vocab, token)),
         chat_template=template.decode("utf-8", "replace") if template else None,
+        gap_tokens=_gap_tokens(vocab),
     )
+
+
+def _gap_tokens(vocab: Any) -> GapTokens | None:
+    tokens = lib.llama_vocab_fim_pre(vocab), lib.llama_vocab_fim_suf(vocab), lib.llama_vocab_fim_mid(vocab)
+    return GapTokens(*map(int, tokens)) if min(tokens) >= 0 else None
 
 
 def _cell_bytes(model: Any) -> int:

@@ -500,8 +500,8 @@ class CompletionRequest(_message.Message):
     false.
     """
     suffix: _builtins.str
-    """The text after the gap that the answer is to fill. Default: none. Not supported by this version: INVALID_ARGUMENT
-    for anything but the empty string.
+    """The text after the gap that the answer is to fill; `prompt` is the text before it. Default: none, as the empty
+    string. INVALID_ARGUMENT for a model without fill-in-the-middle tokens, with `messages`, and with `echo`.
     """
     min_tokens: _builtins.int
     """Least tokens to generate before an end token or a stop may end a choice. From 0 to `max_tokens`; default 0."""
