@@ -13,6 +13,7 @@ import logging
 import queue
 import threading
 from collections import defaultdict, deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from engine.core.loop import Output, StepLoop
@@ -82,6 +83,17 @@ class Run:
         return delta
 
 
+@dataclass(slots=True)
+class Totals:
+    """What all requests that have ended had together."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    """Also of those that have not ended."""
+
+
 class Engine:
     """A backend and the thread that drives it.
 
@@ -94,6 +106,7 @@ class Engine:
     def __init__(self, backend: Backend, *, max_logprobs: int, max_requests: int) -> None:
         self.backend = backend
         self._max_requests = max_requests
+        self.totals = Totals()  # written by the engine thread, read by any
         self._steps = StepLoop(backend, max_logprobs=max_logprobs)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._lock = threading.Lock()  # guards _n_requests and _refusal, which any thread may read
@@ -112,6 +125,21 @@ class Engine:
     def n_requests(self) -> int:
         """Requests that were taken and have not ended."""
         return self._n_requests
+
+    @property
+    def n_running(self) -> int:
+        """Choices that have a slot."""
+        return self._steps.scheduler.n_running
+
+    @property
+    def n_waiting(self) -> int:
+        """Choices that wait for a slot."""
+        return self._steps.scheduler.n_waiting
+
+    @property
+    def free_cells(self) -> int:
+        """Tokens for which the KV cache has room."""
+        return self._steps.scheduler.free_cells
 
     def submit(self, prompts: list[Prompt]) -> Run:
         """Queue a request; called inside the event loop that will read its deltas.
@@ -174,7 +202,10 @@ class Engine:
             self._forget(owner)
 
     def _forget(self, owner: Hashable) -> None:
-        del self._runs[owner]
+        run, _ = self._runs.pop(owner)
+        self.totals.requests += 1
+        self.totals.prompt_tokens += sum(len(prompt.tokens) for prompt in run.prompts)
+        self.totals.cached_tokens += sum(prompt.n_cached for prompt in run.prompts)
         with self._lock:
             self._n_requests -= 1
 
@@ -186,6 +217,7 @@ class Engine:
         for owner, delta in outputs:
             run, n_open = self._runs[owner]
             batches[run.loop].append((run, delta))
+            self.totals.completion_tokens += delta.n_tokens
             self._runs[owner] = (run, n_open - delta.is_last)
         for owner in {output.owner for output in outputs if self._runs[output.owner][1] == 0}:
             self._forget(owner)

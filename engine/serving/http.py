@@ -38,6 +38,7 @@ from engine.errors import (
 )
 from engine.serving import openapi
 from engine.serving.auth import caller_of
+from engine.serving.metrics import CONTENT_TYPE, page_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -80,6 +81,8 @@ def create_app(service: CompletionService, keys: ApiKeys, *, max_body_bytes: int
 
 
 def _add_routes(app: FastAPI, service: CompletionService, max_body_bytes: int) -> None:
+    metrics_page = page_of(service.engine)
+
     @app.post("/v1/completions", response_model=Completion, **openapi.COMPLETIONS)
     async def create_completion(http: Request) -> Response:
         """Complete a prompt, as a whole or, with `stream`, as server-sent events."""
@@ -111,6 +114,11 @@ def _add_routes(app: FastAPI, service: CompletionService, max_body_bytes: int) -
     async def tokenizer_info() -> TokenizerInfo:
         """Tell the names of special tokens, and the chat template."""
         return service.tokenizer_info()
+
+    @app.get("/metrics", **openapi.METRICS)
+    async def metrics() -> Response:
+        """Tell what the server has done and is doing, in the text format of Prometheus."""
+        return Response(metrics_page(), media_type=CONTENT_TYPE)
 
     @app.get("/health", **openapi.STATUS)
     async def health() -> ServerStatus:

@@ -74,6 +74,7 @@ TOKENIZE = _operation("tokens", *_BODY, body="TokenizeRequest")
 DETOKENIZE = _operation("tokens", *_BODY, body="DetokenizeRequest")
 TOKENIZER_INFO = _operation("tokens", AuthenticationError)
 STATUS = _operation("server", UnavailableError)
+METRICS = _operation("server", AuthenticationError)
 
 
 def install(
@@ -95,6 +96,8 @@ def install(
             (card,) = service.models().data
             page["components"] = _components(page, request_schemas(service.limits, card, template=_REF))
             _describe_completions(page["paths"]["/v1/completions"]["post"], card.id)
+            metrics = page["paths"]["/metrics"]["get"]["responses"]["200"]
+            metrics["content"] = {"text/plain": {"schema": {"type": "string"}}}
             for path, operations in page["paths"].items():
                 for operation in operations.values():
                     _describe(operation, is_guarded=is_guarded and path not in open_paths)
