@@ -11,7 +11,7 @@ import uuid
 from contextlib import closing
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from engine.answer import Echo, TokenNames, logprobs_of
 from engine.contract import (
@@ -31,6 +31,7 @@ from engine.contract import (
     shown,
 )
 from engine.core.sequence import Prompt, Sequence, StopRules
+from engine.core.text import whole_characters
 from engine.errors import InvalidRequestError, ModelNotFoundError, UnavailableError
 from engine.sampling import SamplingParams
 
@@ -45,6 +46,14 @@ log = logging.getLogger("nucleus.service")
 
 _LONG_TEXT = 4096  # characters from which tokenizing leaves the event loop
 _BAN = -100.0
+
+
+class _Text(NamedTuple):
+    """A prompt's tokens, its text, and the bytes of a character that it ends in and that is not whole."""
+
+    tokens: list[int]
+    text: str
+    half: bytes = b""
 
 
 class CompletionService:
@@ -186,7 +195,7 @@ class CompletionService:
         self._check_model(request.model)
         texts = await self._texts(request)
         prompts = self._prompts(request, texts, (caller, request.user), in_parts=in_parts)
-        echoes = [Echo(prompt, text, self._names) for prompt, (_, text) in zip(prompts, texts, strict=True)]
+        echoes = [Echo(prompt, text.text, self._names) for prompt, text in zip(prompts, texts, strict=True)]
         head = _Head(
             id=f"cmpl-{uuid.uuid4().hex}",
             created=int(time.time()),
@@ -206,23 +215,23 @@ class CompletionService:
                 param="model",
             )
 
-    async def _texts(self, request: CompletionRequest) -> list[tuple[list[int], str]]:
-        """Return each prompt's tokens and its text; none is too long for the model."""
+    async def _texts(self, request: CompletionRequest) -> list[_Text]:
+        """Return each prompt's text; none is too long for the model."""
         texts = []
         for given in request.prompts:
             if isinstance(given, list):
                 self._check_length(given, request)  # before each of a million ids is looked at
-            tokens, text = await self._tokenize(given)
+            text = await self._tokenize(given)
             if request.suffix:
-                tokens = await self._around_gap(given, request.suffix)
-            self._check_length(tokens, request)
-            texts.append((tokens, text))
+                text = _Text(await self._around_gap(given, request.suffix), text.text)
+            self._check_length(text.tokens, request)
+            texts.append(text)
         return texts
 
     def _prompts(
         self,
         request: CompletionRequest,
-        texts: list[tuple[list[int], str]],
+        texts: list[_Text],
         client: Hashable,
         *,
         in_parts: bool,
@@ -232,8 +241,8 @@ class CompletionService:
         stop = self._stop_rules(request)
         repeats = request.seed is not None or (request.echo and request.logprobs is not None)
         prompts = []
-        for number, (tokens, text) in enumerate(texts):
-            prompt = Prompt(owner, tokens, len(text), client, repeats=repeats, in_parts=in_parts)
+        for number, (tokens, text, half) in enumerate(texts):
+            prompt = Prompt(owner, tokens, len(text), half, client, repeats=repeats, in_parts=in_parts)
             if request.echo:
                 prompt.n_alternatives = request.logprobs
             for choice in range(request.candidates):
@@ -247,11 +256,10 @@ class CompletionService:
             prompts.append(prompt)
         return prompts
 
-    async def _tokenize(self, given: str | list[int] | Chat) -> tuple[list[int], str]:
-        """Return a prompt's tokens and its text."""
+    async def _tokenize(self, given: str | list[int] | Chat) -> _Text:
         backend = self.engine.backend
         if isinstance(given, str):
-            return await self._tokenize_text(given), given
+            return _Text(await self._tokenize_text(given), given)
         if isinstance(given, Chat):
             text = backend.apply_chat_template([(m.role, m.content) for m in given.messages])
             if text is None:
@@ -259,9 +267,9 @@ class CompletionService:
                     "'messages' needs a chat template that llama.cpp knows, and this model has none.",
                     param="messages",
                 )
-            return await self._tokenize_text(text), text
+            return _Text(await self._tokenize_text(text), text)
         self._check_ids("prompt", given)
-        return given, b"".join(map(backend.piece, given)).decode("utf-8", "replace")
+        return _Text(given, *whole_characters(b"".join(map(backend.piece, given))))
 
     async def _around_gap(self, before: str | list[int] | Chat, suffix: str) -> list[int]:
         """Return the prompt that asks a model to fill the gap between two texts, the middle last."""

@@ -15,6 +15,7 @@ from tests.quick import AnyText, engine_of, service_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from engine.service import CompletionService
     from tests.doors import Answer
 
 LIMIT = 20
@@ -55,3 +56,18 @@ async def test_a_stop_that_leaves_no_text_leaves_empty_arrays(quick: Door) -> No
     assert choice["logprobs"] == {name: [] for name in ARRAYS}
     assert answer["usage"]["completion_tokens"] == 1
     assert joined(await quick.stream(**fields, stop=text)) == [choice]
+
+
+async def test_a_character_that_begins_in_the_prompt_and_ends_in_the_answer_is_whole(
+    door: Door, service: CompletionService
+) -> None:
+    """A bias forces the rest of it; its text is the answer's, as nothing of it could be shown before."""
+    ids = service.engine.backend.tokenize("it is 🪿")
+    *prompt, last = ids
+    assert not service.engine.backend.piece(last).decode("utf-8", "ignore"), "it is split over tokens"
+    fields: Answer = {"prompt": prompt, "max_tokens": 1, "logit_bias": {str(last): 100}, "logprobs": 1}
+    (plain,) = (await door.complete(**fields))["choices"]
+    assert plain["text"] == "🪿"
+    (echoed,) = (await door.complete(**fields, echo=True))["choices"]
+    assert echoed["text"] == "it is 🪿"
+    assert echoed["logprobs"]["text_offset"][-1] == plain["logprobs"]["text_offset"][0] == len("it is ")

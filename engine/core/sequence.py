@@ -98,6 +98,8 @@ class Prompt:
     tokens: list[int]
     text_length: int
     """Characters of the prompt's text, where the offsets of generated tokens begin."""
+    half: bytes = b""
+    """The first bytes of a character that the prompt ends in, and its choices may complete."""
     client: Hashable = None
     """Whose turn it takes to run; what :class:`engine.core.queue.FairQueue` is fair to."""
     sequences: list[Sequence] = field(default_factory=list)
@@ -168,7 +170,7 @@ class Sequence:
         self.awaits: tuple[Sequence, int] | None = None
         """Who computes how long a part of the prompt, while this sequence waits for it."""
         self.generated: list[int] = []
-        self.text = TextStream(stop.strings, start=prompt.text_length, keep_stop=stop.keep)
+        self.text = TextStream(stop.strings, start=prompt.text_length, keep_stop=stop.keep, half=prompt.half)
         self._texts: list[str] = []  # let go, and not told yet
         self._held: list[TokenScore] = []  # scores that have not been told
         self._fresh = 0  # tokens since the last delta

@@ -12,6 +12,12 @@ import codecs
 from engine.core.stops import START, matcher_of
 
 
+def whole_characters(raw: bytes) -> tuple[str, bytes]:
+    """Decode UTF-8, wrong bytes as U+FFFD; return the text, and the bytes of a last, unfinished character."""
+    text, length = codecs.utf_8_decode(raw, "replace")
+    return text, raw[length:]
+
+
 class TextStream:
     """The text of one choice.
 
@@ -19,6 +25,7 @@ class TextStream:
         stops: Non-empty strings that end the choice; they are not part of its text.
         start: Offset of the first character, counted from the start of the prompt.
         keep_stop: Whether the stop string that was found stays in the text.
+        half: The first bytes of its first character, where a prompt ends inside one.
 
     Raises:
         ValueError: A stop string is empty.
@@ -26,11 +33,13 @@ class TextStream:
 
     __slots__ = ("_half", "_held", "_keep_stop", "_matcher", "_released", "_state", "stopped")
 
-    def __init__(self, stops: tuple[str, ...] = (), *, start: int = 0, keep_stop: bool = False) -> None:
+    def __init__(
+        self, stops: tuple[str, ...] = (), *, start: int = 0, keep_stop: bool = False, half: bytes = b""
+    ) -> None:
         self._matcher = matcher_of(stops) if stops else None
         self._state = START
         self._keep_stop = keep_stop
-        self._half = b""  # the first bytes of a character
+        self._half = half  # the first bytes of a character
         self._held = ""  # decoded, not yet let go
         self._released = start
         self.stopped = False
@@ -80,9 +89,7 @@ class TextStream:
 
     def _decode(self, piece: bytes) -> str:
         # What codecs' incremental decoder does, without its cost at every token.
-        raw = self._half + piece if self._half else piece
-        text, length = codecs.utf_8_decode(raw, "replace")
-        self._half = raw[length:]
+        text, self._half = whole_characters(self._half + piece if self._half else piece)
         return text
 
     def _release(self, count: int) -> str:
