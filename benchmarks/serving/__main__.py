@@ -35,7 +35,7 @@ _ROOT = Path(__file__).parents[2]
 _RESULTS = _ROOT / "benchmarks" / "results"
 _BUILT = _ROOT / "build" / "serving"
 _CLIENTS = (1, 4, 8, 16, 32)
-_SECONDS = 24.0
+_SECONDS = 18.0
 _ROUNDS = 3
 
 
