@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -163,7 +164,7 @@ class LlamaBackend:
         self._wire: _WireBatch | None = None
         self.n_scored = min(_SCORED, self.n_batch)
         self._logits = _LogitsView(options.n_slots + self.n_scored, self.info.n_vocab)
-        self.n_repeatable = self._probe() if options.n_gpu_layers == 0 and model.can_cut else 0
+        self.n_repeatable = self._probed() if options.n_gpu_layers == 0 and model.can_cut else 0
 
     def piece(self, token: int) -> bytes:
         piece = self._pieces.get(token)
@@ -200,6 +201,15 @@ class LlamaBackend:
         status = int(lib.llama_decode(self._context, wire.struct(2)))
         self.truncate(self._spare, 0)
         return status
+
+    def _probed(self) -> int:
+        """Probe in a thread of its own, which takes llama.cpp's threads with it when it ends.
+
+        They would stay with the thread that makes the backend, and hold up those of the one that will use it:
+        libgomp hardly lets threads spin where a process has more than there are processors.
+        """
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(self._probe).result()
 
     def _probe(self) -> int:
         """Return how many tokens can be decoded so that what shares a batch makes no difference.
