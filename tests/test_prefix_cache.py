@@ -24,8 +24,8 @@ BEGINNINGS = itertools.count(5000)
 
 
 def story() -> list[int]:
-    """Return 400 token ids, so that nothing here depends on the tokenizer; nobody has seen them before."""
-    return [next(BEGINNINGS), *(504 + i % 300 for i in range(399))]
+    """Return 120 token ids, so that nothing here depends on the tokenizer; nobody has seen them before."""
+    return [next(BEGINNINGS), *(504 + i % 300 for i in range(119))]
 
 
 NO_END = {"0": -100, "2": -100}
@@ -79,11 +79,11 @@ async def test_a_prompt_is_prefilled_once_however_often_it_comes(
 ) -> None:
     prompt = story()
     cold = await python.complete(prompt=prompt, max_tokens=1)
-    assert (cached(cold), prefill.since()) == (0, 400)
+    assert (cached(cold), prefill.since()) == (0, 120)
     warm = await door.complete(prompt=prompt, max_tokens=1)
-    assert (cached(warm), prefill.since()) == (399, 1)
+    assert (cached(warm), prefill.since()) == (119, 1)
     chunks = await door.stream(prompt=prompt, max_tokens=1, stream_options={"include_usage": True})
-    assert (cached(chunks[-1]), prefill.since()) == (399, 1)
+    assert (cached(chunks[-1]), prefill.since()) == (119, 1)
 
 
 async def test_a_conversation_goes_on_where_it_was(
@@ -97,7 +97,7 @@ async def test_a_conversation_goes_on_where_it_was(
     prefill.since()
     second = await python.complete(prompt=[*prompt, *said, 11, 12, 13], max_tokens=1)
     assert len(said) == 20
-    assert (cached(second), prefill.since()) == (400 + 19, 1 + 3)  # the last one said was never decoded
+    assert (cached(second), prefill.since()) == (120 + 19, 1 + 3)  # the last one said was never decoded
 
 
 async def test_requests_at_once_that_begin_alike_prefill_their_beginning_once(
@@ -106,8 +106,8 @@ async def test_requests_at_once_that_begin_alike_prefill_their_beginning_once(
     prompt = story()
     prompts = [[*prompt, 1000 + i, 2000] for i in range(6)]
     answers = await asyncio.gather(*(python.complete(prompt=prompt, max_tokens=1) for prompt in prompts))
-    assert sorted(map(cached, answers)) == [0, *[400] * 5]
-    assert prefill.since() == 402 + 5 * 2
+    assert sorted(map(cached, answers)) == [0, *[120] * 5]
+    assert prefill.since() == 122 + 5 * 2
 
 
 async def test_a_running_sequence_shares_its_prompt(python: PythonDoor) -> None:
@@ -115,14 +115,14 @@ async def test_a_running_sequence_shares_its_prompt(python: PythonDoor) -> None:
     chunks = python.chunks(prompt=prompt, max_tokens=200, logit_bias=NO_END)
     await anext(chunks)
     answer = await python.complete(prompt=[*prompt, 5], max_tokens=1)
-    assert cached(answer) == 400
+    assert cached(answer) == 120
     await chunks.aclose()
 
 
 async def test_warm_and_cold_logprobs_are_alike(python: PythonDoor) -> None:
     fields: Answer = {"prompt": story(), "max_tokens": 1, "logprobs": 5, "temperature": 0}
     cold, warm = await python.complete(**fields), await python.complete(**fields)
-    assert cached(warm) == 399
+    assert cached(warm) == 119
     assert_alike(cold, warm)
 
 

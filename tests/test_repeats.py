@@ -117,18 +117,18 @@ async def test_scores_are_the_same_alone_and_in_a_crowd(python: PythonDoor, forg
 
 
 async def test_a_warm_prefix_makes_no_difference(python: PythonDoor) -> None:
-    prompt = words(120)
+    prompt = words(60)
     fields: Answer = {"max_tokens": 8, "seed": 5, "logprobs": 2}
     cold = await python.complete(prompt=[*prompt, 9], **fields)
     await python.complete(prompt=[*prompt, 10, 11], max_tokens=4, seed=1, logit_bias=NO_END)
     warm = await python.complete(prompt=[*prompt, 9], **fields)
     assert told(warm) == told(cold)
     counts = [answer["usage"]["prompt_tokens_details"]["cached_tokens"] for answer in (cold, warm)]
-    assert counts == [0, 120]
+    assert counts == [0, 60]
 
 
 async def test_who_repeats_takes_no_prefix_that_was_computed_in_another_way(python: PythonDoor) -> None:
-    prompt = words(120)
+    prompt = words(60)
     await python.complete(prompt=prompt, max_tokens=4, logit_bias=NO_END)
     answer = await python.complete(prompt=prompt, max_tokens=1, seed=1)
     assert answer["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
