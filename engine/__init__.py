@@ -15,23 +15,24 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from engine.contract import Choice, Completion, CompletionChunk, CompletionRequest, Logprobs, Usage
+    from engine.contract import CompletionRequest
     from engine.errors import EngineError
     from engine.llm import LLM, AsyncLLM
+    from engine.responses import Choice, Completion, CompletionChunk, Logprobs, Usage
     from engine.sampling import Sampler, SamplingParams
 
 _HOMES = {
     "AsyncLLM": "engine.llm",
-    "Choice": "engine.contract",
-    "Completion": "engine.contract",
-    "CompletionChunk": "engine.contract",
+    "Choice": "engine.responses",
+    "Completion": "engine.responses",
+    "CompletionChunk": "engine.responses",
     "CompletionRequest": "engine.contract",
     "EngineError": "engine.errors",
     "LLM": "engine.llm",
-    "Logprobs": "engine.contract",
+    "Logprobs": "engine.responses",
     "Sampler": "engine.sampling",
     "SamplingParams": "engine.sampling",
-    "Usage": "engine.contract",
+    "Usage": "engine.responses",
 }
 
 __all__ = [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.contract import Logprobs
 from engine.core.sequence import Score, TokenScore
 from engine.core.text import TextStream
+from engine.responses import Logprobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

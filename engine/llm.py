@@ -20,15 +20,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from engine.contract import (
-        Completion,
-        CompletionChunk,
-        CompletionFields,
-        Detokenized,
-        ModelList,
-        Tokenized,
-        TokenizerInfo,
-    )
+    from engine.contract import CompletionFields
+    from engine.responses import Completion, CompletionChunk, Detokenized, ModelList, Tokenized, TokenizerInfo
     from engine.service import CompletionService, CompletionStream
 
 T = TypeVar("T")

@@ -14,8 +14,11 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from engine.answer import Echo, TokenNames, logprobs_of
-from engine.contract import (
-    Chat,
+from engine.contract import Chat, StreamOptions, parse_request, shown
+from engine.core.sequence import Prompt, Sequence, StopRules
+from engine.core.text import whole_characters
+from engine.errors import InvalidRequestError, ModelNotFoundError, UnavailableError
+from engine.responses import (
     Choice,
     Completion,
     CompletionChunk,
@@ -23,16 +26,10 @@ from engine.contract import (
     ModelCard,
     ModelList,
     PromptTokensDetails,
-    StreamOptions,
     Tokenized,
     TokenizerInfo,
     Usage,
-    parse_request,
-    shown,
 )
-from engine.core.sequence import Prompt, Sequence, StopRules
-from engine.core.text import whole_characters
-from engine.errors import InvalidRequestError, ModelNotFoundError, UnavailableError
 from engine.sampling import SamplingParams
 
 if TYPE_CHECKING:

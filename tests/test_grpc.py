@@ -20,10 +20,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 
-from engine.contract import Completion, Usage
 from engine.errors import AddressError, QueueFullError
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
+from engine.responses import Completion, Usage
 from engine.serving.auth import ApiKeys
 from engine.serving.grpc import SERVICE_NAME, GrpcServer, start_grpc
 from engine.serving.wire import fields_of
@@ -31,7 +31,7 @@ from engine.serving.wire import fields_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from engine.contract import Choice
+    from engine.responses import Choice
     from engine.service import CompletionService
 
     Stub = pb_grpc.CompletionServiceAsyncStub

@@ -16,17 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from engine import __version__
-from engine.contract import (
-    Completion,
-    Detokenized,
-    DetokenizeRequest,
-    ModelList,
-    ServerStatus,
-    Tokenized,
-    TokenizeRequest,
-    TokenizerInfo,
-    parse_fields,
-)
+from engine.contract import DetokenizeRequest, TokenizeRequest, parse_fields
 from engine.errors import (
     EngineError,
     InternalError,
@@ -36,6 +26,7 @@ from engine.errors import (
     RouteNotFoundError,
     UnavailableError,
 )
+from engine.responses import Completion, Detokenized, ModelList, ServerStatus, Tokenized, TokenizerInfo
 from engine.serving import openapi
 from engine.serving.auth import caller_of
 from engine.serving.metrics import CONTENT_TYPE, page_of
@@ -45,7 +36,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from engine.contract import CompletionChunk
+    from engine.responses import CompletionChunk
     from engine.service import CompletionService, CompletionStream
     from engine.serving.auth import ApiKeys
 
@@ -143,7 +134,8 @@ async def _read_body(http: Request, limit: int) -> bytes:
     async for piece in http.stream():
         body += piece
         if len(body) > limit:
-            raise RequestTooLargeError(f"The body should have at most {limit} bytes.")
+            size = http.headers.get("content-length", f"{len(body)} or more")
+            raise RequestTooLargeError(f"The body should have at most {limit} bytes, not {size}.")
     return bytes(body)
 
 

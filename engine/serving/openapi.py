@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from engine.contract import EXAMPLES, CompletionChunk, ErrorAnswer, request_schemas
+from engine.contract import EXAMPLES, request_schemas
 from engine.errors import (
     AuthenticationError,
     InternalError,
@@ -14,6 +14,7 @@ from engine.errors import (
     RequestTooLargeError,
     UnavailableError,
 )
+from engine.responses import CompletionChunk, ErrorAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -32,7 +33,7 @@ _EXAMPLES = {
         InvalidRequestError("'temperature' should be less than or equal to 2, not 3.", param="temperature"),
         AuthenticationError("An API key is required, as 'Authorization: Bearer sk-...'."),
         ModelNotFoundError("The model 'other' does not exist; this server serves 'mine'.", param="model"),
-        RequestTooLargeError("The body should have at most 4194304 bytes."),
+        RequestTooLargeError("The body should have at most 4194304 bytes, not 5000000."),
         QueueFullError("1024 requests are running or waiting already; try again later."),
         InternalError("The server failed (ValueError); its log says more."),
         UnavailableError("The engine is not running."),

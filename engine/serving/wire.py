@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import FieldDescriptor
 
-    from engine.contract import Choice, Completion, CompletionChunk, Logprobs, ModelList, Usage
     from engine.errors import EngineError
+    from engine.responses import Choice, Completion, CompletionChunk, Logprobs, ModelList, Usage
 
 _DOMAIN = "nucleus"
 _REASONS = {

@@ -1,0 +1,190 @@
+"""What is answered: the shapes of the contract's answers, for all doors."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FinishReason = Literal["stop", "length"]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
+
+
+Count = Annotated[int, Field(json_schema_extra={"minimum": 0})]
+"""A number that is never negative, which is told but not checked: chunks are made by the hundred thousand."""
+
+
+class Logprobs(_Answer):
+    r"""Four parallel arrays, an entry for each token of the choice.
+
+    A token that is not whole UTF-8 is written ``bytes:\xe5\xa4``; a probability of 0 as -9999.0.
+    """
+
+    tokens: list[str] = Field(description="The tokens' texts, the end token's included.")
+    token_logprobs: list[float | None] = Field(
+        description="Natural logarithms of the tokens' probabilities; null where nothing comes before."
+    )
+    top_logprobs: list[dict[str, float] | None] | None = Field(
+        description="The most probable tokens at each place, and the token itself; null for `logprobs` 0."
+    )
+    text_offset: list[int] = Field(
+        description="Where each token begins, in characters from the start of the prompt."
+    )
+    token_ids: list[int] = Field(exclude=True)
+    """For Python and gRPC; the contract's JSON has no place for them."""
+    token_bytes: list[bytes] = Field(exclude=True)
+
+
+class Choice(_Answer):
+    """One completion of one prompt, or a piece of it in a stream."""
+
+    text: str = Field(description="The text, or the next piece of it; never half a character.")
+    index: Count = Field(description="The prompt's position times `n` plus the choice's number, from 0.")
+    logprobs: Logprobs | None = Field(None, description="The tokens, where the request asked for them.")
+    finish_reason: FinishReason | None = Field(
+        None,
+        description="`stop` at an end token or a stop string, `length` at `max_tokens`; null on every piece "
+        "of a stream but the last of an index.",
+    )
+
+
+class PromptTokensDetails(_Answer):
+    """Where the prompt's tokens came from."""
+
+    cached_tokens: Count = Field(0, description="Tokens that were in the cache and cost nothing.")
+
+
+class Usage(_Answer):
+    """Tokens of a whole request; each prompt counts once, whatever ``n`` is."""
+
+    prompt_tokens: Count
+    completion_tokens: Count = Field(description="Tokens generated, over all candidates.")
+    total_tokens: Count
+    prompt_tokens_details: PromptTokensDetails = PromptTokensDetails()
+
+
+_EXAMPLE_HEAD: dict[str, Any] = {
+    "id": f"cmpl-{'0' * 32}",
+    "object": "text_completion",
+    "created": 1767225600,
+    "model": "m",
+}
+_EXAMPLE_LOGPROBS = {
+    "tokens": [" Paris"],
+    "token_logprobs": [-0.25],
+    "top_logprobs": [{" Paris": -0.25}],
+    "text_offset": [24],
+}
+_EXAMPLE_CHOICE = {"text": " Paris", "index": 0, "logprobs": _EXAMPLE_LOGPROBS, "finish_reason": "length"}
+_EXAMPLE_USAGE = {
+    "prompt_tokens": 5,
+    "completion_tokens": 1,
+    "total_tokens": 6,
+    "prompt_tokens_details": {"cached_tokens": 0},
+}
+
+
+class _Head(_Answer):
+    id: str = Field(
+        description="New for each answer, one on all its chunks.",
+        json_schema_extra={"pattern": "^cmpl-[0-9a-f]{32}$"},
+    )
+    object: Literal["text_completion"] = "text_completion"
+    created: int = Field(description="When the request was admitted, in seconds since 1970-01-01 00:00 UTC.")
+    model: str = Field(description="Name of the model that answered.")
+
+
+class Completion(_Head):
+    """The answer to a request."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [_EXAMPLE_HEAD | {"choices": [_EXAMPLE_CHOICE], "usage": _EXAMPLE_USAGE}]
+        }
+    )
+
+    choices: list[Choice] = Field(description="The choices in the order of their index.")
+    usage: Usage
+
+
+def _describe_chunk(schema: dict[str, Any]) -> None:
+    schema["required"].remove("usage")
+    schema["examples"] = [_EXAMPLE_HEAD | {"choices": [_EXAMPLE_CHOICE]}]
+
+
+class CompletionChunk(_Head):
+    """A piece of a streamed answer: of one choice, or the usage at the end."""
+
+    model_config = ConfigDict(json_schema_extra=_describe_chunk)
+
+    choices: list[Choice] = Field(description="One choice, or none on the chunk that carries the usage.")
+    usage: Usage | None = Field(
+        None,
+        description="Only with `include_usage`: null, and the request's usage on the last chunk; on every "
+        "chunk the usage so far with `continuous_usage_stats`.",
+    )
+
+
+class ModelCard(_Answer):
+    """One model that the server serves."""
+
+    id: str = Field(description="The name to ask for it by.")
+    object: Literal["model"] = "model"
+    created: int = Field(description="When the server started to serve it, in seconds since 1970.")
+    owned_by: str = "nucleus"
+    max_model_len: int = Field(description="Most tokens of a prompt and its completion together.")
+    n_vocab: int = Field(description="Tokens that the model tells apart; ids run from 0 to one less.")
+
+
+class ModelList(_Answer):
+    """The models that the server serves."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class ServerStatus(_Answer):
+    """That the server is well; when it is not, the answer is an error."""
+
+    status: Literal["ok", "ready"]
+
+
+class Tokenized(_Answer):
+    """The tokens of a text."""
+
+    tokens: list[int] = Field(description="Token ids.")
+    count: Count = Field(description="How many there are.")
+    max_model_len: int = Field(description="Most tokens of a prompt and its completion together.")
+
+
+class Detokenized(_Answer):
+    """The text of tokens, control tokens by their names; what is not UTF-8 is replaced by U+FFFD."""
+
+    prompt: str
+
+
+class TokenizerInfo(_Answer):
+    """The names of special tokens, and the chat template; null where the model has none."""
+
+    bos_token: str | None = Field(description="The token that a text begins with.")
+    eos_token: str | None = Field(description="The token that ends a text.")
+    pad_token: str | None = Field(description="The token that fills up.")
+    chat_template: str | None = Field(description="The template (Jinja) that makes a prompt of a chat.")
+
+
+class ErrorDetail(_Answer):
+    """What went wrong."""
+
+    message: str = Field(description="One sentence, with the limit and the value.")
+    type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
+    param: str | None = Field(description="The field at fault, or null.")
+    code: str = Field(description="What a program reads: the same through every door.")
+
+
+class ErrorAnswer(_Answer):
+    """The form of every error."""
+
+    error: ErrorDetail
