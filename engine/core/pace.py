@@ -10,6 +10,8 @@ _PATIENCE = 1.0
 _HASTE = 5
 """One of so many sequences that waits for its prompt is no reason to hurry; more are, in proportion."""
 _FEWEST = 4
+_MIXED = 64
+"""Steps with prompts after which one without tells anew what decodes take alone."""
 _REMEMBERED = 15
 """Steps of a kind whose median counts: one that was held up by another program does not."""
 
@@ -25,11 +27,15 @@ class Pace:
         self._budget = budget
         # Seconds of a step without a prompt, by the number of its decodes.
         self._decodes: defaultdict[int, deque[float]] = defaultdict(_recent)
+        self._mixed = 0  # steps with prompts since one without
         # Seconds that a prompt token adds to a step with decodes, and takes in one without.
         self._beside, self._alone = _recent(), _recent()
 
     def prompt_tokens(self, decodes: int, prompts: int) -> int:
-        """Return the most prompt tokens for a step.
+        """Return the most prompt tokens for a step; 0 where it had better tell what its decodes take alone.
+
+        Under load there is a prompt in every step. What was learned of decodes before, of fewer of them or
+        on a machine that was slower, would count forever, and so would a chunk that is too small by it.
 
         The more sequences wait for their prompts, the longer those that decode have to wait: a decode of few
         costs each of them more than one of many does, and prompts that come as fast as others end would
@@ -39,6 +45,8 @@ class Pace:
             decodes: Sequences that decode in the step, at least one.
             prompts: Sequences that run and wait for their prompts.
         """
+        if not self._knows(decodes) or self._mixed >= _MIXED:
+            return 0
         step, token = self._step(decodes), self._beside or self._alone
         if step is None or not token:
             return min(self._budget, 4 * _FEWEST)
@@ -49,10 +57,16 @@ class Pace:
         """Learn from a step of so many decoding sequences and prompt tokens."""
         if prompt_tokens == 0:
             self._decodes[decodes].append(seconds)
+            self._mixed = 0
         elif decodes == 0:
             self._alone.append(seconds / prompt_tokens)
         elif (step := self._step(decodes)) is not None:
             self._beside.append((seconds - step) / prompt_tokens)
+            self._mixed += 1
+
+    def _knows(self, decodes: int) -> bool:
+        """Tell whether so many decodes, or both more and fewer, were seen without a prompt."""
+        return bool(self._decodes) and min(self._decodes) <= decodes <= max(self._decodes)
 
     def _step(self, decodes: int) -> float | None:
         """Return the seconds of so many decodes: interpolated, or of the nearest number that was seen."""

@@ -40,8 +40,8 @@ class Scheduler:
     Args:
         slots: The KV cache. It must hold any one prompt together with its completion.
         budget: Most tokens to decode in one step; at least one for each slot.
-        prompt_tokens_beside: Most prompt tokens, at least 1, in a step in which so many sequences decode and
-            so many wait for their prompts; as many as the budget leaves unless told otherwise.
+        prompt_tokens_beside: Most prompt tokens in a step in which so many sequences decode and so many wait
+            for their prompts, 0 now and then; as many as the budget leaves unless told otherwise.
         scored: Most tokens in a step of prompts whose tokens are scored, at least 1.
         repeatable: Most tokens in a step with somebody who repeats; 0 where that cannot be promised.
     """

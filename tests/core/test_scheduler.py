@@ -327,6 +327,14 @@ class TestTable:
         steps.submit(prompt(7))
         assert spans(steps.step()) == [(0, 2, 1, 1), (1, 0, 3, 0)]
 
+    def test_a_step_may_leave_prompts_out(self) -> None:
+        steps = Steps(n_slots=2, n_cells=64, budget=16)
+        steps.submit(prompt(2, max_tokens=9))
+        steps.step()
+        steps.beside = 0
+        steps.submit(prompt(7))
+        assert spans(steps.step()) == [(0, 2, 1, 1)]
+
     def test_a_budget_below_the_slots_is_refused(self) -> None:
         with pytest.raises(ValueError, match="all 5 slots, not 4 tokens"):
             Scheduler(Slots(5, 16), 4)
