@@ -28,6 +28,7 @@ class Pace:
         # Seconds of a step without a prompt, by the number of its decodes.
         self._decodes: defaultdict[int, deque[float]] = defaultdict(_recent)
         self._mixed = 0  # steps with prompts since one without
+        self._steady = 0  # steps without prompts since one with
         # Seconds that a prompt token adds to a step with decodes, and takes in one without.
         self._beside, self._alone = _recent(), _recent()
 
@@ -47,22 +48,26 @@ class Pace:
         """
         if not self._knows(decodes) or self._mixed >= _MIXED:
             return 0
-        step, token = self._step(decodes), self._beside or self._alone
-        if step is None or not token:
+        step, costs = self._step(decodes), self._beside or self._alone
+        if step is None or not costs:
             return min(self._budget, 4 * _FEWEST)
         patience = _PATIENCE * max(1.0, _HASTE * prompts / (prompts + decodes))
-        return min(self._budget, max(_FEWEST, int(patience * step / max(median(token), 1e-9))))
+        return min(self._budget, max(_FEWEST, int(patience * step / max(median(costs), 1e-9))))
 
     def note(self, decodes: int, prompt_tokens: int, seconds: float) -> None:
         """Learn from a step of so many decoding sequences and prompt tokens."""
         if prompt_tokens == 0:
             self._decodes[decodes].append(seconds)
             self._mixed = 0
+            self._steady += 1
+            if self._steady == _REMEMBERED:  # other streams may run by now, which would pay for an old guess
+                self._beside.clear()
         elif decodes == 0:
             self._alone.append(seconds / prompt_tokens)
         elif (step := self._step(decodes)) is not None:
             self._beside.append((seconds - step) / prompt_tokens)
             self._mixed += 1
+            self._steady = 0
 
     def _knows(self, decodes: int) -> bool:
         """Tell whether so many decodes, or both more and fewer, were seen without a prompt."""

@@ -33,6 +33,17 @@ def test_what_a_token_takes_beside_decodes_counts_more_than_what_it_takes_alone(
     assert pace.prompt_tokens(4, 1) == 20
 
 
+def test_what_a_token_took_beside_other_streams_is_forgotten_once_these_were_alone_for_a_while() -> None:
+    pace = Pace(512)
+    pace.note(decodes=0, prompt_tokens=100, seconds=0.400)
+    pace.note(decodes=4, prompt_tokens=0, seconds=0.028)
+    pace.note(decodes=4, prompt_tokens=10, seconds=0.029)
+    assert pace.prompt_tokens(4, 1) > 200
+    for _ in range(15):
+        pace.note(decodes=4, prompt_tokens=0, seconds=0.028)
+    assert pace.prompt_tokens(4, 1) == 7
+
+
 def test_it_finds_the_chunk_where_most_of_the_time_does_not_depend_on_it() -> None:
     pace = Pace(512)
     pace.note(decodes=8, prompt_tokens=0, seconds=0.010)
