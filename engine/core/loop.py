@@ -70,6 +70,7 @@ class StepLoop:
             backend.n_slots,
             backend.n_cells,
             keeps=backend.keeps_texts,
+            keeps_repeatable=backend.n_repeatable > 0,
             restore_slack=backend.restore_slack,
         )
         self._texts: dict[int, Saved] = {}

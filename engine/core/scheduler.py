@@ -237,7 +237,7 @@ class Scheduler:
         promised = sum(self._still_needs(seq, seq.phase, seq.computed) for seq in self._running)
         if promised + need > self.slots.free_cells:
             return False
-        sequence.slot = self.slots.take(found, repeatable=self._repeatable > 0 and sequence.prompt.repeats)
+        sequence.slot = self.slots.take(found, repeatable=sequence.prompt.repeats)
         sequence.phase, sequence.computed = phase, found.length
         if sequence is sequence.prompt.sequences[0] and not sequence.n_preempted:
             sequence.prompt.n_cached = found.length

@@ -43,13 +43,24 @@ class Slots:
         n_slots: Texts that the cache may hold.
         n_cells: Tokens that it holds, over all slots; what texts share counts once.
         keeps: Whether texts are shared and kept; not where the cache cannot be cut.
+        keeps_repeatable: Whether a text can be repeatable once it has left the cache; otherwise who is to repeat
+            shares only what runs.
         restore_slack: Cells more than in the end that restoring a text takes meanwhile.
     """
 
-    def __init__(self, n_slots: int, n_cells: int, *, keeps: bool = True, restore_slack: int = 0) -> None:
+    def __init__(
+        self,
+        n_slots: int,
+        n_cells: int,
+        *,
+        keeps: bool = True,
+        keeps_repeatable: bool = True,
+        restore_slack: int = 0,
+    ) -> None:
         self.n_slots = n_slots
         self.n_cells = n_cells
         self.keeps = keeps
+        self._keeps_repeatable = keeps_repeatable
         self._tree = PrefixTree()
         self._kept = KeptTexts(n_cells)
         self._restore_slack = restore_slack
@@ -171,7 +182,8 @@ class Slots:
         return taken
 
     def _keep(self, slot: int, tokens: list[int]) -> None:
-        number, dropped = self._kept.add(tokens, repeatable=slot in self._repeatable)
+        repeatable = self._keeps_repeatable and slot in self._repeatable
+        number, dropped = self._kept.add(tokens, repeatable=repeatable)
         self._operations += map(Drop, dropped)
         if number is not None:
             self._operations.append(Save(slot, len(tokens), number))

@@ -126,7 +126,9 @@ class Steps:
         repeatable: int = 0,
     ) -> None:
         self.slack = slack
-        self.slots = Slots(n_slots, n_cells, keeps=keeps, restore_slack=slack)
+        self.slots = Slots(
+            n_slots, n_cells, keeps=keeps, keeps_repeatable=repeatable > 0, restore_slack=slack
+        )
         self.beside = budget
         """Most prompt tokens in a step in which others decode."""
         self.repeatable = repeatable

@@ -327,6 +327,25 @@ class TestTable:
         steps.submit(prompt(7))
         assert spans(steps.step()) == [(0, 2, 1, 1), (1, 0, 3, 0)]
 
+    @pytest.mark.parametrize("repeatable", [0, 8])
+    def test_choices_that_repeat_share_their_prompt_in_waves(self, repeatable: int) -> None:
+        steps = Steps(n_slots=2, n_cells=64, budget=16, repeatable=repeatable)
+        steps.submit(shared := prompt(6, n=3, max_tokens=5, repeats=True))
+        steps.step()
+        steps.step(failing=frozenset({shared.sequences[1]}))
+        steps.finish()
+        assert steps.decoded[shared] == 6 + 1
+
+    @pytest.mark.parametrize(("repeatable", "cached"), [(0, 0), (8, 4)])
+    def test_who_repeats_takes_from_kept_texts_only_what_is_repeatable(
+        self, repeatable: int, cached: int
+    ) -> None:
+        steps = Steps(n_slots=2, n_cells=64, budget=16, repeatable=repeatable)
+        for _ in range(2):
+            steps.submit(again := prompt(5, text=1000, max_tokens=1, repeats=True))
+            steps.finish()
+        assert again.n_cached == cached
+
     def test_a_step_may_leave_prompts_out(self) -> None:
         steps = Steps(n_slots=2, n_cells=64, budget=16)
         steps.submit(prompt(2, max_tokens=9))
