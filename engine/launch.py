@@ -134,7 +134,7 @@ def _prefix_cache_reason(options: EngineOptions, model: LlamaModel) -> str:
 def _seeds(backend: LlamaBackend) -> tuple[str, str]:
     if backend.n_repeatable:
         return "repeat in any company", f"up to {backend.n_repeatable} sequences at once"
-    return "repeat alone", "this model's kernels round by what shares a batch"
+    return "repeat alone", "here rounding depends on what shares a batch"
 
 
 def _threads(options: EngineOptions) -> tuple[int, str]:

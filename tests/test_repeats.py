@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import engine.core.kept
+from engine.backend.base import BackendError
 from engine.backend.llama import LlamaBackend
 from engine.core.plan import ClearShelf
 from engine.core.scheduler import Scheduler
 from engine.launch import EngineOptions, launch
 from tests.conftest import MODEL
-from tests.doors import PythonDoor
+from tests.doors import DoorError, PythonDoor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -145,3 +146,16 @@ async def test_a_model_whose_kernels_depend_on_the_company_promises_nothing(
     monkeypatch.setattr(LlamaBackend, "decode", moody)
     with closing(launch(EngineOptions(model=MODEL, parallel=1, ctx_size=256)).service) as service:
         assert service.engine.backend.n_repeatable == 0
+
+
+async def test_a_model_that_cannot_be_tried_out_is_loaded_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def failing(backend: LlamaBackend, batch: Batch) -> Any:
+        raise BackendError("llama_decode returned -1")
+
+    monkeypatch.setattr(LlamaBackend, "decode", failing)
+    with closing(launch(EngineOptions(model=MODEL, parallel=1, ctx_size=256)).service) as service:
+        assert service.engine.backend.n_repeatable == 0
+        with pytest.raises(DoorError, match="could not be run"):
+            await PythonDoor(service).complete(prompt="a")

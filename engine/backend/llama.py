@@ -209,7 +209,11 @@ class LlamaBackend:
         libgomp hardly lets threads spin where a process has more than there are processors.
         """
         with ThreadPoolExecutor(1) as thread:
-            return thread.submit(self._probe).result()
+            try:
+                return thread.submit(self._probe).result()
+            except BackendError as error:  # whoever asks for a completion is told; loading goes on
+                log.warning("the model's kernels could not be tried out: %s", error)
+                return 0
 
     def _probe(self) -> int:
         """Return how many tokens can be decoded so that what shares a batch makes no difference.
