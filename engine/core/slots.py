@@ -43,8 +43,8 @@ class Slots:
         n_slots: Texts that the cache may hold.
         n_cells: Tokens that it holds, over all slots; what texts share counts once.
         keeps: Whether texts are shared and kept; not where the cache cannot be cut.
-        keeps_repeatable: Whether a text can be repeatable once it has left the cache; otherwise who is to repeat
-            shares only what runs.
+        keeps_repeatable: Whether a text can be repeatable once it has left the cache; otherwise who is to
+            repeat shares only what runs.
         restore_slack: Cells more than in the end that restoring a text takes meanwhile.
     """
 
