@@ -141,7 +141,9 @@ async def test_a_model_whose_kernels_depend_on_the_company_promises_nothing(
     decode = LlamaBackend.decode
 
     def moody(backend: LlamaBackend, batch: Batch) -> Any:
-        return decode(backend, batch) + batch.size
+        logits = decode(backend, batch)
+        logits[-1] += batch.size > 1  # of rows that round differently, some still come out the same
+        return logits
 
     monkeypatch.setattr(LlamaBackend, "decode", moody)
     with closing(launch(EngineOptions(model=MODEL, parallel=1, ctx_size=256)).service) as service:
