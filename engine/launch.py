@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MAX_PARALLEL = 254  # llama.cpp's own limit on sequences is 256, and the backend needs two
 _BATCH = 512  # tokens in one step; llama.cpp computes no larger piece at once by default
 _MEMORY_SHARE = 4  # the KV cache takes at most this part of what is free, unless it is told otherwise
+_SAMPLERS = 4  # threads that sample, of those of llama.cpp: waking more of them takes longer than they save
 
 
 _AUTOMATIC = "(default: chosen for the model and the machine)"
@@ -43,7 +44,9 @@ class EngineOptions(BaseModel):
         description="on or off: whether texts are kept for prompts that begin like them, in as much memory "
         "again as the KV cache takes.",
     )
-    threads: int | None = Field(None, ge=1, le=512, description=f"Threads of llama.cpp. {_AUTOMATIC}")
+    threads: int | None = Field(
+        None, ge=1, le=512, description=f"Threads of llama.cpp, and up to four of the sampler. {_AUTOMATIC}"
+    )
     gpu_layers: int | Literal["auto"] = Field("auto", description="Layers to put on a GPU.")
     max_logprobs: int = Field(5, ge=0, le=100, description="Most alternatives a request may ask for.")
     max_requests: int = Field(1024, ge=1, description="Unfinished requests beyond which 429 is answered.")
@@ -89,7 +92,12 @@ def launch(options: EngineOptions) -> Launched:
             n_gpu_layers=layers,
         ),
     )
-    engine = Engine(backend, max_logprobs=options.max_logprobs, max_requests=options.max_requests)
+    engine = Engine(
+        backend,
+        max_logprobs=options.max_logprobs,
+        max_requests=options.max_requests,
+        threads=min(threads, _SAMPLERS),
+    )
     name = options.alias or file.name
     service = CompletionService(
         engine,

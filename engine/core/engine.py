@@ -101,13 +101,14 @@ class Engine:
         backend: The model; the engine owns it from now on, and closes it.
         max_logprobs: Most alternatives that a request may ask for.
         max_requests: Unfinished requests beyond which new ones are refused.
+        threads: How many threads share the rows of a step while they are sampled.
     """
 
-    def __init__(self, backend: Backend, *, max_logprobs: int, max_requests: int) -> None:
+    def __init__(self, backend: Backend, *, max_logprobs: int, max_requests: int, threads: int = 1) -> None:
         self.backend = backend
         self._max_requests = max_requests
         self.totals = Totals()  # written by the engine thread, read by any
-        self._steps = StepLoop(backend, max_logprobs=max_logprobs)
+        self._steps = StepLoop(backend, max_logprobs=max_logprobs, threads=threads)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._lock = threading.Lock()  # guards _n_requests and _refusal, which any thread may read
         self._n_requests = 0

@@ -54,17 +54,20 @@ _NO_SCORE = _DrawScore(0.0, [], [])
 
 
 class StepLoop:
-    """Everything that the engine thread does, one step at a time; it knows no threads.
+    """Everything that the engine thread does, one step at a time; it knows no threads but the sampler's.
 
     Args:
         backend: The model.
         max_logprobs: Most alternatives that a request may ask for.
+        threads: How many threads share the rows of a step while they are sampled.
     """
 
-    def __init__(self, backend: Backend, *, max_logprobs: int) -> None:
+    def __init__(self, backend: Backend, *, max_logprobs: int, threads: int = 1) -> None:
         self._backend = backend
         self._batch = Batch(backend.n_batch)
-        self._sampler = Sampler(backend.info.n_vocab, backend.n_slots, max_logprobs=max_logprobs)
+        self._sampler = Sampler(
+            backend.info.n_vocab, backend.n_slots, max_logprobs=max_logprobs, threads=threads
+        )
         self._pace = Pace(backend.n_batch)
         self._slots = Slots(
             backend.n_slots,
