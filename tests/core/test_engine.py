@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.backend.base import Backend, BackendError
+from engine.core import engine as core_engine
 from engine.core import kept, scheduler
 from engine.core.engine import Engine, Run
 from engine.core.loop import StepLoop
@@ -106,6 +107,19 @@ class TestRunning:
         for (tokens, n), answer in zip(wanted, answers, strict=True):
             assert by_choice(answer) == await alone(start, tokens, n, seed=n)
         assert engine.n_requests == 0
+
+    async def test_those_who_ask_at_once_begin_in_one_step(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(core_engine, "_BURST", 60.0)  # but no longer than until every slot has somebody
+        backend = FakeBackend(n_slots=3)
+        engine = start(backend)
+        runs = [engine.submit([prompt(FIRST)])]
+        while not engine.n_waiting:  # noqa: ASYNC110 - taking a request gives no sign but this one
+            await asyncio.sleep(0)
+        runs += [engine.submit([prompt(tokens)]) for tokens in (SECOND, THIRD)]
+        assert await backend.next_decode() == {0, 1, 2}
+        await asyncio.gather(*map(read, runs))
 
     async def test_a_choice_draws_the_same_whatever_n_is(self, start: Start) -> None:
         many = await alone(start, FIRST, 5)
