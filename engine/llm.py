@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import ValidationError
 
-from engine.contract import DetokenizeRequest, TokenizeRequest, parse_fields
+from engine.contract import DetokenizeRequest, TokenizeRequest
 from engine.errors import InvalidRequestError, UnavailableError
 from engine.launch import EngineOptions, launch
 from engine.loops import new_event_loop
 from engine.models import DEFAULT_MODEL
+from engine.parsing import parse_fields
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Iterator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from engine.contract import CompletionFields
+    from engine.keywords import CompletionFields
     from engine.responses import Completion, CompletionChunk, Detokenized, ModelList, Tokenized, TokenizerInfo
     from engine.service import CompletionService, CompletionStream
 

@@ -14,10 +14,12 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from engine.answer import Echo, TokenNames, logprobs_of
-from engine.contract import Chat, StreamOptions, parse_request, shown
+from engine.contract import Chat, StreamOptions
 from engine.core.sequence import Prompt, Sequence, StopRules
 from engine.core.text import whole_characters
 from engine.errors import InvalidRequestError, ModelNotFoundError, UnavailableError
+from engine.parsing import parse_request
+from engine.refusals import shown
 from engine.responses import (
     Choice,
     Completion,
@@ -97,7 +99,7 @@ class CompletionService:
         return ModelList(data=[card])
 
     def parse(self, fields: Any) -> CompletionRequest:
-        """Make a request of plain Python values; see :func:`engine.contract.parse_request`."""
+        """Make a request of plain Python values; see :func:`engine.parsing.parse_request`."""
         return parse_request(fields, self.limits)
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenized:

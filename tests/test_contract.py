@@ -12,19 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import contract
-from engine.contract import (
-    MAX_CHOICES,
-    MAX_TEXT,
-    Chat,
-    CompletionFields,
-    CompletionRequest,
-    Limits,
-    Message,
-    parse_request,
-    shown,
-)
+from engine import parsing
+from engine.contract import MAX_CHOICES, MAX_TEXT, Chat, CompletionRequest, Limits, Message
 from engine.errors import InvalidRequestError
+from engine.keywords import CompletionFields
+from engine.parsing import parse_request
+from engine.refusals import shown
 
 NAN, INF = math.nan, math.inf
 LIMITS = Limits()
@@ -456,7 +449,7 @@ class TestUnknown:
     def test_fields_are_ignored_and_logged_once(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(contract, "_logged_fields", set())
+        monkeypatch.setattr(parsing, "_logged_fields", set())
         with caplog.at_level(logging.WARNING, logger="nucleus.contract"):
             for _ in range(2):
                 assert parse(nonsense=1, other=[NAN]) == parse()
@@ -466,7 +459,7 @@ class TestUnknown:
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         logged: set[str] = set()
-        monkeypatch.setattr(contract, "_logged_fields", logged)
+        monkeypatch.setattr(parsing, "_logged_fields", logged)
         with caplog.at_level(logging.WARNING, logger="nucleus.contract"):
             for number in range(300):
                 parse(**{f"{number}{'x' * 10_000}": 1})
@@ -476,7 +469,7 @@ class TestUnknown:
     def test_a_known_field_is_not_logged(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(contract, "_logged_fields", set())
+        monkeypatch.setattr(parsing, "_logged_fields", set())
         with caplog.at_level(logging.WARNING, logger="nucleus.contract"):
             parse(**dict.fromkeys([*DEFAULTS]), repeat_penalty=1.0)
         assert not caplog.records

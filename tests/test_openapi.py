@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
-from engine.contract import Limits, parse_request
+from engine.contract import Limits
 from engine.core.engine import Engine
 from engine.errors import InvalidRequestError
+from engine.parsing import parse_request
 from engine.service import CompletionService
 from engine.serving.auth import ApiKeys
 from engine.serving.http import create_app

@@ -15,8 +15,9 @@ from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 from typing_extensions import override
 
-from engine.contract import DetokenizeRequest, TokenizeRequest, parse_fields
+from engine.contract import DetokenizeRequest, TokenizeRequest
 from engine.errors import AddressError, EngineError, InternalError, InvalidRequestError
+from engine.parsing import parse_fields
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 from engine.serving import wire

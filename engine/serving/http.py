@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from engine import __version__
-from engine.contract import DetokenizeRequest, TokenizeRequest, parse_fields
+from engine.contract import DetokenizeRequest, TokenizeRequest
 from engine.errors import (
     EngineError,
     InternalError,
@@ -26,6 +26,7 @@ from engine.errors import (
     RouteNotFoundError,
     UnavailableError,
 )
+from engine.parsing import parse_fields
 from engine.responses import Completion, Detokenized, ModelList, ServerStatus, Tokenized, TokenizerInfo
 from engine.serving import openapi
 from engine.serving.auth import caller_of

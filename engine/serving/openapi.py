@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from engine.contract import EXAMPLES, request_schemas
 from engine.errors import (
     AuthenticationError,
     InternalError,
@@ -15,6 +14,7 @@ from engine.errors import (
     UnavailableError,
 )
 from engine.responses import CompletionChunk, ErrorAnswer
+from engine.schemas import EXAMPLES, request_schemas
 
 if TYPE_CHECKING:
     from collections.abc import Collection

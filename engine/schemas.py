@@ -1,0 +1,58 @@
+"""What a page tells about requests: their JSON schemas as one server has them, and examples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from engine.contract import CompletionRequest, DetokenizeRequest, TokenizeRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from engine.contract import Limits
+    from engine.responses import ModelCard
+
+
+def request_schemas(limits: Limits, card: ModelCard, *, template: str) -> dict[str, Any]:
+    """Return the JSON schemas of all requests by name, with the limits that one server and its model set.
+
+    Args:
+        limits: What the server allows.
+        card: The model that it serves.
+        template: What a reference looks like, with ``{model}`` in place of the name.
+    """
+    schemas: dict[str, Any] = {}
+    for kind in (CompletionRequest, TokenizeRequest, DetokenizeRequest):
+        schema = kind.model_json_schema(ref_template=template)
+        schemas |= schema.pop("$defs", {}) | {kind.__name__: schema}
+    schemas["TokenId"]["maximum"] = card.n_vocab - 1
+    fields = schemas["CompletionRequest"]["properties"]
+    fields["model"]["examples"] = [card.id]
+    fields["logprobs"]["anyOf"][0]["maximum"] = limits.max_logprobs
+    fields["max_tokens"]["maximum"] = fields["min_tokens"]["maximum"] = card.max_model_len - 1
+    _, texts, tokens, token_lists, _ = fields["prompt"]["anyOf"]
+    texts["maxItems"] = token_lists["maxItems"] = limits.max_prompts
+    tokens["maxItems"] = token_lists["items"]["maxItems"] = card.max_model_len
+    return schemas
+
+
+EXAMPLES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "text": ("Continue a text", {"prompt": "The capital of France is", "max_tokens": 16, "temperature": 0}),
+    "choices": (
+        "Several choices of several prompts, with log probabilities",
+        {"prompt": ["Once upon a time", "天气非常好"], "n": 2, "max_tokens": 8, "logprobs": 1, "seed": 1},
+    ),
+    "tokens": ("Continue token ids", {"prompt": [9, 4, 27], "max_tokens": 8, "logit_bias": {"7": -100}}),
+    "chat": (
+        "Answer a chat, as a stream",
+        {
+            "messages": [{"role": "user", "content": "What is the capital of France?"}],
+            "max_tokens": 16,
+            "stop": ["\n\n"],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        },
+    ),
+    "score": ("Score a text", {"prompt": "天气非常好", "max_tokens": 0, "echo": True, "logprobs": 0}),
+}
+"""Requests that show what can be asked for: name to summary and fields, all but the model."""

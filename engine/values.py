@@ -1,0 +1,97 @@
+"""The plain values of a request, where they are more than their types: strict, and null for the default."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from engine.refusals import shown, wrong
+
+_TOKEN_KEY = re.compile("0|-?[1-9][0-9]{0,18}")
+
+
+def allow_nulls(schema: dict[str, Any]) -> None:
+    """Let a JSON schema say what :class:`StrictModel` does with nulls."""
+    for name in schema["properties"].keys() - schema.get("required", ()):
+        field = schema["properties"][name]
+        if "$ref" in field:
+            field["anyOf"] = [{"$ref": field.pop("$ref")}]
+        if "const" in field:
+            field["enum"] = [field.pop("const"), None]
+        elif "type" in field:
+            field["type"] = [field["type"], "null"]
+        elif {"type": "null"} not in field["anyOf"]:
+            field["anyOf"].append({"type": "null"})
+
+
+class StrictModel(BaseModel):
+    """An object of a request. Lax mode would turn ``true`` into 1.0 and let NaN through."""
+
+    model_config = ConfigDict(
+        strict=True, extra="ignore", allow_inf_nan=False, frozen=True, json_schema_extra=allow_nulls
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, data: Any) -> Any:
+        """An explicit null means the default, everywhere."""
+        if isinstance(data, Mapping):
+            return {name: item for name, item in data.items() if item is not None}
+        return data
+
+
+def check_prompt(value: Any) -> Any:
+    """Tell the four forms of a prompt apart before pydantic does, for one clear message instead of four."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list | tuple):
+        raise wrong("should be a string, a list of strings, a list of token ids, or a list of such lists")
+    if not value:
+        raise wrong("should not be an empty list")
+    if all(isinstance(item, str) for item in value) or _is_ids(value):
+        return list(value)
+    for position, item in enumerate(value):
+        if not isinstance(item, list | tuple) or not _is_ids(item):
+            raise wrong(f"item {position} fits none of: all strings, all token ids, all lists of token ids")
+        if not item:
+            raise wrong(f"item {position} should not be an empty list")
+    return [list(item) for item in value]
+
+
+def _is_ids(value: Any) -> bool:
+    return all(type(item) is int for item in value)
+
+
+def check_text(value: Any, *, max_length: int) -> Any:
+    """A string that UTF-8 cannot carry (a lone surrogate) would fail much later and much less clearly."""
+    for text in value if isinstance(value, list) else [value]:
+        if isinstance(text, str):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise wrong(f"should be valid Unicode; character {error.start} is a lone surrogate") from None
+            if len(text) > max_length:
+                raise wrong(f"should have at most {max_length} characters, not {len(text)}")
+    return value
+
+
+def check_no_nul(value: Any) -> Any:
+    """The chat template takes C strings, and would silently end a text there."""
+    if isinstance(value, str) and "\0" in value:
+        raise wrong(f"should not contain the character NUL, as it does at {value.index(chr(0))}")
+    return value
+
+
+def one_or_many(value: Any) -> Any:
+    """A string alone is a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+def check_key(value: Any) -> Any:
+    """JSON's keys are strings; of those that pydantic reads as an integer (" 1_0.0"), few are token ids."""
+    if isinstance(value, str) and not _TOKEN_KEY.fullmatch(value):
+        raise wrong(f"should have token ids as keys, not {shown(value)}")
+    return value
