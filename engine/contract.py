@@ -73,7 +73,7 @@ Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP), _CHECK_TEXT]
 TokenId = TypeAliasType(
     "TokenId", Annotated[int, Field(description="A token of the model.", json_schema_extra={"minimum": 0})]
 )
-"""Its upper limit is the model's, so the service checks it."""
+"""Its upper limit is the model's, so :func:`engine.tokenizer.check_ids` has it."""
 
 _PromptForms = (
     Text

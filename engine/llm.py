@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from engine.keywords import CompletionFields
     from engine.responses import Completion, CompletionChunk, Detokenized, ModelList, Tokenized, TokenizerInfo
-    from engine.service import CompletionService, CompletionStream
+    from engine.service import CompletionService
+    from engine.stream import CompletionStream
 
 T = TypeVar("T")
 

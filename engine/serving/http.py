@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from engine.responses import CompletionChunk
-    from engine.service import CompletionService, CompletionStream
+    from engine.service import CompletionService
     from engine.serving.auth import ApiKeys
+    from engine.stream import CompletionStream
 
 log = logging.getLogger("nucleus.http")
 T = TypeVar("T")

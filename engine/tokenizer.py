@@ -1,0 +1,126 @@
+"""From what a request gives, in whichever form, to tokens that the model knows."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from engine.contract import Chat
+from engine.core.text import whole_characters
+from engine.errors import InvalidRequestError
+from engine.refusals import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from engine.backend.base import Backend
+    from engine.contract import CompletionRequest
+
+_LONG_TEXT = 4096  # characters from which tokenizing leaves the event loop
+
+
+class TokenizedPrompt(NamedTuple):
+    """A prompt's tokens, its text, and the bytes of a character that it ends in and that is not whole."""
+
+    tokens: list[int]
+    text: str
+    half: bytes = b""
+
+
+class Tokenizer:
+    """What makes tokens for one model, or says which field stands in the way.
+
+    Args:
+        backend: The model.
+        max_model_len: Most tokens of a prompt and its completion together.
+    """
+
+    def __init__(self, backend: Backend, *, max_model_len: int) -> None:
+        self._backend = backend
+        self._max_model_len = max_model_len
+
+    async def tokenize_prompts(self, request: CompletionRequest) -> list[TokenizedPrompt]:
+        """Return each prompt of a request.
+
+        Raises:
+            InvalidRequestError: one is too long, or the model has no tokens for it.
+        """
+        prompts = []
+        for given in request.prompts:
+            if isinstance(given, list):
+                self._check_length(given, request)  # before each of a million ids is looked at
+            prompt = await self._prompt(given)
+            if request.suffix:
+                prompt = TokenizedPrompt(await self._around_gap(given, request.suffix), prompt.text)
+            self._check_length(prompt.tokens, request)
+            prompts.append(prompt)
+        return prompts
+
+    async def tokenize(self, text: str, *, add_special: bool) -> list[int]:
+        """Return a text's tokens, with those that the model puts round a text where they are asked for."""
+        tokenize = self._backend.tokenize
+        if len(text) < _LONG_TEXT:
+            return tokenize(text, add_special=add_special)
+        return await asyncio.to_thread(tokenize, text, add_special=add_special)
+
+    async def _prompt(self, given: str | list[int] | Chat) -> TokenizedPrompt:
+        if isinstance(given, str):
+            return TokenizedPrompt(await self._prompt_tokens(given), given)
+        if isinstance(given, Chat):
+            text = self._backend.apply_chat_template([(m.role, m.content) for m in given.messages])
+            if text is None:
+                raise InvalidRequestError(
+                    "'messages' needs a chat template that llama.cpp knows, and this model has none.",
+                    param="messages",
+                )
+            return TokenizedPrompt(await self._prompt_tokens(text), text)
+        check_ids("prompt", given, self._backend.info.n_vocab)
+        return TokenizedPrompt(given, *whole_characters(b"".join(map(self._backend.piece, given))))
+
+    async def _prompt_tokens(self, text: str) -> list[int]:
+        """Return the tokens of a prompt; there is at least one."""
+        if tokens := await self.tokenize(text, add_special=True):
+            return tokens
+        info = self._backend.info
+        start = info.bos_token if info.bos_token is not None else info.eos_token
+        if start is None:
+            raise InvalidRequestError(
+                "'prompt' should not be empty: this model has no token to start a text with.", param="prompt"
+            )
+        return [start]
+
+    async def _around_gap(self, before: str | list[int] | Chat, suffix: str) -> list[int]:
+        """Return the prompt that asks a model to fill the gap between two texts, the middle last."""
+        gap = self._backend.info.gap_tokens
+        if gap is None:
+            raise InvalidRequestError(
+                "'suffix' needs a model with fill-in-the-middle tokens, and this one has none.",
+                param="suffix",
+            )
+        if isinstance(before, str):
+            before = await self.tokenize(before, add_special=False)
+        after = await self.tokenize(suffix, add_special=False)
+        start = self._backend.tokenize("")  # what the model begins every text with
+        return [*start, gap.prefix, *before, gap.suffix, *after, gap.middle]
+
+    def _check_length(self, tokens: list[int], request: CompletionRequest) -> None:
+        total = len(tokens) + request.max_tokens
+        if total > self._max_model_len:
+            raise InvalidRequestError(
+                f"'max_tokens' and the prompt should be at most {self._max_model_len} tokens together, "
+                f"not {total} ({len(tokens)} of the prompt and {request.max_tokens} to generate).",
+                param="max_tokens",
+            )
+
+
+def check_ids(field: str, ids: Iterable[int], n_vocab: int) -> None:
+    """Refuse token ids that the model does not have.
+
+    Raises:
+        InvalidRequestError: naming the field, the limits and the id.
+    """
+    for token in ids:
+        if not 0 <= token < n_vocab:
+            raise InvalidRequestError(
+                f"'{field}' should hold token ids from 0 to {n_vocab - 1}, not {shown(token)}.", param=field
+            )

@@ -1,0 +1,85 @@
+"""One answer as the contract has it, written of what the engine tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from engine.answer import logprobs_of
+from engine.responses import Choice, Completion, CompletionChunk, PromptTokensDetails, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from engine.answer import Echo, TokenNames
+    from engine.contract import CompletionRequest
+    from engine.core.sequence import Delta, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerWriter:
+    """What every part of one answer repeats, and how the parts are written."""
+
+    request: CompletionRequest
+    id: str
+    created: int
+    model: str
+    prompts: list[Prompt]
+    echoes: list[Echo]
+    """What goes before the choices of each prompt, if anything does."""
+    names: TokenNames
+
+    def completion(self, deltas: Iterable[Delta]) -> Completion:
+        """Write the answer as a whole, of one delta for each candidate."""
+        ordered = sorted(deltas, key=attrgetter("choice"))
+        return Completion(
+            id=self.id,
+            created=self.created,
+            model=self.model,
+            choices=[self.choice(delta) for delta in _best([*map(self.begin, ordered)], self.request)],
+            usage=self.usage(sum(delta.n_tokens for delta in ordered)),
+        )
+
+    def chunk(self, choices: list[Choice], usage: Usage | None) -> CompletionChunk:
+        """Write a piece of the answer."""
+        return CompletionChunk(
+            id=self.id, created=self.created, model=self.model, choices=choices, usage=usage
+        )
+
+    def begin(self, delta: Delta) -> Delta:
+        """Complete the first delta of a choice."""
+        return self.echoes[delta.choice // self.request.candidates].before(delta) if self.echoes else delta
+
+    def choice(self, delta: Delta) -> Choice:
+        """Write a choice, or a part of one."""
+        wanted = self.request.logprobs
+        return Choice(
+            text=delta.text,
+            index=delta.choice,
+            logprobs=None if wanted is None else logprobs_of(delta.scores, wanted, self.names),
+            finish_reason=delta.finish_reason,
+        )
+
+    def usage(self, completion_tokens: int) -> Usage:
+        """Count the tokens of the request, so many of them generated."""
+        prompt_tokens = sum(len(prompt.tokens) for prompt in self.prompts)
+        cached_tokens = sum(prompt.n_cached for prompt in self.prompts)
+        return Usage(
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            total_tokens=prompt_tokens + completion_tokens,
+            prompt_tokens_details=PromptTokensDetails(cached_tokens=cached_tokens),
+        )
+
+
+def _best(deltas: list[Delta], request: CompletionRequest) -> list[Delta]:
+    """Of each prompt's candidates, in order, return the ``n`` of the highest mean logprob, best first."""
+    if request.candidates == request.n:
+        return deltas
+    best: list[Delta] = []
+    for start in range(0, len(deltas), request.candidates):
+        candidates = deltas[start : start + request.candidates]
+        candidates.sort(key=lambda delta: delta.logprob / max(delta.n_tokens, 1), reverse=True)
+        best += candidates[: request.n]
+    return [delta._replace(choice=index) for index, delta in enumerate(best)]
