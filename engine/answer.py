@@ -92,7 +92,22 @@ def logprobs_of(scores: Sequence[TokenScore], alternatives: int, names: TokenNam
         text_offset=[score.offset for score in scores],
         token_ids=[score.token for score in scores],
         token_bytes=[names.raw(score.token) for score in scores],
+        alternatives=[score.alternatives for score in scores],
     )
+
+
+def tops_by_id(logprobs: Logprobs) -> Iterator[dict[int, float]]:
+    """Yield what ``top_logprobs`` has of each token, by ids: the best, then the token if it is none of them.
+
+    Empty where ``top_logprobs`` is null.
+    """
+    for token, logprob, best in zip(
+        logprobs.token_ids, logprobs.token_logprobs, logprobs.alternatives, strict=True
+    ):
+        top = {other: max(value, _LEAST) for other, value in best}
+        if top and logprob is not None:
+            top.setdefault(token, logprob)
+        yield top
 
 
 def _finite(logprob: float | None) -> float | None:

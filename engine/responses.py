@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
 FinishReason = Literal["stop", "length"]
 
@@ -36,6 +36,8 @@ class Logprobs(_Answer):
     token_ids: list[int] = Field(exclude=True)
     """For Python and gRPC; the contract's JSON has no place for them."""
     token_bytes: list[bytes] = Field(exclude=True)
+    alternatives: SkipValidation[list[tuple[tuple[int, float], ...]]] = Field(exclude=True)
+    """(id, logprob) of the most probable tokens at each place, best first; their names may be equal."""
 
 
 class Choice(_Answer):

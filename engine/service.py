@@ -37,6 +37,9 @@ class CompletionService:
         name: The model's name in requests and answers.
         limits: What this server allows.
         max_model_len: Most tokens of a prompt and its completion together.
+
+    Attributes:
+        names: How this model's tokens are written.
     """
 
     def __init__(self, engine: Engine, *, name: str, limits: Limits, max_model_len: int) -> None:
@@ -46,7 +49,7 @@ class CompletionService:
         self.max_model_len = max_model_len
         self._is_draining = False
         self._created = int(time.time())
-        self._names = TokenNames(engine.backend)
+        self.names = TokenNames(engine.backend)
         self._tokenizer = Tokenizer(engine.backend, max_model_len=max_model_len)
 
     @property
@@ -96,14 +99,14 @@ class CompletionService:
         """
         self._check_model(request.model)
         check_ids("tokens", request.tokens, self.engine.backend.info.n_vocab)
-        text = b"".join(map(self._names.raw, request.tokens))
+        text = b"".join(map(self.names.raw, request.tokens))
         return Detokenized(prompt=text.decode("utf-8", "replace"))
 
     def tokenizer_info(self) -> TokenizerInfo:
         """Tell what the model's vocabulary calls the tokens that stand for something."""
         info = self.engine.backend.info
         bos, eos, pad = (
-            None if token is None else self._names[token]
+            None if token is None else self.names[token]
             for token in (info.bos_token, info.eos_token, info.pad_token)
         )
         return TokenizerInfo(bos_token=bos, eos_token=eos, pad_token=pad, chat_template=info.chat_template)
@@ -161,7 +164,7 @@ class CompletionService:
             model=self.name,
             prompts=prompts,
             echoes=self._echoes(prompts, tokenized) if request.echo else [],
-            names=self._names,
+            names=self.names,
         )
         if request.user is not None:
             log.info("%s is for user %.80r", writer.id, request.user)
@@ -169,7 +172,7 @@ class CompletionService:
 
     def _echoes(self, prompts: list[Prompt], tokenized: list[TokenizedPrompt]) -> list[Echo]:
         pairs = zip(prompts, tokenized, strict=True)
-        return [Echo(prompt, given.text, self._names) for prompt, given in pairs]
+        return [Echo(prompt, given.text, self.names) for prompt, given in pairs]
 
     def _check_model(self, name: str | None) -> None:
         if name not in (None, self.name):

@@ -308,16 +308,19 @@ def from_proto(message: pb.Completion | pb.CompletionChunk, fields: Answer) -> A
 
 
 def _logprobs(logprobs: pb.Logprobs, fields: Answer) -> Answer:
-    tops = [
-        {top.token: top.logprob for top in entry.top_logprobs} if entry.HasField("logprob") else None
-        for entry in logprobs.tokens
-    ]
+    tops = [_top(entry) if entry.HasField("logprob") else None for entry in logprobs.tokens]
     return {
         "tokens": [entry.token for entry in logprobs.tokens],
         "token_logprobs": [entry.logprob if entry.HasField("logprob") else None for entry in logprobs.tokens],
         "top_logprobs": tops if fields["logprobs"] else None,
         "text_offset": [entry.text_offset for entry in logprobs.tokens],
     }
+
+
+def _top(entry: pb.TokenLogprob) -> dict[str, float]:
+    """Map texts to log probabilities: of tokens with one text, the token itself or the better one."""
+    top = {other.token: other.logprob for other in reversed(entry.top_logprobs)}
+    return top | {entry.token: entry.logprob} if top else {}
 
 
 def _usage(usage: pb.Usage) -> Answer:

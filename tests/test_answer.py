@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from engine.answer import TokenNames, logprobs_of
+from engine.answer import TokenNames, logprobs_of, tops_by_id
 from engine.core.sequence import TokenScore
 from tests.core.fake_backend import END, FakeBackend
 
@@ -116,6 +116,24 @@ def test_the_drawn_token_s_value_is_the_very_number_among_the_alternatives(score
 def test_of_two_alternatives_with_one_name_the_better_is_told() -> None:
     written = logprobs_of([TokenScore(3, 0, -0.1, ((3, -0.1), (1, -1.0), (5, -2.0)))], 3, names())
     assert written.top_logprobs == [{" 天": -0.1, "a": -1.0}]
+
+
+@pytest.mark.parametrize(
+    ("score", "top"),
+    [
+        pytest.param(TokenScore(3, 0, -0.1, ((3, -0.1), (1, -1.0))), {3: -0.1, 1: -1.0}, id="drawn the best"),
+        pytest.param(TokenScore(END, 0, -9.0, ((3, -0.1),)), {3: -0.1, END: -9.0}, id="drawn none of them"),
+        pytest.param(TokenScore(5, 0, -3.0, ((1, -0.5),)), {1: -0.5, 5: -3.0}, id="drawn has another's name"),
+        pytest.param(TokenScore(3, 0, -0.1, ((1, -1.0), (5, -2.0))), {1: -1.0, 5: -2.0, 3: -0.1}, id="twins"),
+        pytest.param(TokenScore(1, 0, -math.inf, ((3, 0.0),)), {3: 0.0, 1: -9999.0}, id="drawn ruled out"),
+        pytest.param(TokenScore(3, 0, 0.0, ((3, 0.0), (1, -math.inf))), {3: 0.0, 1: -9999.0}, id="ruled out"),
+        pytest.param(TokenScore(3, 0, -0.1, ()), {}, id="none wanted"),
+        pytest.param(TokenScore(3, 0, None, ()), {}, id="nothing before"),
+    ],
+)
+def test_by_ids_no_alternative_hides_another(score: TokenScore, top: dict[int, float]) -> None:
+    (found,) = tops_by_id(logprobs_of([score], len(score.alternatives), names()))
+    assert [*found.items()] == [*top.items()], "best first, the drawn token last if it is none of them"
 
 
 def test_a_probability_of_zero_is_written_as_a_number() -> None:

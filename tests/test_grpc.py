@@ -27,6 +27,7 @@ from engine.responses import Completion, Usage
 from engine.serving.auth import ApiKeys
 from engine.serving.grpc import SERVICE_NAME, GrpcServer, start_grpc
 from engine.serving.wire import fields_of
+from tests.answers import raw
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -195,6 +196,24 @@ async def test_whole_stream_and_python_agree(
     assert joined(await stream(stub, request)) == [expected(choice) for choice in answer.choices]
     assert len(whole.choices) == fields.get("n", 1)
     assert whole.choices[0].HasField("logprobs") == ("logprobs" in fields)
+
+
+async def test_alternatives_have_their_ids_and_bytes(
+    stub: Stub, service: CompletionService, model: str
+) -> None:
+    prompt, backend = text("天气 is <|im_end|>"), service.engine.backend
+    request = pb.CompletionRequest(model=model, prompt=prompt, max_tokens=8, seed=7, logprobs=5, echo=True)
+    (choice,) = (await create(stub, request)).choices
+    first, *entries = choice.logprobs.tokens
+    assert not first.top_logprobs
+    for entry in entries:
+        tops = {top.token_id: top for top in entry.top_logprobs}
+        assert 5 <= len(tops) == len(entry.top_logprobs) <= 6
+        own = tops[entry.token_id]
+        assert (own.token, own.token_bytes, own.logprob) == (entry.token, entry.token_bytes, entry.logprob)
+        for token, top in tops.items():
+            assert top.token_bytes == (backend.piece(token) or backend.special_text(token))
+            assert top.token_bytes == raw(top.token)
 
 
 async def test_an_answer_says_who_when_and_what_it_cost(stub: Stub, model: str) -> None:
@@ -553,7 +572,7 @@ class Slow:
 
     def __init__(self) -> None:
         self.began, self.may_answer, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self.parse = dict
+        self.parse, self.names = dict, dict[int, str]()
 
     async def complete(self, *_args: object) -> Completion:
         self.began.set()

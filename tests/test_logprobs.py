@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from engine.pb.nucleus.v1 import completions_pb2 as pb
 from tests.answers import ARRAYS, joined
 from tests.core.fake_backend import END
-from tests.doors import DOORS, Door, DoorError
+from tests.doors import DOORS, Door, DoorError, GrpcDoor, to_proto
 from tests.quick import AnyText, engine_of, service_of
 
 if TYPE_CHECKING:
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from tests.doors import Answer
 
 LIMIT = 20
+
+
+class Twins(AnyText):
+    """A vocabulary of many tokens and three texts."""
+
+    def piece(self, token: int) -> bytes:
+        return super().piece(token and 1 + token % 3)
 
 
 @pytest.fixture(scope="module", params=DOORS, ids=lambda door: door.name)
@@ -45,6 +53,28 @@ async def test_a_token_that_the_model_rules_out_has_the_least_number(quick: Door
     logprobs = answer["choices"][0]["logprobs"]
     assert logprobs["token_logprobs"][1] == logprobs["top_logprobs"][1]["<end>"] == -9999.0
     assert logprobs["token_logprobs"][2] > -9999.0
+
+
+async def test_tokens_of_one_text_share_a_place_in_the_mapping_and_have_their_own_on_grpc() -> None:
+    fields: Answer = {"prompt": "ABC", "max_tokens": 8, "seed": 1, "logprobs": 5, "echo": True}
+    engine = engine_of(Twins())
+    service, answers = service_of(engine), []
+    for door_of in DOORS:
+        async with door_of(service) as door:
+            answers.append((await door.complete(**fields))["choices"])
+    assert answers == [answers[0]] * len(DOORS)
+    async with GrpcDoor(service) as door:
+        request = pb.CreateCompletionRequest(request=to_proto({"model": service.name, **fields}))
+        (choice,) = (await door.stub.CreateCompletion(request)).completion.choices
+    _, *entries = choice.logprobs.tokens
+    for entry, mapped in zip(entries, answers[0][0]["logprobs"]["top_logprobs"][1:], strict=True):
+        tops = {top.token_id: top.logprob for top in entry.top_logprobs}
+        assert tops[entry.token_id] == entry.logprob
+        assert 5 <= len(tops) == len(entry.top_logprobs) <= 6
+        assert len(mapped) < 5
+        best = [*tops.values()][:5]
+        assert best == sorted(best, reverse=True)
+    await asyncio.to_thread(engine.close)
 
 
 async def test_a_stop_that_leaves_no_text_leaves_empty_arrays(quick: Door) -> None:

@@ -111,7 +111,9 @@ class _Completions(pb_grpc.CompletionServiceServicer):
     ) -> pb.CreateCompletionResponse:
         parsed = self._service.parse(wire.fields_of(request.request))
         completion = await self._service.complete(parsed, _caller(context))
-        return pb.CreateCompletionResponse(completion=wire.completion_message(completion))
+        return pb.CreateCompletionResponse(
+            completion=wire.completion_message(completion, self._service.names)
+        )
 
     @override
     async def StreamCompletion(
@@ -120,7 +122,7 @@ class _Completions(pb_grpc.CompletionServiceServicer):
         parsed = self._service.parse({**wire.fields_of(request.request), "stream": True})
         async with aclosing(await self._service.stream(parsed, _caller(context))) as stream:
             async for chunk in stream:
-                yield pb.StreamCompletionResponse(chunk=wire.chunk_message(chunk))
+                yield pb.StreamCompletionResponse(chunk=wire.chunk_message(chunk, self._service.names))
 
     @override
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:

@@ -15,6 +15,7 @@ from google.rpc.error_details_pb2 import (  # type: ignore[import-untyped]
 )
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
+from engine.answer import tops_by_id
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import FieldDescriptor
 
+    from engine.answer import TokenNames
     from engine.errors import EngineError
     from engine.responses import Choice, Completion, CompletionChunk, Logprobs, ModelList, Usage
 
@@ -64,24 +66,24 @@ def _unwrapped(message: Message) -> Any:
     return fields_of(message)
 
 
-def completion_message(completion: Completion) -> pb.Completion:
+def completion_message(completion: Completion, names: TokenNames) -> pb.Completion:
     """Write a whole answer."""
     return pb.Completion(
         id=completion.id,
         created=completion.created,
         model=completion.model,
-        choices=map(_choice, completion.choices),
+        choices=[_choice(choice, names) for choice in completion.choices],
         usage=_usage(completion.usage),
     )
 
 
-def chunk_message(chunk: CompletionChunk) -> pb.CompletionChunk:
+def chunk_message(chunk: CompletionChunk, names: TokenNames) -> pb.CompletionChunk:
     """Write a piece of a streamed answer."""
     return pb.CompletionChunk(
         id=chunk.id,
         created=chunk.created,
         model=chunk.model,
-        choices=map(_choice, chunk.choices),
+        choices=[_choice(choice, names) for choice in chunk.choices],
         usage=None if chunk.usage is None else _usage(chunk.usage),
     )
 
@@ -118,27 +120,30 @@ def _packed(message: Message) -> AnyMessage:
     return packed
 
 
-def _choice(choice: Choice) -> pb.Choice:
+def _choice(choice: Choice, names: TokenNames) -> pb.Choice:
+    logprobs = choice.logprobs
     return pb.Choice(
         text=choice.text,
         index=choice.index,
-        logprobs=None if choice.logprobs is None else pb.Logprobs(tokens=_token_logprobs(choice.logprobs)),
+        logprobs=None if logprobs is None else pb.Logprobs(tokens=_token_logprobs(logprobs, names)),
         finish_reason=_REASONS[choice.finish_reason],
     )
 
 
-def _token_logprobs(logprobs: Logprobs) -> Iterator[pb.TokenLogprob]:
-    tops = logprobs.top_logprobs
-    for i, token in enumerate(logprobs.tokens):
-        top = (tops[i] if tops is not None else None) or {}
+def _token_logprobs(logprobs: Logprobs, names: TokenNames) -> Iterator[pb.TokenLogprob]:
+    for i, top in enumerate(tops_by_id(logprobs)):
         yield pb.TokenLogprob(
-            token=token,
+            token=logprobs.tokens[i],
             token_id=logprobs.token_ids[i],
             token_bytes=logprobs.token_bytes[i],
             logprob=logprobs.token_logprobs[i],
-            top_logprobs=[pb.TopLogprob(token=name, logprob=logprob) for name, logprob in top.items()],
+            top_logprobs=[_top_logprob(token, logprob, names) for token, logprob in top.items()],
             text_offset=logprobs.text_offset[i],
         )
+
+
+def _top_logprob(token: int, logprob: float, names: TokenNames) -> pb.TopLogprob:
+    return pb.TopLogprob(token=names[token], logprob=logprob, token_id=token, token_bytes=names.raw(token))
 
 
 def _usage(usage: Usage) -> pb.Usage:

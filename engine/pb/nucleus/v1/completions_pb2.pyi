@@ -1021,6 +1021,9 @@ class TokenLogprob(_message.Message):
     def top_logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TopLogprob]:
         """The most probable tokens at this place, best first: as many as `logprobs` asked for, and the token itself after
         them where it is not among them. Empty for `logprobs` 0, and where `logprob` is not set.
+
+        Two tokens may have one text, and are two entries here. The contract's JSON maps texts, and has room for one of
+        them: the token itself if it is one of the two, otherwise the better.
         """
 
     def __init__(
@@ -1051,19 +1054,27 @@ class TopLogprob(_message.Message):
 
     TOKEN_FIELD_NUMBER: _builtins.int
     LOGPROB_FIELD_NUMBER: _builtins.int
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_BYTES_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """The token's text, written as in TokenLogprob."""
     logprob: _builtins.float
     """Natural logarithm of its probability, as in TokenLogprob."""
+    token_id: _builtins.int
+    """The token's id, which no other entry of this place has."""
+    token_bytes: _builtins.bytes
+    """The token's bytes, as in TokenLogprob."""
     def __init__(
         self,
         *,
         token: _builtins.str = ...,
         logprob: _builtins.float = ...,
+        token_id: _builtins.int = ...,
+        token_bytes: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["logprob", b"logprob", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["logprob", b"logprob", "token", b"token", "token_bytes", b"token_bytes", "token_id", b"token_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
