@@ -8,6 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 SOURCES := setup.py $(wildcard csrc/* engine/*.pxd)
 TESTING := $(VENV)/.installed-model,test,bench,eval
 SANITIZED := build/sanitize
+LITELLM := build/clients/litellm
 
 # `make serve MODEL=...` is another spelling of `NUCLEUS_MODEL=... make serve`.
 ifeq ($(origin MODEL),command line)
@@ -56,7 +57,7 @@ endef
 serve: $(VENV)/.installed-model $(VENV)/.extension ## build what is missing, then serve (MODEL=..., ARGS="--http-port 8001")
 	@exec $(BIN)/nucleus serve $(ARGS)
 
-test: check ## build what is missing, then run every check and every test (ARGS="-k stop")
+test: check $(LITELLM)/.installed ## build what is missing, then run every check and every test (ARGS="-k stop")
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(TESTING) $(VENV)/.extension proto-check ## linters, types, import rules, stubs, generated code
@@ -124,6 +125,13 @@ $(VENV)/.installed-%: pyproject.toml setup.py $(VENV)/.llama
 
 $(VENV)/.extension: $(SOURCES) | $(VENV)/.llama
 	$(call patiently,Compiling the sampler,$(BIN)/python setup.py build_ext --inplace)
+	@touch $@
+
+# A client for the tests, in an environment of its own: it wants older versions of what others use too. Exactly what
+# the list says, so an older environment goes; its modules are compiled when they are first imported.
+$(LITELLM)/.installed: tests/clients/litellm/requirements.txt | $(VENV)/.created
+	$(call patiently,Installing litellm,$(BIN)/python -m venv --clear --without-pip $(LITELLM) && \
+	$(PIP) --python $(LITELLM)/bin/python install --no-compile --only-binary :all: -r $<)
 	@touch $@
 
 # Built apart from the rest, so that no other target ever meets it.
