@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from engine.launch import EngineOptions, launch
+from engine.models import locate
 from tests.answers import check_logprobs, comparable, counted, joined
+from tests.conftest import MODEL
+from tests.doors import DOORS
+from tests.standins.shallow import cut
+from tests.together import asked_together
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import AsyncIterator, Iterator
+
     from engine.service import CompletionService
     from tests.doors import Answer, Door
+    from tests.together import Told
 
 TEXTS = ["The sky", "天😀"]
 """The second one has characters that several tokens share."""
 FORMS = ["text", "texts", "ids", "lists of ids"]
-GENERATED = 4
+GENERATED = 16
 
 
 class Cell(NamedTuple):
@@ -38,8 +48,13 @@ class Cell(NamedTuple):
         return TEXTS if self.form in ("texts", "lists of ids") else TEXTS[1:]
 
     def fields(self, service: CompletionService) -> Answer:
-        """Return the request; the tokens that end a choice are banned, so that it has its full length."""
-        ids = [service.engine.backend.tokenize(text) for text in self.texts]
+        """Return the request; the tokens that end a choice are banned, so that it has its full length.
+
+        Those of the second text are likely, so that choices have parts of characters too.
+        """
+        backend = service.engine.backend
+        ids = [backend.tokenize(text) for text in self.texts]
+        bias = dict.fromkeys(backend.tokenize(TEXTS[1]), 25) | dict.fromkeys(backend.info.eog_tokens, -100)
         prompts: dict[str, Any] = {
             "text": self.texts[0],
             "texts": self.texts,
@@ -53,7 +68,7 @@ class Cell(NamedTuple):
             "echo": self.echo,
             "max_tokens": self.max_tokens,
             "seed": 9,
-            "logit_bias": dict.fromkeys(map(str, service.engine.backend.info.eog_tokens), -100),
+            "logit_bias": {str(token): value for token, value in bias.items()},
         }
 
 
@@ -65,6 +80,29 @@ CELLS = [
 
 
 @pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CompletionService]:
+    """The default model's first layers, as nothing here depends on what a model says."""
+    path = tmp_path_factory.mktemp("matrix") / "shallow.gguf"
+    cut(locate(MODEL).path, path, n_layers=2)
+    with closing(launch(EngineOptions(model=str(path), ctx_size=2048)).service) as service:
+        yield service
+    path.unlink()  # pytest keeps the folders of three runs
+
+
+@pytest.fixture(scope="module", params=DOORS, ids=lambda door: door.name)
+async def door(request: pytest.FixtureRequest, service: CompletionService) -> AsyncIterator[Door]:
+    async with request.param(service) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+async def asked(door: Door, service: CompletionService) -> AsyncIterator[dict[Cell, asyncio.Task[Told]]]:
+    """What a door tells of each combination."""
+    async with asked_together(door, {cell: cell.fields(service) for cell in CELLS}) as asked:
+        yield asked
+
+
+@pytest.fixture(scope="module")
 def answers() -> dict[Cell, Answer]:
     """What the doors before this one have answered."""
     return {}
@@ -72,11 +110,9 @@ def answers() -> dict[Cell, Answer]:
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 async def test_an_answer_has_its_shape_its_stream_and_its_equal_at_every_door(
-    door: Door, service: CompletionService, answers: dict[Cell, Answer], cell: Cell
+    service: CompletionService, asked: dict[Cell, asyncio.Task[Told]], answers: dict[Cell, Answer], cell: Cell
 ) -> None:
-    fields = cell.fields(service)
-    streaming = door.stream(**fields, stream_options={"include_usage": True})
-    answered, chunks = await asyncio.gather(door.complete(**fields), streaming)
+    answered, chunks = await asked[cell]
     whole = comparable(answered)
     lengths = [len(service.engine.backend.tokenize(text)) for text in cell.texts]
     check_whole(whole, cell, lengths)
