@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from typing import TYPE_CHECKING
 
@@ -10,10 +9,15 @@ import pytest
 
 from tests.answers import check_logprobs, comparable, counted, joined, prompts_of
 from tests.doors import DOORS, Answer, DoorError
+from tests.together import asked_together
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import AsyncIterator
+
     from engine.service import CompletionService
     from tests.doors import Door
+    from tests.together import Told
 
 WEATHER = "天气非常好"
 FRANCE = "The capital of France is"
@@ -142,14 +146,25 @@ async def expected(service: CompletionService) -> dict[str, Answer]:
         return {name: comparable(await python.complete(**fields)) for name, fields in CASES.items()}
 
 
-@pytest.mark.parametrize("case", CASES)
-async def test_answers_are_the_same_at_every_door(door: Door, case: str, expected: dict[str, Answer]) -> None:
-    assert comparable(await door.complete(**CASES[case])) == expected[case]
+@pytest.fixture(scope="module")
+async def asked(door: Door) -> AsyncIterator[dict[str, asyncio.Task[Told]]]:
+    """What each door tells of all cases, of which more are there at once than it has slots."""
+    async with asked_together(door, CASES) as asked:
+        yield asked
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_a_stream_joined_is_the_answer(door: Door, case: str, expected: dict[str, Answer]) -> None:
-    chunks = await door.stream(**CASES[case], stream_options={"include_usage": True})
+async def test_everybody_at_once_gets_what_each_gets_alone(
+    asked: dict[str, asyncio.Task[Told]], case: str, expected: dict[str, Answer]
+) -> None:
+    assert comparable((await asked[case]).whole) == expected[case]
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_a_stream_joined_is_the_answer(
+    asked: dict[str, asyncio.Task[Told]], case: str, expected: dict[str, Answer]
+) -> None:
+    chunks = (await asked[case]).chunks
     assert joined(chunks) == expected[case]["choices"]
     assert chunks[-1]["choices"] == []
     assert counted(chunks[-1]["usage"]) == expected[case]["usage"]
@@ -168,12 +183,6 @@ def test_answers_hold_the_contract(case: str, expected: dict[str, Answer]) -> No
     )
     for choice in choices:
         check_choice(choice, fields)
-
-
-async def test_everybody_at_once_gets_what_each_gets_alone(door: Door, expected: dict[str, Answer]) -> None:
-    answers = await asyncio.gather(*(door.complete(**fields) for fields in CASES.values()))
-    for case, answer in zip(CASES, answers, strict=True):
-        assert comparable(answer) == expected[case], case
 
 
 def check_choice(choice: Answer, fields: Answer) -> None:
