@@ -125,7 +125,7 @@ def _inputs(vocabulary: Vocabulary) -> dict[str, Field]:
             5,
             {},
         ),
-        *("A" * vocabulary.max_model_len * 2, [1] * vocabulary.max_model_len, ["A"] * too_many, "\ud800"),
+        *("天" * vocabulary.max_model_len * 2, [1] * vocabulary.max_model_len, ["A"] * too_many, "\ud800"),
     ]
     message = st.fixed_dictionaries({"role": st.sampled_from(["user", "system", "A"]), "content": CHAT_TEXT})
     odd_messages = [
