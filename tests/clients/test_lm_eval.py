@@ -21,7 +21,7 @@ from tests.conftest import MODEL
 from tests.sampler.oracle import logprobs as log_softmax
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from numpy.typing import NDArray
 
@@ -111,20 +111,33 @@ async def evaluate(arguments: dict[str, Any], folder: Path) -> dict[Pair, Likeli
     return {(context, choice): Likelihood(*scored) for context, choice, *scored in choices}
 
 
+@pytest.fixture(scope="module")
+async def found(
+    base_url: str, model: str, expected: dict[Pair, Likelihood], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[dict[str, asyncio.Task[dict[Pair, Likelihood]]]]:
+    """What the harness makes of each setting. It takes seconds to start, so all start at once."""
+    server = {"base_url": f"{base_url}/completions", "auth_token": KEY, "model": model}
+    runs = {
+        name: asyncio.create_task(evaluate(server | setting, tmp_path_factory.mktemp("lm_eval")))
+        for name, setting in SETTINGS.items()
+    }
+    yield runs
+    await asyncio.gather(*runs.values(), return_exceptions=True)
+
+
 @pytest.mark.timeout(300)  # some ten seconds on an idle machine
 @pytest.mark.parametrize("setting", SETTINGS)
 async def test_every_likelihood_is_that_of_the_raw_logits(
-    base_url: str, model: str, expected: dict[Pair, Likelihood], setting: str, tmp_path: Path
+    found: dict[str, asyncio.Task[dict[Pair, Likelihood]]], expected: dict[Pair, Likelihood], setting: str
 ) -> None:
-    server = {"base_url": f"{base_url}/completions", "auth_token": KEY, "model": model}
-    found = await evaluate(server | SETTINGS[setting], tmp_path)
-    assert found.keys() == expected.keys()
-    assert {pair: likelihood.is_greedy for pair, likelihood in found.items()} == {
+    likelihoods = await found[setting]
+    assert likelihoods.keys() == expected.keys()
+    assert {pair: likelihood.is_greedy for pair, likelihood in likelihoods.items()} == {
         pair: likelihood.is_greedy for pair, likelihood in expected.items()
     }
     far = {
         pair: (likelihood.logprob, expected[pair].logprob)
-        for pair, likelihood in found.items()
+        for pair, likelihood in likelihoods.items()
         if abs(likelihood.logprob - expected[pair].logprob) > 1e-3
     }
     assert not far
