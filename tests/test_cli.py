@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ import requests
 from tests.answers import raw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 NUCLEUS = str(Path(sys.executable).with_name("nucleus"))
 EXAMPLE = {
@@ -60,6 +61,12 @@ def nucleus(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str
         timeout=100,
         check=False,
     )
+
+
+def nucleus_each(*runs: Sequence[str]) -> list[subprocess.CompletedProcess[str]]:
+    """Run the command once for each list of arguments, all at once: a start takes a second or two."""
+    with ThreadPoolExecutor(len(runs)) as threads:
+        return list(threads.map(lambda arguments: nucleus(*arguments), runs))
 
 
 def check_failure(run: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -165,16 +172,19 @@ def test_a_flag_wins_over_its_twin_in_the_environment() -> None:
     check_failure(run, "max_tokens", "0")
 
 
-@pytest.mark.parametrize("verb", [["serve"], ["complete", "a", "--model"]])
+@pytest.mark.parametrize(
+    "verb", [["serve", "--http-port", "0", "--grpc-port", "0"], ["complete", "a", "--model"]]
+)
 def test_what_is_no_model_is_one_line(verb: list[str], tmp_path: Path) -> None:
-    check_failure(nucleus(*verb, str(tmp_path / "absent.gguf")), "absent.gguf")
     text = tmp_path / "text.gguf"
     text.write_text("This is no model at all, only text.")
-    check_failure(nucleus(*verb, str(text)), "text.gguf")
     damaged = tmp_path / "damaged.gguf"
     damaged.write_bytes(b"GGUF" + (3).to_bytes(4, "little") + b"\xff" * 200)
-    check_failure(nucleus(*verb, str(damaged)), "damaged.gguf")
-    check_failure(nucleus(*verb, "smollm2-135m-instuct"), "smollm2-135m-instruct")
+    files = tmp_path / "absent.gguf", text, damaged
+    models = {str(file): file.name for file in files} | {"smollm2-135m-instuct": "smollm2-135m-instruct"}
+    runs = nucleus_each(*([*verb, model] for model in models))
+    for run, word in zip(runs, models.values(), strict=True):
+        check_failure(run, word)
 
 
 @pytest.mark.parametrize("flag", ["--http-port", "--grpc-port"])
@@ -187,8 +197,9 @@ def test_a_port_in_use_is_one_line(flag: str) -> None:
 
 
 def test_a_value_out_of_range_is_one_line() -> None:
-    check_failure(nucleus("serve", "--parallel", "0"), "--parallel", "1", "'0'")
-    check_failure(nucleus("serve", "--http-port", "x"), "--http-port", "'x'")
+    parallel, port = nucleus_each(["serve", "--parallel", "0"], ["serve", "--http-port", "x"])
+    check_failure(parallel, "--parallel", "1", "'0'")
+    check_failure(port, "--http-port", "'x'")
     check_failure(nucleus("serve", NUCLEUS_GPU_LAYERS="some"), "--gpu-layers", "'some'")
 
 

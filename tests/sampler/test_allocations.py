@@ -48,14 +48,19 @@ print(count(300))
 """
 
 
+@pytest.fixture(scope="module")
+def counter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("counter") / "counter.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", path, _COUNTER], check=True)
+    return path
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="counts glibc's allocations")
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="that has an allocator of its own")
 @pytest.mark.skipif(shutil.which("cc") is None, reason="the counter is compiled here")
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("kernels", KERNELS)
-def test_a_call_allocates_nothing(tmp_path: Path, threads: int, kernels: str) -> None:
-    counter = tmp_path / "counter.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", counter, _COUNTER], check=True)
+def test_a_call_allocates_nothing(counter: Path, threads: int, kernels: str) -> None:
     program = _PROGRAM.format(threads=threads)
     result = subprocess.run(
         [sys.executable, "-c", program],
