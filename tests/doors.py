@@ -319,7 +319,9 @@ def _logprobs(logprobs: pb.Logprobs, fields: Answer) -> Answer:
 
 def _top(entry: pb.TokenLogprob) -> dict[str, float]:
     """Map texts to log probabilities: of tokens with one text, the token itself or the better one."""
-    top = {other.token: other.logprob for other in reversed(entry.top_logprobs)}
+    top: dict[str, float] = {}
+    for other in entry.top_logprobs:  # best first
+        top.setdefault(other.token, other.logprob)
     return top | {entry.token: entry.logprob} if top else {}
 
 
