@@ -153,14 +153,21 @@ class Scheduler:
             self._preempt_last(plan)
 
     def _spans(self, n_decodes: int) -> list[Span]:
-        """Give what the decodes leave to prompts, in order of admission."""
+        """Give what the decodes leave to prompts, the shortest first; but half of it to whoever came first.
+
+        So a short prompt does not wait behind a long one, nor that behind any number of short ones.
+        """
         spans: list[Span] = []
         room, scored = self._room_for_prompts(n_decodes), self._scored
-        for sequence in self._running:
-            if sequence.phase is not Phase.PREFILL:
-                continue
+        waiting = [sequence for sequence in self._running if sequence.phase is Phase.PREFILL]
+        if not waiting:
+            return spans
+        first, kept = waiting[0], min(_left(waiting[0]), room - room // 2)
+        for sequence in sorted(waiting, key=_left):  # those of a length in the order in which they came
+            if sequence is first:
+                kept = 0
             is_scored = sequence.prompt.lacks_scores
-            most = min(room, scored) if is_scored else room
+            most = min(room - kept, scored) if is_scored else room - kept
             if most <= 0:
                 continue
             spans.append(span := self._chunk(sequence, most))
@@ -311,3 +318,8 @@ class Scheduler:
         self._leave(sequence, sequence.tokens[: sequence.computed])
         sequence.preempt()
         self._waiting.put_back(sequence)
+
+
+def _left(sequence: Sequence) -> int:
+    """Return how many tokens of its text are not computed."""
+    return sequence.length - sequence.computed

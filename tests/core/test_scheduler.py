@@ -69,6 +69,12 @@ class TestTable:
         assert spans(steps.step()) == [(0, 0, 2, 1), (1, 0, 3, 1), (2, 0, 1, 0)]
         assert spans(steps.step()) == [(0, 2, 1, 1), (1, 3, 1, 1), (2, 1, 3, 1)]
 
+    def test_a_short_prompt_does_not_wait_behind_a_long_one_nor_that_behind_short_ones(self) -> None:
+        steps = Steps(n_slots=4, n_cells=64, budget=8)
+        steps.submit(prompt(20), prompt(3), prompt(3), prompt(3))
+        assert spans(steps.step()) == [(1, 0, 3, 1), (2, 0, 1, 0), (0, 0, 4, 0)]
+        assert spans(steps.step())[1:] == [(2, 1, 2, 1), (3, 0, 1, 0), (0, 4, 4, 0)]
+
     def test_choices_at_once_are_prefilled_once_and_draw_from_one_row(self) -> None:
         steps = Steps(n_slots=4, n_cells=64, budget=4)
         steps.submit(shared := prompt(6, n=3))
@@ -219,7 +225,7 @@ class TestTable:
         steps.submit(
             leader := prompt(50, text=1000), alike := prompt(60, text=1000), other := prompt(3, max_tokens=1)
         )
-        assert spans(steps.step()) == [(0, 0, 20, 0)]
+        assert spans(steps.step()) == [(1, 0, 3, 1), (0, 0, 17, 0)]
         assert steps.admitted == [*leader.sequences, *other.sequences]
         steps.step()
         steps.finish()
