@@ -8,8 +8,9 @@ from statistics import median
 _PATIENCE = 1.0
 """What one prompt's tokens may add to the time of a step, as a part of what its decodes take alone."""
 _HASTE = 5
-"""One of so many sequences that waits for its prompt is no reason to hurry; more are, in proportion."""
-_FEWEST = 4
+"""One sequence that waits for its prompt is no reason to hurry; with every so many-th besides, a step takes
+as much longer for prompts as its decodes take."""
+_FEWEST = 2
 _MIXED = 64
 """Steps with prompts after which one without tells anew what decodes take alone."""
 _REMEMBERED = 15
@@ -50,8 +51,9 @@ class Pace:
             return 0
         step, costs = self._step(decodes), self._beside or self._alone
         if step is None or not costs:
-            return min(self._budget, 4 * _FEWEST)
-        patience = _PATIENCE * max(1.0, _HASTE * prompts / (prompts + decodes))
+            return min(self._budget, 8 * _FEWEST)
+        others = max(prompts - 1, 0)
+        patience = _PATIENCE * max(1.0, _HASTE * others / (others + decodes))
         return min(self._budget, max(_FEWEST, int(patience * step / max(median(costs), 1e-9))))
 
     def note(self, decodes: int, prompt_tokens: int, seconds: float) -> None:

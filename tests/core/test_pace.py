@@ -92,7 +92,7 @@ def test_what_was_learned_before_a_crowd_came_does_not_count_forever(slow: int) 
     for _ in range(400):
         steps.append(tokens := pace.prompt_tokens(5, 3))
         pace.note(decodes=5, prompt_tokens=tokens, seconds=0.0055 * (5 + tokens))
-    assert all(9 <= tokens <= 10 for tokens in steps[100:] if tokens)
+    assert all(6 <= tokens <= 7 for tokens in steps[100:] if tokens)
     assert 3 <= steps[100:].count(0) <= 5
 
 
@@ -101,7 +101,7 @@ def test_the_more_prompts_wait_the_longer_the_streams_do() -> None:
     for _ in range(3):
         pace.note(decodes=4, prompt_tokens=0, seconds=0.020)
         pace.note(decodes=4, prompt_tokens=10, seconds=0.030)
-    assert [pace.prompt_tokens(4, prompts) for prompts in (0, 1, 4, 12)] == [20, 20, 50, 75]
+    assert [pace.prompt_tokens(4, prompts) for prompts in (0, 1, 2, 5, 13)] == [20, 20, 20, 50, 75]
 
 
 def test_one_step_that_was_held_up_changes_nothing() -> None:
@@ -134,4 +134,4 @@ def test_there_is_some_progress_after_one_step_at_the_latest_and_never_more_than
         pace.note(decodes, prompt_tokens, seconds)
         if pace.prompt_tokens(max(decodes, 1), prompts) == 0:
             pace.note(max(decodes, 1), 0, seconds)
-        assert 4 <= pace.prompt_tokens(max(decodes, 1), prompts) <= budget
+        assert 2 <= pace.prompt_tokens(max(decodes, 1), prompts) <= budget
