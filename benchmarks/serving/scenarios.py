@@ -6,10 +6,11 @@ Prompts are random token ids, so their lengths are exact, and no prefix cache ha
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.serving.http_caller import HttpCaller
 from benchmarks.serving.line import Line, Pair
@@ -20,7 +21,7 @@ from benchmarks.serving.reply import CallError, Reply
 from benchmarks.serving.summary import percentile
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from benchmarks.serving.process import Running
 
@@ -56,6 +57,17 @@ class Scale:
 
 
 QUICK = Scale(medium=250, long=500, rounds=1, steady=2.0)
+
+
+class _Gap(NamedTuple):
+    """Between one token and the next, in seconds of ``perf_counter``."""
+
+    start: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
 
 
 class Scenarios:
@@ -121,7 +133,7 @@ class Scenarios:
         return await self._first_token(prompt), await self._first_token(prompt)
 
     async def _arrival(self) -> tuple[float, float]:
-        """Return the median gap of steady streams, and the 99th percentile of it while a prompt arrives."""
+        """Return the median gap of steady streams' tokens, and its 99th percentile while a prompt arrives."""
         replies: list[Reply] = []
         streams = [asyncio.create_task(self._stream_on(replies)) for _ in range(_STREAMS)]
         try:
@@ -135,23 +147,19 @@ class Scenarios:
             for stream in streams:
                 stream.cancel()
             await asyncio.gather(*streams, return_exceptions=True)
-        gaps = self._gaps(replies)
-        before = [end - start for start, end in gaps if steady <= start and end <= arrived]
-        during = [end - start for start, end in gaps if arrived < end and start < first]
+        gaps = [gap for reply in replies for gap in _gaps(reply)]
+        before = [gap.seconds for gap in gaps if steady <= gap.start and gap.end <= arrived]
+        during = [gap.seconds for gap in gaps if arrived < gap.end and gap.start < first]
         if not before or not during:
             raise CallError("the streams had no tokens")
         return percentile(before, 0.5), percentile(during, 0.99)
-
-    def _gaps(self, replies: Sequence[Reply]) -> list[tuple[float, float]]:
-        """Return when each two pieces of text came that follow each other."""
-        answers = [reply.read(self._http.piece) for reply in replies]
-        return [gap for answer in answers for gap in zip(answer.times, answer.times[1:], strict=False)]
 
     async def _stream_on(self, replies: list[Reply]) -> None:
         questions = Questions(self._served)
         while True:
             replies.append(Reply(perf_counter(), _STREAM_TOKENS))
-            await self._http.call({**questions.next(), "max_tokens": _STREAM_TOKENS}, replies[-1])
+            fields = {**questions.next(), "max_tokens": _STREAM_TOKENS, "logprobs": 0}
+            await self._http.call(fields, replies[-1])
 
     async def _p95(self, prompts: Sequence[list[int]]) -> float:
         return percentile(await asyncio.gather(*map(self._first_token, prompts)), 0.95)
@@ -168,6 +176,23 @@ class Scenarios:
 
     def _tokens(self, count: int) -> list[int]:
         return self._random.choices(_ORDINARY, k=count)
+
+
+def _gaps(reply: Reply) -> Iterator[_Gap]:
+    """Yield a gap for each token but those of the first event.
+
+    A character of several tokens is one event, and comes after as many steps.
+    Log-probabilities tell how many.
+    """
+    last = None
+    for at, payload in reply.arrivals:
+        choices = json.loads(payload).get("choices") or []
+        tokens = sum(len(choice["logprobs"]["tokens"]) for choice in choices)
+        if tokens and last is not None:
+            step = (at - last) / tokens
+            yield from (_Gap(last + i * step, last + (i + 1) * step) for i in range(tokens))
+        if tokens:
+            last = at
 
 
 async def _let_flow(streams: Sequence[asyncio.Task[None]], seconds: float) -> None:
