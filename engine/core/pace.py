@@ -10,7 +10,7 @@ _PATIENCE = 1.0
 _HASTE = 5
 """One sequence that waits for its prompt is no reason to hurry; with every so many-th besides, a step takes
 as much longer for prompts as its decodes take."""
-_FEWEST = 2
+_FEWEST = 4
 _MIXED = 64
 """Steps with prompts after which one without tells anew what decodes take alone."""
 _REMEMBERED = 15
@@ -51,7 +51,7 @@ class Pace:
             return 0
         step, costs = self._step(decodes), self._beside or self._alone
         if step is None or not costs:
-            return min(self._budget, 8 * _FEWEST)
+            return min(self._budget, 4 * _FEWEST)
         others = max(prompts - 1, 0)
         patience = _PATIENCE * max(1.0, _HASTE * others / (others + decodes))
         return min(self._budget, max(_FEWEST, int(patience * step / max(median(costs), 1e-9))))

@@ -134,4 +134,4 @@ def test_there_is_some_progress_after_one_step_at_the_latest_and_never_more_than
         pace.note(decodes, prompt_tokens, seconds)
         if pace.prompt_tokens(max(decodes, 1), prompts) == 0:
             pace.note(max(decodes, 1), 0, seconds)
-        assert 2 <= pace.prompt_tokens(max(decodes, 1), prompts) <= budget
+        assert 4 <= pace.prompt_tokens(max(decodes, 1), prompts) <= budget
