@@ -153,17 +153,20 @@ class Scheduler:
             self._preempt_last(plan)
 
     def _spans(self, n_decodes: int) -> list[Span]:
-        """Give what the decodes leave to prompts, the shortest first; but half of it to whoever came first.
+        """Give what the decodes leave to prompts, the shortest first, but half of it to the first by turn.
 
-        So a short prompt does not wait behind a long one, nor that behind any number of short ones.
+        So a short prompt does not wait behind a long one, nor that behind any number of short ones. Those
+        that lost their slot go before both: somebody is in the middle of their answer, and if they came
+        after newcomers, these could take the slot away again before they got anywhere.
         """
         spans: list[Span] = []
         room, scored = self._room_for_prompts(n_decodes), self._scored
         waiting = [sequence for sequence in self._running if sequence.phase is Phase.PREFILL]
         if not waiting:
             return spans
-        first, kept = waiting[0], min(_left(waiting[0]), room - room // 2)
-        for sequence in sorted(waiting, key=_left):  # those of a length in the order in which they came
+        first = min(waiting, key=lambda sequence: sequence.turn)
+        kept = min(_left(first), room - room // 2)
+        for sequence in sorted(waiting, key=lambda sequence: (not sequence.n_preempted, _left(sequence))):
             if sequence is first:
                 kept = 0
             is_scored = sequence.prompt.lacks_scores

@@ -75,6 +75,12 @@ class TestTable:
         assert spans(steps.step()) == [(1, 0, 3, 1), (2, 0, 1, 0), (0, 0, 4, 0)]
         assert spans(steps.step())[1:] == [(2, 1, 2, 1), (3, 0, 1, 0), (0, 4, 4, 0)]
 
+    def test_who_was_preempted_goes_before_short_prompts(self) -> None:
+        steps = Steps(n_slots=3, n_cells=64, budget=8)
+        steps.submit(prompt(21), again := prompt(20), prompt(3))
+        again.sequences[0].n_preempted = 1
+        assert spans(steps.step()) == [(1, 0, 4, 0), (0, 0, 4, 0)]
+
     def test_choices_at_once_are_prefilled_once_and_draw_from_one_row(self) -> None:
         steps = Steps(n_slots=4, n_cells=64, budget=4)
         steps.submit(shared := prompt(6, n=3))
