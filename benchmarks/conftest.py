@@ -10,8 +10,8 @@ from benchmarks.bare import BareProcess
 from benchmarks.prompts import Prompts
 from benchmarks.report import Report
 from engine.errors import ModelLoadError
-from engine.machine import physical_cores
-from engine.models import ModelFile, locate
+from engine.loading.hardware import physical_cores
+from engine.loading.models import ModelFile, locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

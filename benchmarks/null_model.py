@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from engine.backend.base import Saved
+    from engine.backend.base import SavedPrefix
 
 _N_VOCAB = 256
 
@@ -27,9 +27,9 @@ class NullBackend:
 
     def __init__(self, n_slots: int, n_cells: int) -> None:
         self.n_slots = n_slots
-        self.keeps_texts = True
+        self.prefix_cache = True
         self.restore_slack = 0
-        self.n_scored, self.n_repeatable = 1, 0
+        self.n_scored, self.n_batch_invariant = 1, 0
         self.n_cells = n_cells
         self.n_batch = 512
         self.info = ModelInfo("null", _N_VOCAB, n_cells, 0, 0, None, 0, None, frozenset({0}), None)
@@ -58,16 +58,16 @@ class NullBackend:
     def truncate(self, slot: int, length: int) -> None:
         pass
 
-    def shelve(self, slot: int) -> None:
+    def defer_free(self, slot: int) -> None:
         pass
 
-    def clear_shelf(self) -> None:
+    def free_deferred(self) -> None:
         pass
 
-    def save(self, slot: int, length: int) -> Saved:  # noqa: ARG002
+    def save(self, slot: int, length: int) -> SavedPrefix:  # noqa: ARG002
         return ()
 
-    def restore(self, slot: int, saved: Saved, length: int) -> None:
+    def restore(self, slot: int, saved: SavedPrefix, length: int) -> None:
         pass
 
     def used_cells(self, slot: int) -> int:  # noqa: ARG002

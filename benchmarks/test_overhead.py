@@ -14,13 +14,13 @@ import pytest
 
 from benchmarks.null_model import NullBackend
 from benchmarks.report import Context, Overhead
-from engine.contract import Limits
+from engine.contract.requests import Limits
 from engine.core.engine import Engine
 from engine.core.loop import StepLoop
 from engine.core.sequence import Phase, Prompt, Sequence, StopRules
-from engine.loops import new_event_loop
 from engine.sampling import SamplingParams
-from engine.service import CompletionService
+from engine.service.event_loop import new_event_loop
+from engine.service.service import CompletionService
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

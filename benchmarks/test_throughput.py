@@ -21,8 +21,8 @@ from benchmarks.anatomy import Anatomy
 from benchmarks.conftest import MAX_STREAMS, N_CELLS
 from benchmarks.report import Elsewhere, Throughput
 from engine.llm import AsyncLLM
-from engine.loops import new_event_loop
-from engine.machine import physical_cores
+from engine.loading.hardware import physical_cores
+from engine.service.event_loop import new_event_loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from benchmarks.bare import BareProcess, BareTimes
     from benchmarks.prompts import Prompts
     from benchmarks.report import Report
-    from engine.models import ModelFile
+    from engine.loading.models import ModelFile
 
 N_TOKENS = 64
 _ROUNDS = {1: 16, 4: 8, 8: 8, 16: 6}

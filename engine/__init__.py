@@ -15,24 +15,24 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from engine.contract import CompletionRequest
+    from engine.contract.requests import CompletionRequest
+    from engine.contract.responses import Choice, Completion, CompletionChunk, Logprobs, Usage
     from engine.errors import EngineError
     from engine.llm import LLM, AsyncLLM
-    from engine.responses import Choice, Completion, CompletionChunk, Logprobs, Usage
     from engine.sampling import Sampler, SamplingParams
 
 _HOMES = {
     "AsyncLLM": "engine.llm",
-    "Choice": "engine.responses",
-    "Completion": "engine.responses",
-    "CompletionChunk": "engine.responses",
-    "CompletionRequest": "engine.contract",
+    "Choice": "engine.contract.responses",
+    "Completion": "engine.contract.responses",
+    "CompletionChunk": "engine.contract.responses",
+    "CompletionRequest": "engine.contract.requests",
     "EngineError": "engine.errors",
     "LLM": "engine.llm",
-    "Logprobs": "engine.responses",
+    "Logprobs": "engine.contract.responses",
     "Sampler": "engine.sampling",
     "SamplingParams": "engine.sampling",
-    "Usage": "engine.responses",
+    "Usage": "engine.contract.responses",
 }
 
 __all__ = [

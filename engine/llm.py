@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import ValidationError
 
-from engine.contract import DetokenizeRequest, TokenizeRequest
+from engine.contract.parsing import parse_fields
+from engine.contract.requests import DetokenizeRequest, TokenizeRequest
 from engine.errors import InvalidRequestError, UnavailableError
-from engine.launch import EngineOptions, launch
-from engine.loops import new_event_loop
-from engine.models import DEFAULT_MODEL
-from engine.parsing import parse_fields
+from engine.loading.launch import EngineOptions, launch
+from engine.loading.models import DEFAULT_MODEL
+from engine.service.event_loop import new_event_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Iterator
@@ -21,10 +21,17 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from engine.keywords import CompletionFields
-    from engine.responses import Completion, CompletionChunk, Detokenized, ModelList, Tokenized, TokenizerInfo
-    from engine.service import CompletionService
-    from engine.stream import CompletionStream
+    from engine.contract.kwargs import CompletionFields
+    from engine.contract.responses import (
+        Completion,
+        CompletionChunk,
+        Detokenized,
+        ModelList,
+        Tokenized,
+        TokenizerInfo,
+    )
+    from engine.service.service import CompletionService
+    from engine.service.stream import CompletionStream
 
 T = TypeVar("T")
 
@@ -37,8 +44,8 @@ class AsyncLLM:
 
     Args:
         model: A GGUF file, a packaged model's name, or ``user/repo:QUANT`` of the hub.
-        **options: The fields of :class:`engine.launch.EngineOptions`: ``alias``, ``parallel``, ``ctx_size``,
-            ``prefix_cache``, ``threads``, ``gpu_layers``, ``max_logprobs``, ``max_requests``.
+        **options: The fields of :class:`engine.loading.launch.EngineOptions`: ``alias``, ``parallel``,
+            ``ctx_size``, ``prefix_cache``, ``threads``, ``gpu_layers``, ``max_logprobs``, ``max_requests``.
 
     Raises:
         ModelLoadError: the model cannot be found or loaded.

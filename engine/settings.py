@@ -9,7 +9,7 @@ import typer
 from pydantic import BaseModel, Field, ValidationError
 
 from engine.errors import InvalidRequestError
-from engine.launch import EngineOptions
+from engine.loading.launch import EngineOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

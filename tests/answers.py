@@ -95,7 +95,7 @@ def raw(token: str) -> bytes:
     return bytes.fromhex(token.removeprefix("bytes:").replace("\\x", ""))
 
 
-def prompts_of(fields: Answer) -> list[Any]:
+def make_prompts(fields: Answer) -> list[Any]:
     """Return a request's prompts one by one."""
     prompt = fields.get("prompt")
     if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.launch import EngineOptions, launch
+from engine.loading.launch import EngineOptions, launch
 from tests.doors import DOORS, Door
 from tests.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
 
 MODEL = "smollm2-135m-instruct"
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
 
 Answer = dict[str, Any]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.contract import Limits
+from engine.contract.requests import Limits
 from engine.core.engine import Engine
-from engine.service import CompletionService
+from engine.service.service import CompletionService
 from tests.core.fake_backend import N_VOCAB, FakeBackend
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from engine.contract import MAX_BEST_OF, MAX_CHOICES, MAX_STOP, MAX_STOP_TOKENS, MAX_STOPS, Limits
-from tests.answers import prompts_of
+from engine.contract.requests import MAX_BEST_OF, MAX_CHOICES, MAX_STOP, MAX_STOP_TOKENS, MAX_STOPS, Limits
+from tests.answers import make_prompts
 
 if TYPE_CHECKING:
     from tests.doors import Answer
@@ -75,7 +75,7 @@ def _tokens_to_generate(fields: Answer) -> int:
     """Return how much work a request is, if it is any: most of what is too much is refused."""
     counts = [fields.get(name) for name in ("n", "best_of")]
     each = max([1, *(count for count in counts if type(count) is int and count <= MAX_CHOICES)])
-    total = len(prompts_of(fields)) * each
+    total = len(make_prompts(fields)) * each
     most = 16 if fields.get("max_tokens") is None else fields["max_tokens"]
     return total * most if type(most) is int and most < 8192 and total <= Limits().max_sequences else 0
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from engine.answer import TokenNames, logprobs_of, tops_by_id
 from engine.core.sequence import TokenScore
+from engine.service.logprobs import TokenTexts, logprobs_of, tops_by_id
 from tests.core.fake_backend import END, FakeBackend
 
 PIECES = {
@@ -38,8 +38,8 @@ class Vocabulary(FakeBackend):
         return CONTROL[token]
 
 
-def names() -> TokenNames:
-    return TokenNames(Vocabulary())
+def names() -> TokenTexts:
+    return TokenTexts(Vocabulary())
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_raw_bytes_are_those_of_the_token_or_of_its_name() -> None:
 
 def test_a_name_is_made_once() -> None:
     vocabulary = Vocabulary()
-    known = TokenNames(vocabulary)
+    known = TokenTexts(vocabulary)
     assert [known[2], known[2], known[7], known[7]] == [r"bytes:\xe5\xa4"] * 2 + [""] * 2
     assert vocabulary.asked == [2, 7]
 

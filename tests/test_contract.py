@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import parsing
-from engine.contract import MAX_CHOICES, MAX_TEXT, Chat, CompletionRequest, Limits, Message
+from engine.contract import parsing
+from engine.contract.kwargs import CompletionFields
+from engine.contract.messages import abbreviate
+from engine.contract.parsing import parse_request
+from engine.contract.requests import MAX_CHOICES, MAX_TEXT, Chat, CompletionRequest, Limits, Message
 from engine.errors import InvalidRequestError
-from engine.keywords import CompletionFields
-from engine.parsing import parse_request
-from engine.refusals import shown
 
 NAN, INF = math.nan, math.inf
 LIMITS = Limits()
@@ -565,4 +565,4 @@ class TestLimits:
     ids=label,
 )
 def test_a_value_is_shown_but_never_a_long_one(value: object, text: str) -> None:
-    assert shown(value) == text
+    assert abbreviate(value) == text

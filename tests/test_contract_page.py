@@ -10,11 +10,12 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from engine import contract, errors
-from engine.contract import Limits
+from engine import errors
+from engine.contract import requests as contract
+from engine.contract.json_schemas import request_schemas
+from engine.contract.requests import Limits
+from engine.contract.responses import Completion, ModelCard
 from engine.errors import EngineError
-from engine.responses import Completion, ModelCard
-from engine.schemas import request_schemas
 
 PAGE = (Path(__file__).parent.parent / "docs" / "contract.md").read_text()
 CARD = ModelCard(id="m", created=0, max_model_len=(1 << 31) + 1, n_vocab=32)

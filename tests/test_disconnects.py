@@ -13,7 +13,7 @@ from tests.doors import PythonDoor
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
     from tests.doors import Answer, Door
     from tests.trace import Trace
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.answers import check_logprobs, comparable, counted, joined, prompts_of
+from tests.answers import check_logprobs, comparable, counted, joined, make_prompts
 from tests.doors import DOORS, Answer, DoorError
 from tests.together import asked_together
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator
 
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
     from tests.doors import Door
     from tests.together import Told
 
@@ -175,7 +175,7 @@ async def test_a_stream_joined_is_the_answer(
 @pytest.mark.parametrize("case", CASES)
 def test_answers_hold_the_contract(case: str, expected: dict[str, Answer]) -> None:
     fields, answer = CASES[case], expected[case]
-    prompts = prompts_of(fields)
+    prompts = make_prompts(fields)
     choices = answer["choices"]
     assert [choice["index"] for choice in choices] == list(range(len(prompts) * (fields.get("n") or 1)))
     assert answer["usage"]["total_tokens"] == (

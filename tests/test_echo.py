@@ -10,7 +10,7 @@ import pytest
 
 from engine.backend.base import Batch
 from engine.backend.llama import LlamaBackend, LlamaModel, LlamaOptions
-from engine.models import locate
+from engine.loading.models import locate
 from tests.answers import check_logprobs, raw
 from tests.conftest import MODEL
 from tests.sampler.oracle import logprobs as log_softmax
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
     from tests.doors import Door
 
 TEXTS = ["The capital of France is", "天气非常好"]
@@ -96,7 +96,7 @@ def logits_of() -> Iterator[Callable[[list[int]], NDArray[np.float32]]]:
     """Return a function that gives the raw logits behind every token of a text."""
     backend = LlamaBackend(
         LlamaModel(locate(MODEL).path),
-        LlamaOptions(n_slots=1, keeps_texts=False, n_cells=512, n_batch=64, n_threads=2, n_gpu_layers=0),
+        LlamaOptions(n_slots=1, prefix_cache=False, n_cells=512, n_batch=64, n_threads=2, n_gpu_layers=0),
     )
 
     def logits(tokens: list[int]) -> NDArray[np.float32]:

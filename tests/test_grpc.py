@@ -20,10 +20,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 
+from engine.contract.responses import Completion, Usage
 from engine.errors import AddressError, QueueFullError
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
-from engine.responses import Completion, Usage
 from engine.serving.auth import ApiKeys
 from engine.serving.grpc import SERVICE_NAME, GrpcServer, start_grpc
 from engine.serving.wire import fields_of
@@ -32,8 +32,8 @@ from tests.answers import raw
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from engine.responses import Choice
-    from engine.service import CompletionService
+    from engine.contract.responses import Choice
+    from engine.service.service import CompletionService
 
     Stub = pb_grpc.CompletionServiceAsyncStub
 
@@ -302,7 +302,7 @@ def test_every_form_becomes_plain_values() -> None:
 
 
 def test_the_wire_has_every_field_of_the_contract() -> None:
-    from engine.contract import CompletionRequest, Message, StreamOptions
+    from engine.contract.requests import CompletionRequest, Message, StreamOptions
 
     wire = set(pb.CompletionRequest.DESCRIPTOR.fields_by_name)
     assert wire == set(CompletionRequest.model_fields) - {"stream"}

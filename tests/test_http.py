@@ -18,7 +18,7 @@ from engine.serving.server import HttpServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
 
 KEY = "sk-xxxx"
 ASK = {

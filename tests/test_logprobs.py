@@ -16,7 +16,7 @@ from tests.quick import AnyText, engine_of, service_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
     from tests.doors import Answer
 
 LIMIT = 20

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from engine.launch import EngineOptions, launch
-from engine.models import locate
+from engine.loading.launch import EngineOptions, launch
+from engine.loading.models import locate
 from tests.answers import check_logprobs, comparable, counted, joined
 from tests.conftest import MODEL
 from tests.doors import DOORS
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator, Iterator
 
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
     from tests.doors import Answer, Door
     from tests.together import Told
 

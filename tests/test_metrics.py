@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.contract import Limits
+from engine.contract.requests import Limits
 from engine.core.engine import Engine
-from engine.service import CompletionService
+from engine.service.service import CompletionService
 from tests.core.fake_backend import FakeBackend
 from tests.doors import DOORS, HttpDoor
 

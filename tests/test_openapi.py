@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
-from engine.contract import Limits
+from engine.contract.parsing import parse_request
+from engine.contract.requests import Limits
 from engine.core.engine import Engine
 from engine.errors import InvalidRequestError
-from engine.parsing import parse_request
-from engine.service import CompletionService
+from engine.service.service import CompletionService
 from engine.serving.auth import ApiKeys
 from engine.serving.http import create_app
 from engine.serving.server import HttpServer

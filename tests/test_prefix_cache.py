@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from engine.backend.llama import LlamaBackend
-from engine.launch import EngineOptions, launch
+from engine.loading.launch import EngineOptions, launch
 from tests.conftest import MODEL
 from tests.doors import PythonDoor
 
 if TYPE_CHECKING:
     from engine.backend.base import Batch
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
     from tests.doors import Answer, Door
 
 BEGINNINGS = itertools.count(5000)

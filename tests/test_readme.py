@@ -13,7 +13,7 @@ from engine.serving.auth import ApiKeys
 from engine.serving.grpc import start_grpc
 
 if TYPE_CHECKING:
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from engine.contract import CompletionRequest
+from engine.contract.requests import CompletionRequest
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from tests.answers import comparable, counted, joined
 from tests.core.fake_backend import N_VOCAB
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import FieldDescriptor
 
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
     from tests.doors import Answer, Door
 
 FAKE = Vocabulary(n_vocab=N_VOCAB, max_model_len=256, most_tokens=800)
@@ -82,7 +82,7 @@ async def test_a_real_model_answers_alike_everywhere(real_doors: list[Door], mad
 
 
 async def outcome(door: Door, made: Generated) -> object:
-    """Return the answer of a repeatable request, its shape otherwise, or the error's code and field."""
+    """Return the answer of a batch_invariant request, its shape otherwise, or the error's code and field."""
     fields = made.fields
     if isinstance(door, GrpcDoor):
         fields = {name: value for name, value in fields.items() if name != "nonsense"}

@@ -14,7 +14,7 @@ from tests.doors import PythonDoor
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
     from tests.doors import Answer, Door
 
 STORY: dict[str, Any] = {"prompt": "Once upon a time", "max_tokens": 8}

@@ -21,7 +21,7 @@ from tests.quick import AnyText, engine_of, service_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
 
 PATH = "/v1/completions"
 ASK = {"model": "fake", "prompt": "ABC", "max_tokens": 6, "seed": 1}

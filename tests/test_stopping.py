@@ -9,7 +9,7 @@ import pytest
 from engine.llm import AsyncLLM
 
 if TYPE_CHECKING:
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
     from tests.doors import Door
 
 FIELDS: dict[str, Any] = {"prompt": "The capital of France is", "temperature": 0, "seed": 1, "max_tokens": 16}

@@ -11,7 +11,7 @@ from engine.backend.base import GapTokens
 from tests.doors import DoorError
 
 if TYPE_CHECKING:
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
     from tests.doors import Door
 
 GAP = GapTokens(prefix=5, suffix=6, middle=7)

@@ -9,7 +9,7 @@ import pytest
 from tests.doors import DoorError
 
 if TYPE_CHECKING:
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
     from tests.doors import Door
 
 TEXTS = [

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from engine.models import ModelFile
+    from engine.loading.models import ModelFile
 
 _FOLDER = Path(__file__).parents[1] / "results"
 _RESULTS = pytest.StashKey[Results]()

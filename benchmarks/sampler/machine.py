@@ -9,7 +9,7 @@ from pathlib import Path
 
 import llama_cpp
 
-from engine.machine import physical_cores
+from engine.loading.hardware import physical_cores
 from engine.sampling import KERNELS
 
 _PACKAGES = ("nucleus-engine", "numpy", "llama-cpp-python", "torch")

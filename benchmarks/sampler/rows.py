@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.prompts import PASSAGES
 from engine.backend.llama import LlamaModel
-from engine.machine import physical_cores
+from engine.loading.hardware import physical_cores
 
 if TYPE_CHECKING:
     from pathlib import Path

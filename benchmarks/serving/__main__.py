@@ -25,11 +25,11 @@ from benchmarks.serving.scenarios import CONTEXT, QUICK, Scale, Scenarios
 from benchmarks.serving.server import OURS, Nucleus, Setting, all_servers
 from benchmarks.serving.stage import Stage
 from engine.errors import ModelLoadError
-from engine.models import PACKAGED, locate
+from engine.loading.models import PACKAGED, locate
 
 if TYPE_CHECKING:
     from benchmarks.serving.server import Server
-    from engine.models import ModelFile
+    from engine.loading.models import ModelFile
 
 _ROOT = Path(__file__).parents[2]
 _RESULTS = _ROOT / "benchmarks" / "results"

@@ -17,7 +17,7 @@ from benchmarks.serving.meter import Meter
 from benchmarks.serving.process import HOST
 from benchmarks.serving.question import Questions
 from benchmarks.serving.summary import Summary
-from engine.loops import new_event_loop
+from engine.service.event_loop import new_event_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable

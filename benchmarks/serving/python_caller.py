@@ -10,8 +10,8 @@ from engine.errors import EngineError
 
 if TYPE_CHECKING:
     from benchmarks.serving.reply import Reply
+    from engine.contract.responses import CompletionChunk
     from engine.llm import AsyncLLM
-    from engine.responses import CompletionChunk
 
 
 class PythonCaller:

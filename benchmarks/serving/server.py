@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.serving.peers import LLAMA_CPP_PYTHON, XLLAMACPP, Environment
 from benchmarks.serving.process import HOST
-from engine.machine import physical_cores
+from engine.loading.hardware import physical_cores
 
 if TYPE_CHECKING:
     from benchmarks.serving.job import Door

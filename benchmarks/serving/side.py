@@ -11,7 +11,7 @@ from benchmarks.serving.driver import Driver
 from benchmarks.serving.job import Job, Outcome, Work
 from benchmarks.serving.process import ServerError, cpu_seconds
 from benchmarks.serving.server import OURS
-from engine.models import locate
+from engine.loading.models import locate
 
 if TYPE_CHECKING:
     from pathlib import Path

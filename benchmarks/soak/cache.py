@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import llama_cpp as lib
 
 from benchmarks.soak.check import Check
-from engine.core.slots import Found
+from engine.kvcache.slots import PrefixMatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +68,7 @@ class Cache:
         taken: list[int] = []
         with suppress(IndexError):  # what is left of the books has no slot to give
             while len(taken) < n_slots:
-                taken.append(self._slots.take(Found()))
+                taken.append(self._slots.take(PrefixMatch()))
         for slot in taken:
             self._slots.leave(slot)
         n_taken = len(set(taken))

@@ -15,7 +15,7 @@ from engine.serving.server import HttpServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
 
 _HOST = "127.0.0.1"
 _GRACE_SECONDS = 5.0

@@ -18,14 +18,14 @@ from benchmarks.soak.sample import Sample
 from benchmarks.soak.watch import Watch
 from engine.backend.llama import LlamaBackend
 from engine.errors import EngineError
-from engine.launch import EngineOptions, launch
+from engine.loading.launch import EngineOptions, launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.soak.crowd import Crowd
     from engine.core.engine import Engine
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
 
 CLIENTS = 16
 PARALLEL = 8

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from engine.core.plan import Copy, Drop, Restore
 from engine.core.scheduler import Scheduler
+from engine.kvcache.operations import Copy, Drop, Restore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

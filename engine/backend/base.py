@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-Saved = tuple[NDArray[np.uint8], ...]
+SavedPrefix = tuple[NDArray[np.uint8], ...]
 """A text's part of the cache, outside of it; only the backend that made it can read it."""
 
 
@@ -62,7 +62,7 @@ class Batch:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.size = self.n_rows = self.reach = 0
-        self.repeats = False
+        self.batch_invariant = False
         # Written through ctypes, which takes a few numbers faster than numpy does.
         self._tokens: Any = (ctypes.c_int32 * capacity)()
         self._positions: Any = (ctypes.c_int32 * capacity)()
@@ -81,7 +81,7 @@ class Batch:
         wants_logits: Sequence[bool],
         *,
         reach: int = 0,
-        repeats: bool = False,
+        batch_invariant: bool = False,
     ) -> None:
         """Hold these tokens and nothing else; the columns are of one length.
 
@@ -96,20 +96,20 @@ class Batch:
         self._slots[:size] = slots
         self._wants_logits[:size] = wants_logits
         self.size, self.n_rows = size, sum(wants_logits)
-        self.reach, self.repeats = reach, repeats
+        self.reach, self.batch_invariant = reach, batch_invariant
 
 
 class Backend(Protocol):
     """A model with a KV cache of ``n_cells`` tokens.
 
-    The cache holds up to ``n_slots`` texts; those that begin alike share their cells. Where ``keeps_texts``
+    The cache holds up to ``n_slots`` texts; those that begin alike share their cells. Where ``prefix_cache``
     is false, a text cannot be cut, and so is of no use to another. Restoring a text takes up to
     ``restore_slack`` cells more than it has in the end. A decode leaves up to ``n_slots + n_scored`` rows.
 
-    Up to ``n_repeatable`` tokens can be decoded so that a token's logits depend on its text alone, to the bit
-    (``Batch.repeats``), as long as each text's cells are in order. A text's cells are: a decode takes the
-    first free cells, in the order of the batch. So they are in order if, while it runs, no cell is freed
-    below its last one. 0: the model, or the device, promises nothing.
+    A batch of up to ``n_batch_invariant`` tokens can be decoded batch-invariantly (``Batch.batch_invariant``):
+    the logits of a token depend on its sequence alone, to the bit, as long as the sequence's cells are in
+    order. A decode takes the first free cells, in the order of the batch. So the cells of a sequence are in
+    order if no cell below its last one is freed while it runs. 0: the model or the device cannot promise it.
 
     ``tokenize``, ``piece`` and ``apply_chat_template`` only read the vocabulary and may be called from any
     thread. Everything else belongs to the engine thread.
@@ -117,12 +117,12 @@ class Backend(Protocol):
 
     info: ModelInfo
     n_slots: int
-    keeps_texts: bool
+    prefix_cache: bool
     restore_slack: int
     n_cells: int
     n_batch: int
     n_scored: int
-    n_repeatable: int
+    n_batch_invariant: int
 
     def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
         """Return the token ids of ``text``; special tokens written in it are recognised."""
@@ -149,20 +149,20 @@ class Backend(Protocol):
     def truncate(self, slot: int, length: int) -> None:
         """Forget the positions of ``slot`` from ``length`` on."""
 
-    def shelve(self, slot: int) -> None:
+    def defer_free(self, slot: int) -> None:
         """Empty ``slot``, but do not free its cells."""
 
-    def clear_shelf(self) -> None:
+    def free_deferred(self) -> None:
         """Free the cells of all that was shelved."""
 
-    def save(self, slot: int, length: int) -> Saved:
+    def save(self, slot: int, length: int) -> SavedPrefix:
         """Copy the first ``length`` positions of ``slot`` to memory.
 
         Raises:
             BackendError: it could not be copied.
         """
 
-    def restore(self, slot: int, saved: Saved, length: int) -> None:
+    def restore(self, slot: int, saved: SavedPrefix, length: int) -> None:
         """Let the empty ``slot`` hold the first ``length`` positions of what was saved.
 
         Raises:

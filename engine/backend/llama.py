@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from engine.backend.base import Saved
+    from engine.backend.base import SavedPrefix
 
 log = logging.getLogger("nucleus.llama")
 
@@ -63,7 +63,7 @@ class LlamaOptions:
     """How a model is loaded; every value is already chosen, none is "automatic"."""
 
     n_slots: int
-    keeps_texts: bool
+    prefix_cache: bool
     n_cells: int
     n_batch: int
     n_threads: int
@@ -152,7 +152,7 @@ class LlamaBackend:
             )
         self._memory = lib.llama_get_memory(self._context)
         self.n_slots = options.n_slots
-        self.keeps_texts = options.keeps_texts and model.can_cut
+        self.prefix_cache = options.prefix_cache and model.can_cut
         # llama.cpp leaves out what a sliding window has passed, seen from the end of what it saves: pieces
         # that are no longer than the window are whole.
         window = int(lib.llama_model_n_swa(model.handle))
@@ -165,7 +165,7 @@ class LlamaBackend:
         self._wire: _WireBatch | None = None
         self.n_scored = min(_SCORED, self.n_batch)
         self._logits = _LogitsView(options.n_slots + self.n_scored, self.info.n_vocab)
-        self.n_repeatable = self._probed() if options.n_gpu_layers == 0 and model.can_cut else 0
+        self.n_batch_invariant = self._probed() if options.n_gpu_layers == 0 and model.can_cut else 0
 
     def piece(self, token: int) -> bytes:
         piece = self._pieces.get(token)
@@ -187,7 +187,7 @@ class LlamaBackend:
         return self._logits.over(lib.llama_get_logits(self._context))[: batch.n_rows]
 
     def _run(self, batch: Batch, wire: _WireBatch) -> int:
-        if batch.repeats and batch.size == 1 and batch.reach > _REACH:
+        if batch.batch_invariant and batch.size == 1 and batch.reach > _REACH:
             status = self._run_in_company(batch, wire)
             if status != _NO_CELL:
                 return status
@@ -247,20 +247,20 @@ class LlamaBackend:
         if not lib.llama_memory_seq_rm(self._memory, slot, length, -1):
             raise BackendError(f"the cache of slot {slot} cannot be cut at {length}")
 
-    def shelve(self, slot: int) -> None:
+    def defer_free(self, slot: int) -> None:
         lib.llama_memory_seq_cp(self._memory, slot, self._shelf, -1, -1)
         self.truncate(slot, 0)
 
-    def clear_shelf(self) -> None:
+    def free_deferred(self) -> None:
         self.truncate(self._shelf, 0)
 
-    def save(self, slot: int, length: int) -> Saved:
+    def save(self, slot: int, length: int) -> SavedPrefix:
         step = self._piece_length
         return tuple(
             self._save_piece(slot, start, min(start + step, length)) for start in range(0, length, step)
         )
 
-    def restore(self, slot: int, saved: Saved, length: int) -> None:
+    def restore(self, slot: int, saved: SavedPrefix, length: int) -> None:
         for piece in saved[: -(-length // self._piece_length)]:
             if not lib.llama_state_seq_set_data(self._context, _bytes_of(piece), piece.size, self._spare):
                 raise BackendError(f"{piece.size} bytes cannot be copied into the cache for slot {slot}")

@@ -33,7 +33,7 @@ _BURST = 0.001
 """Seconds to wait for the next request of a burst before an idle engine begins with what it has."""
 
 
-class Run:
+class RequestHandle:
     """One request in the engine: an asynchronous iterator over its deltas, in order, for one reader.
 
     It belongs to the event loop in which :meth:`Engine.submit` made it.
@@ -117,7 +117,9 @@ class Engine:
         self._lock = threading.Lock()  # guards _n_requests and _refusal, which any thread may read
         self._n_requests = 0
         self._refusal: EngineError | None = None  # why no request is taken any more
-        self._runs: dict[Hashable, tuple[Run, int]] = {}  # engine thread only: run and its open choices
+        self._runs: dict[
+            Hashable, tuple[RequestHandle, int]
+        ] = {}  # engine thread only: run and its open choices
         self._thread = threading.Thread(target=self._work, name="nucleus-engine", daemon=True)
         self._thread.start()
 
@@ -146,14 +148,14 @@ class Engine:
         """Tokens for which the KV cache has room."""
         return self._steps.scheduler.free_cells
 
-    def submit(self, prompts: list[Prompt]) -> Run:
+    def submit(self, prompts: list[Prompt]) -> RequestHandle:
         """Queue a request; called inside the event loop that will read its deltas.
 
         Raises:
             QueueFullError: ``max_requests`` are unfinished already.
             UnavailableError: the engine is closed, or its thread has died.
         """
-        run = Run(self, prompts)
+        run = RequestHandle(self, prompts)
         with self._lock:
             if self._refusal is not None:
                 raise type(self._refusal)(self._refusal.message)  # a shared one would collect tracebacks
@@ -163,7 +165,7 @@ class Engine:
             self._commands.put(lambda: self._begin(run))
         return run
 
-    def cancel(self, run: Run) -> None:
+    def cancel(self, run: RequestHandle) -> None:
         """Stop working for a run within one step; nothing happens when it has ended."""
         self._commands.put(lambda: self._drop(run.owner))
 
@@ -206,7 +208,7 @@ class Engine:
             for _ in range(self.backend.n_slots - 1):
                 self._commands.get(timeout=_BURST)()
 
-    def _begin(self, run: Run) -> None:
+    def _begin(self, run: RequestHandle) -> None:
         self._runs[run.owner] = (run, run.n_choices)
         for prompt in run.prompts:
             self._steps.submit(prompt)
@@ -228,7 +230,7 @@ class Engine:
         """Hand a step's deltas to their event loops, with one wake-up for each loop that has any."""
         if not outputs:
             return
-        batches: defaultdict[asyncio.AbstractEventLoop, list[tuple[Run, Delta]]] = defaultdict(list)
+        batches: defaultdict[asyncio.AbstractEventLoop, list[tuple[RequestHandle, Delta]]] = defaultdict(list)
         for owner, delta in outputs:
             run, n_open = self._runs[owner]
             batches[run.loop].append((run, delta))
@@ -257,6 +259,6 @@ class Engine:
             self._forget(owner)
 
 
-def _dispatch(batch: list[tuple[Run, Delta]]) -> None:
+def _dispatch(batch: list[tuple[RequestHandle, Delta]]) -> None:
     for run, delta in batch:
         run.deliver(delta)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from engine.backend.base import BackendError, Batch
-from engine.core.pace import Pace
-from engine.core.plan import ClearShelf, Copy, Drop, Restore, Save, Shelve, Truncate
+from engine.core.prefill_budget import PrefillBudget
 from engine.core.scheduler import Scheduler
 from engine.core.sequence import Phase, Score
-from engine.core.slots import Slots
 from engine.errors import EngineError, InternalError
+from engine.kvcache.operations import Copy, DeferFree, Drop, FreeDeferred, Restore, Save, Truncate
+from engine.kvcache.slots import Slots
 from engine.sampling import RowStatus, Sampler
 
 if TYPE_CHECKING:
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from engine.backend.base import Backend, Saved
-    from engine.core.plan import Operation, Plan, Span
+    from engine.backend.base import Backend, SavedPrefix
+    from engine.core.plan import Plan, Span
     from engine.core.sequence import Delta, Prompt, Sequence
+    from engine.kvcache.operations import Operation
     from engine.sampling import Draws
 
 log = logging.getLogger("nucleus.loop")
@@ -68,21 +69,21 @@ class StepLoop:
         self._sampler = Sampler(
             backend.info.n_vocab, backend.n_slots, max_logprobs=max_logprobs, threads=threads
         )
-        self._pace = Pace(backend.n_batch)
+        self._prefill_budget = PrefillBudget(backend.n_batch)
         self._slots = Slots(
             backend.n_slots,
             backend.n_cells,
-            keeps=backend.keeps_texts,
-            keeps_repeatable=backend.n_repeatable > 0,
+            prefix_cache=backend.prefix_cache,
+            keeps_batch_invariant=backend.n_batch_invariant > 0,
             restore_slack=backend.restore_slack,
         )
-        self._texts: dict[int, Saved] = {}
+        self._texts: dict[int, SavedPrefix] = {}
         self.scheduler = Scheduler(
             self._slots,
             backend.n_batch,
-            self._pace.prompt_tokens,
+            self._prefill_budget.prompt_tokens,
             scored=backend.n_scored,
-            repeatable=backend.n_repeatable,
+            batch_invariant=backend.n_batch_invariant,
         )
 
     def submit(self, prompt: Prompt) -> None:
@@ -125,10 +126,10 @@ class StepLoop:
                 self._backend.copy(source, target, length)
             case Truncate(slot, length):
                 self._backend.truncate(slot, length)
-            case Shelve(slot):
-                self._backend.shelve(slot)
-            case ClearShelf():
-                self._backend.clear_shelf()
+            case DeferFree(slot):
+                self._backend.defer_free(slot)
+            case FreeDeferred():
+                self._backend.free_deferred()
             case Save(slot, length, text):
                 self._texts[text] = self._backend.save(slot, length)
             case Restore(text, slot, length):
@@ -144,7 +145,7 @@ class StepLoop:
         began = time.perf_counter()
         logits = self._backend.decode(self._batch)
         seconds = time.perf_counter() - began
-        self._pace.note(n_decodes, self._batch.size - n_decodes, seconds)
+        self._prefill_budget.note(n_decodes, self._batch.size - n_decodes, seconds)
         for span in plan.prompts:
             for fork in span.draws[1:]:
                 self._backend.copy(span.sequence.slot, fork.slot, span.end)
@@ -165,7 +166,9 @@ class StepLoop:
             wants_logits += [span.is_scored] * (count - 1)
             wants_logits.append(bool(span.n_rows))
         reach = max(self._slots.reach, self._slots.used_cells + len(tokens))
-        self._batch.fill(tokens, positions, slots, wants_logits, reach=reach, repeats=plan.repeats)
+        self._batch.fill(
+            tokens, positions, slots, wants_logits, reach=reach, batch_invariant=plan.batch_invariant
+        )
 
     def _sample(self, plan: Plan, logits: NDArray[np.float32]) -> tuple[list[Sequence], Draws]:
         """Draw for everybody who decodes, and for those whose prompt is computed now."""
@@ -185,7 +188,7 @@ class StepLoop:
         for span in plan.prompts:
             if span.is_scored and (error := self._score_span(span, logits[row : row + span.n_rows])):
                 outputs.append(Output(span.sequence.prompt.owner, span.sequence.fail(error)))
-                self.scheduler.retire(span.sequence, spoilt=True)
+                self.scheduler.retire(span.sequence, discard=True)
             row += span.n_rows
             for sequence in span.draws:
                 if not sequence.max_tokens and sequence.phase is Phase.DECODE:
@@ -219,7 +222,7 @@ class StepLoop:
             else:
                 delta = self._take(sequence, token, score)
             if sequence.phase is Phase.FINISHED:
-                self.scheduler.retire(sequence, spoilt=failed)
+                self.scheduler.retire(sequence, discard=failed)
             elif sequence.may_now_end:
                 self._open(sequence)
             if delta is not None:
@@ -240,5 +243,5 @@ class StepLoop:
         outputs = [Output(seq.prompt.owner, seq.fail(error)) for seq in running]
         for sequence in running:
             self.scheduler.retire(sequence)
-        self._slots.distrust()
+        self._slots.invalidate()
         return outputs

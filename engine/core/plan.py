@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from engine.core.sequence import Sequence
+    from engine.kvcache.operations import Operation
 
 
 @dataclass(slots=True)
@@ -34,63 +35,6 @@ class Span:
         return self.start + len(self.tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """Share the first ``length`` positions of one slot's cache with another slot."""
-
-    source: int
-    target: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class Truncate:
-    """Cut one slot's cache to its first ``length`` positions."""
-
-    slot: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class Shelve:
-    """Empty one slot, but leave its cells as they are: nobody's, and in nobody's way."""
-
-    slot: int
-
-
-@dataclass(frozen=True, slots=True)
-class ClearShelf:
-    """Free all cells that were left by a :class:`Shelve`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Save:
-    """Copy the first ``length`` positions of a slot out of the cache, and keep them under a number."""
-
-    slot: int
-    length: int
-    text: int
-
-
-@dataclass(frozen=True, slots=True)
-class Restore:
-    """Put the first ``length`` positions of the text that is kept under a number into an empty slot."""
-
-    text: int
-    slot: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """Forget the text that is kept under a number."""
-
-    text: int
-
-
-Operation = Copy | Truncate | Shelve | ClearShelf | Save | Restore | Drop
-
-
 @dataclass(slots=True)
 class Plan:
     """One step: first the cache is arranged, in order, then one batch is decoded, and tokens are drawn."""
@@ -101,7 +45,7 @@ class Plan:
     decodes: list[Sequence] = field(default_factory=list)
     """Who decodes the token that it drew last, and draws another."""
     prompts: list[Span] = field(default_factory=list)
-    repeats: bool = False
+    batch_invariant: bool = False
     """Whether somebody takes part whose logits must not depend on who else does."""
 
     def first_draws(self) -> Iterator[tuple[int, Sequence]]:

@@ -18,10 +18,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.core.plan import Plan, Span
-from engine.core.prefix import common_prefix
 from engine.core.queue import FairQueue
 from engine.core.sequence import Phase, Prompt, Sequence
-from engine.core.slots import Found, Slots
+from engine.kvcache.prefix_tree import common_prefix
+from engine.kvcache.slots import PrefixMatch, Slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -43,7 +43,7 @@ class Scheduler:
         prompt_tokens_beside: Most prompt tokens in a step in which so many sequences decode and so many wait
             for their prompts, 0 now and then; as many as the budget leaves unless told otherwise.
         scored: Most tokens in a step of prompts whose tokens are scored, at least 1.
-        repeatable: Most tokens in a step with somebody who repeats; 0 where that cannot be promised.
+        batch_invariant: Most tokens in a step with somebody who repeats; 0 where that cannot be promised.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class Scheduler:
         prompt_tokens_beside: Callable[[int, int], int] | None = None,
         *,
         scored: int = 64,
-        repeatable: int = 0,
+        batch_invariant: int = 0,
     ) -> None:
         if budget < slots.n_slots:
             raise ValueError(f"a step must have room for all {slots.n_slots} slots, not {budget} tokens")
         self.slots = slots
         self._budget = budget
         self._scored = scored
-        self._repeatable = repeatable
+        self._batch_invariant = batch_invariant
         self._prompt_tokens_beside = prompt_tokens_beside or (lambda _decodes, _prompts: budget)
         self._waiting = FairQueue()
         self._running: list[Sequence] = []  # in order of admission
@@ -69,7 +69,7 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Tell whether a plan would do anything."""
-        return bool(self._waiting or self._running or self.slots.has_operations or self.slots.n_shelved)
+        return bool(self._waiting or self._running or self.slots.has_operations or self.slots.n_deferred)
 
     @property
     def n_running(self) -> int:
@@ -102,10 +102,10 @@ class Scheduler:
             sequence.phase = Phase.FINISHED
             self.retire(sequence)
 
-    def retire(self, sequence: Sequence, *, spoilt: bool = False) -> None:
-        """Take back the slot of a sequence that has ended; a spoilt text is not kept."""
+    def retire(self, sequence: Sequence, *, discard: bool = False) -> None:
+        """Take back the slot of a sequence that has ended; a discard text is not kept."""
         self._running.remove(sequence)
-        self._leave(sequence, None if spoilt else sequence.tokens[: sequence.computed])
+        self._leave(sequence, None if discard else sequence.tokens[: sequence.computed])
         self._full = False
 
     def plan(self) -> Plan:
@@ -114,7 +114,7 @@ class Scheduler:
         self._tidy()
         self._admit(plan)
         plan.decodes = self._decodes(plan)
-        plan.repeats = self._someone_repeats
+        plan.batch_invariant = self._needs_batch_invariance
         if len(plan.decodes) < len(self._running):
             plan.prompts = self._spans(len(plan.decodes))
         plan.cache = self.slots.take_operations()
@@ -139,8 +139,10 @@ class Scheduler:
                 self.slots.share(leader.slot, drawer.slot, span.end)
 
     @property
-    def _someone_repeats(self) -> bool:
-        return self._repeatable > 0 and any(sequence.prompt.repeats for sequence in self._running)
+    def _needs_batch_invariance(self) -> bool:
+        return self._batch_invariant > 0 and any(
+            sequence.prompt.batch_invariant for sequence in self._running
+        )
 
     # --- what a step computes ----------------------------------------------------------------------------
 
@@ -182,8 +184,8 @@ class Scheduler:
     def _room_for_prompts(self, n_decodes: int) -> int:
         """Return how many prompt tokens the step and the cache have room for."""
         budget = self._budget
-        if n_decodes < self._repeatable and self._someone_repeats:
-            budget = min(budget, self._repeatable)
+        if n_decodes < self._batch_invariant and self._needs_batch_invariance:
+            budget = min(budget, self._batch_invariant)
         room = min(budget, self.slots.free_cells) - n_decodes
         if n_decodes == 0:
             return room
@@ -217,7 +219,7 @@ class Scheduler:
 
     def _had_better_wait(self, sequence: Sequence) -> bool:
         """Tell whether somebody is about to compute a good part of the prompt."""
-        if not self.slots.keeps or sequence.prompt.lacks_scores:
+        if not self.slots.prefix_cache or sequence.prompt.lacks_scores:
             return False
         if sequence.awaits is not None and self._is_computing(*sequence.awaits):
             return True
@@ -225,7 +227,7 @@ class Scheduler:
         for other in self._running:
             if other.phase is not Phase.PREFILL or other.prompt is sequence.prompt:
                 continue
-            if sequence.prompt.repeats and not other.prompt.repeats:
+            if sequence.prompt.batch_invariant and not other.prompt.batch_invariant:
                 continue
             shared = common_prefix(other.prompt.tokens, sequence.prompt.tokens[:-1])
             if shared >= other.computed + _WORTH_WAITING:
@@ -240,30 +242,30 @@ class Scheduler:
     def _place(self, sequence: Sequence) -> bool:
         """Let a sequence run, from the longest part of its text that is cached; False: no room."""
         if any(self._leads(other, sequence) for other in self._running):
-            found, phase = Found(), Phase.FORK
+            found, phase = PrefixMatch(), Phase.FORK
         else:
             found, phase = self._find(sequence), Phase.PREFILL
         need = self._still_needs(sequence, phase, found.shared)
         promised = sum(self._still_needs(seq, seq.phase, seq.computed) for seq in self._running)
         if promised + need > self.slots.free_cells:
             return False
-        sequence.slot = self.slots.take(found, repeatable=sequence.prompt.repeats)
+        sequence.slot = self.slots.take(found, batch_invariant=sequence.prompt.batch_invariant)
         sequence.phase, sequence.computed = phase, found.length
         if sequence is sequence.prompt.sequences[0] and not sequence.n_preempted:
             sequence.prompt.n_cached = found.length
         self._running.append(sequence)
         return True
 
-    def _find(self, sequence: Sequence) -> Found:
+    def _find(self, sequence: Sequence) -> PrefixMatch:
         """Find the longest prefix of a text that need not be computed.
 
-        Its last token is decoded again in any case, since its logits are needed. llama.cpp rounds differently
-        where a text was computed in other pieces, so who is to repeat finds repeatable texts only. A prompt
-        whose tokens are scored needs the logits of them all.
+        The last token is always decoded again, since its logits are needed. llama.cpp rounds differently when
+        the same tokens are computed in other chunks, so a batch-invariant sequence uses batch-invariant
+        prefixes only. A prompt whose tokens are scored needs the logits of all of them.
         """
         if sequence.prompt.lacks_scores:
-            return Found()
-        return self.slots.match(sequence.tokens[:-1], repeatable=sequence.prompt.repeats)
+            return PrefixMatch()
+        return self.slots.match(sequence.tokens[:-1], batch_invariant=sequence.prompt.batch_invariant)
 
     @staticmethod
     def _leads(leader: Sequence, sequence: Sequence) -> bool:
@@ -284,24 +286,24 @@ class Scheduler:
 
     def _leave(self, sequence: Sequence, tokens: list[int] | None) -> None:
         """Take back a slot; its cells stay where they are while they lie below those of who repeats."""
-        self.slots.leave(sequence.slot, tokens, shelves=self._someone_repeats)
+        self.slots.leave(sequence.slot, tokens, defers_free=self._needs_batch_invariance)
 
     def _tidy(self) -> None:
         """Free the cells on the shelf once nobody minds; if they are needed before, lay out anew who does.
 
         Whoever repeats leaves the cache and comes back, in the same step, to cells that are in order.
         """
-        if self.slots.n_shelved and (self._lacks_cells() or not self._someone_repeats):
-            self._clear_shelf()
+        if self.slots.n_deferred and (self._lacks_cells() or not self._needs_batch_invariance):
+            self._free_deferred()
 
-    def _clear_shelf(self) -> None:
-        for sequence in [running for running in self._running if running.prompt.repeats]:
+    def _free_deferred(self) -> None:
+        for sequence in [running for running in self._running if running.prompt.batch_invariant]:
             self._send_back(sequence)
-        self.slots.clear_shelf()
+        self.slots.free_deferred()
         self._full = False
 
     def _lacks_cells(self) -> bool:
-        if self._full and self.slots.n_shelved * _SHELF_SHARE >= self.slots.n_cells:
+        if self._full and self.slots.n_deferred * _SHELF_SHARE >= self.slots.n_cells:
             return True
         needed = sum(self._still_needs(seq, seq.phase, seq.computed) for seq in self._running)
         return needed > self.slots.free_cells
@@ -313,8 +315,8 @@ class Scheduler:
         sequence = max(self._running, key=lambda running: running.turn)
         self._send_back(sequence)
         plan.preempted.append(sequence)
-        if self.slots.n_shelved:  # which has not given anybody a cell
-            self._clear_shelf()
+        if self.slots.n_deferred:  # which has not given anybody a cell
+            self._free_deferred()
 
     def _send_back(self, sequence: Sequence) -> None:
         self._running.remove(sequence)

@@ -103,7 +103,7 @@ class Prompt:
     client: Hashable = None
     """Whose turn it takes to run; what :class:`engine.core.queue.FairQueue` is fair to."""
     sequences: list[Sequence] = field(default_factory=list)
-    repeats: bool = False
+    batch_invariant: bool = False
     """Whether the same answer is expected again, to the bit, whoever else is served meanwhile."""
     in_parts: bool = True
     """Whether a choice is told as it grows, or once, when it has ended."""

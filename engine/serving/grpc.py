@@ -15,9 +15,9 @@ from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 from typing_extensions import override
 
-from engine.contract import DetokenizeRequest, TokenizeRequest
+from engine.contract.parsing import parse_fields
+from engine.contract.requests import DetokenizeRequest, TokenizeRequest
 from engine.errors import AddressError, EngineError, InternalError, InvalidRequestError
-from engine.parsing import parse_fields
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 from engine.serving import wire
@@ -26,7 +26,7 @@ from engine.serving.auth import caller_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
 
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
     from engine.serving.auth import ApiKeys
 
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -112,7 +112,7 @@ class _Completions(pb_grpc.CompletionServiceServicer):
         parsed = self._service.parse(wire.fields_of(request.request))
         completion = await self._service.complete(parsed, _caller(context))
         return pb.CreateCompletionResponse(
-            completion=wire.completion_message(completion, self._service.names)
+            completion=wire.completion_message(completion, self._service.token_texts)
         )
 
     @override
@@ -122,7 +122,7 @@ class _Completions(pb_grpc.CompletionServiceServicer):
         parsed = self._service.parse({**wire.fields_of(request.request), "stream": True})
         async with aclosing(await self._service.stream(parsed, _caller(context))) as stream:
             async for chunk in stream:
-                yield pb.StreamCompletionResponse(chunk=wire.chunk_message(chunk, self._service.names))
+                yield pb.StreamCompletionResponse(chunk=wire.chunk_message(chunk, self._service.token_texts))
 
     @override
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:

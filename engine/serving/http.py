@@ -17,7 +17,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from engine import __version__
-from engine.contract import DetokenizeRequest, TokenizeRequest
+from engine.contract.parsing import parse_fields
+from engine.contract.requests import DetokenizeRequest, TokenizeRequest
+from engine.contract.responses import (
+    Completion,
+    Detokenized,
+    ModelList,
+    ServerStatus,
+    Tokenized,
+    TokenizerInfo,
+)
 from engine.errors import (
     EngineError,
     InternalError,
@@ -27,8 +36,6 @@ from engine.errors import (
     RouteNotFoundError,
     UnavailableError,
 )
-from engine.parsing import parse_fields
-from engine.responses import Completion, Detokenized, ModelList, ServerStatus, Tokenized, TokenizerInfo
 from engine.serving import openapi
 from engine.serving.auth import caller_of
 from engine.serving.metrics import CONTENT_TYPE, page_of
@@ -38,10 +45,10 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from engine.responses import CompletionChunk
-    from engine.service import CompletionService
+    from engine.contract.responses import CompletionChunk
+    from engine.service.service import CompletionService
+    from engine.service.stream import CompletionStream
     from engine.serving.auth import ApiKeys
-    from engine.stream import CompletionStream
 
 log = logging.getLogger("nucleus.http")
 T = TypeVar("T")
@@ -75,7 +82,7 @@ def create_app(service: CompletionService, keys: ApiKeys, *, max_body_bytes: int
 
 
 def _add_routes(app: FastAPI, service: CompletionService, max_body_bytes: int) -> None:
-    metrics_page = page_of(service.engine)
+    metrics_page = page_of(service)
 
     @app.post("/v1/completions", response_model=Completion, **openapi.COMPLETIONS)
     async def create_completion(http: Request) -> Response:

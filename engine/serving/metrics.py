@@ -13,39 +13,39 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from engine.core.engine import Engine
+    from engine.service.service import CompletionService
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def page_of(engine: Engine) -> Callable[[], bytes]:
-    """Return what writes the page; each call reads the engine anew."""
+def page_of(service: CompletionService) -> Callable[[], bytes]:
+    """Return a function that writes the page from a new snapshot at each call."""
     registry = CollectorRegistry()
-    registry.register(_Reader(engine))
+    registry.register(_SnapshotCollector(service))
     return lambda: generate_latest(registry)
 
 
-class _Reader(Collector):
-    """Reads the engine when it is asked, so that metrics cost nothing meanwhile."""
+class _SnapshotCollector(Collector):
+    """Takes a snapshot when it is asked, so that metrics cost nothing meanwhile."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, service: CompletionService) -> None:
+        self._service = service
 
     def collect(self) -> Iterator[Metric]:
-        engine, totals = self._engine, self._engine.totals
+        now = self._service.snapshot()
         for name, help_text, total in (
-            ("requests", "Requests that were taken, and have ended or left.", totals.requests),
-            ("prompt_tokens", "Tokens of their prompts; each prompt counts once.", totals.prompt_tokens),
-            ("cached_tokens", "Prompt tokens that were in the cache already.", totals.cached_tokens),
-            ("completion_tokens", "Tokens that were generated.", totals.completion_tokens),
+            ("requests", "Requests that were taken, and have ended or left.", now.requests),
+            ("prompt_tokens", "Tokens of their prompts; each prompt counts once.", now.prompt_tokens),
+            ("cached_tokens", "Prompt tokens that were in the cache already.", now.cached_tokens),
+            ("completion_tokens", "Tokens that were generated.", now.completion_tokens),
         ):
             yield CounterMetricFamily(f"nucleus_{name}", help_text, value=total)
         for name, help_text, value in (
-            ("up", "Whether the engine runs.", engine.is_alive),
-            ("requests_unfinished", "Requests that wait or run.", engine.n_requests),
-            ("sequences_running", "Choices that have a slot.", engine.n_running),
-            ("sequences_waiting", "Choices that wait for one.", engine.n_waiting),
-            ("kv_cells", "Tokens that the KV cache holds.", engine.backend.n_cells),
-            ("kv_cells_free", "Tokens for which it has room.", engine.free_cells),
+            ("up", "Whether the engine runs.", now.is_alive),
+            ("requests_unfinished", "Requests that wait or run.", now.requests_unfinished),
+            ("sequences_running", "Choices that have a slot.", now.sequences_running),
+            ("sequences_waiting", "Choices that wait for one.", now.sequences_waiting),
+            ("kv_cells", "Tokens that the KV cache holds.", now.kv_cells),
+            ("kv_cells_free", "Tokens for which it has room.", now.kv_cells_free),
         ):
             yield GaugeMetricFamily(f"nucleus_{name}", help_text, value=float(value))

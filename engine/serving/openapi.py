@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from engine.contract.json_schemas import EXAMPLES, request_schemas
+from engine.contract.responses import CompletionChunk, ErrorAnswer
 from engine.errors import (
     AuthenticationError,
     InternalError,
@@ -13,8 +15,6 @@ from engine.errors import (
     RequestTooLargeError,
     UnavailableError,
 )
-from engine.responses import CompletionChunk, ErrorAnswer
-from engine.schemas import EXAMPLES, request_schemas
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from engine.errors import EngineError
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
 
     Schema = dict[str, Any]
 

@@ -14,8 +14,8 @@ import uvicorn
 
 from engine import __version__
 from engine.errors import AddressError
-from engine.launch import launch
-from engine.loops import new_event_loop
+from engine.loading.launch import launch
+from engine.service.event_loop import new_event_loop
 from engine.serving.auth import ApiKeys
 from engine.serving.grpc import start_grpc
 from engine.serving.http import create_app
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from engine.launch import Launched
-    from engine.service import CompletionService
+    from engine.loading.launch import Launched
+    from engine.service.service import CompletionService
     from engine.settings import ServeSettings
 
 _GRACE_SECONDS = 5.0
@@ -108,7 +108,7 @@ class HttpServer(uvicorn.Server):
         service.drain()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._grace):
-                while service.engine.n_requests:  # noqa: ASYNC110 - the engine gives no sign but this one
+                while service.snapshot().requests_unfinished:  # noqa: ASYNC110 - the engine gives no sign but this one
                     await asyncio.sleep(_TICK_SECONDS)
         await asyncio.to_thread(service.close)
         self.should_exit = True

@@ -15,17 +15,17 @@ from google.rpc.error_details_pb2 import (  # type: ignore[import-untyped]
 )
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
-from engine.answer import tops_by_id
 from engine.pb.nucleus.v1 import completions_pb2 as pb
+from engine.service.logprobs import tops_by_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from google.protobuf.descriptor import FieldDescriptor
 
-    from engine.answer import TokenNames
+    from engine.contract.responses import Choice, Completion, CompletionChunk, Logprobs, ModelList, Usage
     from engine.errors import EngineError
-    from engine.responses import Choice, Completion, CompletionChunk, Logprobs, ModelList, Usage
+    from engine.service.logprobs import TokenTexts
 
 _DOMAIN = "nucleus"
 _REASONS = {
@@ -66,7 +66,7 @@ def _unwrapped(message: Message) -> Any:
     return fields_of(message)
 
 
-def completion_message(completion: Completion, names: TokenNames) -> pb.Completion:
+def completion_message(completion: Completion, names: TokenTexts) -> pb.Completion:
     """Write a whole answer."""
     return pb.Completion(
         id=completion.id,
@@ -77,7 +77,7 @@ def completion_message(completion: Completion, names: TokenNames) -> pb.Completi
     )
 
 
-def chunk_message(chunk: CompletionChunk, names: TokenNames) -> pb.CompletionChunk:
+def chunk_message(chunk: CompletionChunk, names: TokenTexts) -> pb.CompletionChunk:
     """Write a piece of a streamed answer."""
     return pb.CompletionChunk(
         id=chunk.id,
@@ -120,7 +120,7 @@ def _packed(message: Message) -> AnyMessage:
     return packed
 
 
-def _choice(choice: Choice, names: TokenNames) -> pb.Choice:
+def _choice(choice: Choice, names: TokenTexts) -> pb.Choice:
     logprobs = choice.logprobs
     return pb.Choice(
         text=choice.text,
@@ -130,7 +130,7 @@ def _choice(choice: Choice, names: TokenNames) -> pb.Choice:
     )
 
 
-def _token_logprobs(logprobs: Logprobs, names: TokenNames) -> Iterator[pb.TokenLogprob]:
+def _token_logprobs(logprobs: Logprobs, names: TokenTexts) -> Iterator[pb.TokenLogprob]:
     for i, top in enumerate(tops_by_id(logprobs)):
         yield pb.TokenLogprob(
             token=logprobs.tokens[i],
@@ -142,7 +142,7 @@ def _token_logprobs(logprobs: Logprobs, names: TokenNames) -> Iterator[pb.TokenL
         )
 
 
-def _top_logprob(token: int, logprob: float, names: TokenNames) -> pb.TopLogprob:
+def _top_logprob(token: int, logprob: float, names: TokenTexts) -> pb.TopLogprob:
     return pb.TopLogprob(token=names[token], logprob=logprob, token_id=token, token_bytes=names.raw(token))
 
 

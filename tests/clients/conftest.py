@@ -16,7 +16,7 @@ from tests.clients import KEY
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
 
 
 @pytest.fixture(scope="session")

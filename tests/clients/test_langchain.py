@@ -20,7 +20,7 @@ from tests.doors import Answer, PythonDoor
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
 
 FRANCE, WEATHER = "The capital of France is", "天气非常好"
 CASES: dict[str, Answer] = {

@@ -15,7 +15,7 @@ from tests.clients import KEY
 from tests.doors import Answer, PythonDoor
 
 if TYPE_CHECKING:
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
 
 SCRIPT = Path(__file__).parent / "litellm" / "ask.py"
 PYTHON = Path(__file__).parents[2] / "build" / "clients" / "litellm" / "bin" / "python"

@@ -15,7 +15,7 @@ import pytest
 
 from engine.backend.base import Batch
 from engine.backend.llama import LlamaBackend, LlamaModel, LlamaOptions
-from engine.models import locate
+from engine.loading.models import locate
 from tests.clients import KEY
 from tests.conftest import MODEL
 from tests.sampler.oracle import logprobs as log_softmax
@@ -54,7 +54,7 @@ class Reference:
     def __init__(self) -> None:
         self._model = LlamaModel(locate(MODEL).path)
         options = LlamaOptions(
-            n_slots=1, keeps_texts=False, n_cells=512, n_batch=64, n_threads=2, n_gpu_layers=0
+            n_slots=1, prefix_cache=False, n_cells=512, n_batch=64, n_threads=2, n_gpu_layers=0
         )
         self._backend = LlamaBackend(self._model, options)
         self._batch = Batch(64)

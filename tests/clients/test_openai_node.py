@@ -16,7 +16,7 @@ from tests.clients import KEY
 from tests.doors import Answer, PythonDoor
 
 if TYPE_CHECKING:
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("node") and shutil.which("npm")), reason="node and npm are not on the PATH"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from engine.backend.base import Saved
+    from engine.backend.base import SavedPrefix
 
 N_VOCAB = 32
 END = 0
@@ -32,7 +32,7 @@ class FakeBackend:
     """A :class:`engine.backend.base.Backend`: token 0 ends, the others are the characters from "A" on.
 
     Args:
-        n_slots, keeps_texts, n_cells, n_batch: As in the protocol.
+        n_slots, prefix_cache, n_cells, n_batch: As in the protocol.
         gated: Whether every decode waits for :meth:`let`.
         endless: Whether the end token is never drawn.
     """
@@ -41,15 +41,15 @@ class FakeBackend:
         self,
         *,
         n_slots: int = 4,
-        keeps_texts: bool = True,
+        prefix_cache: bool = True,
         n_cells: int = 256,
         n_batch: int = 64,
         gated: bool = False,
         endless: bool = True,
     ) -> None:
         self.n_slots, self.n_cells, self.n_batch = n_slots, n_cells, n_batch
-        self.keeps_texts, self.restore_slack = keeps_texts, 0
-        self.n_scored, self.n_repeatable = 3, 8
+        self.prefix_cache, self.restore_slack = prefix_cache, 0
+        self.n_scored, self.n_batch_invariant = 3, 8
         self.info = ModelInfo("fake", N_VOCAB, n_cells, 0, 0, None, END, None, frozenset({END}), None)
         self.faults: dict[int, BaseException] = {}
         """Number of a decode, from 1, to what it raises."""
@@ -107,19 +107,19 @@ class FakeBackend:
         if length == 0:
             self._emptied.put(slot)
 
-    def shelve(self, slot: int) -> None:
+    def defer_free(self, slot: int) -> None:
         self.truncate(slot, 0)
 
-    def clear_shelf(self) -> None:
+    def free_deferred(self) -> None:
         pass
 
-    def save(self, slot: int, length: int) -> Saved:
+    def save(self, slot: int, length: int) -> SavedPrefix:
         if self.save_faults:
             raise self.save_faults.pop()
         assert length <= len(self._held[slot])
         return (np.array(self._held[slot][:length], np.uint8),)
 
-    def restore(self, slot: int, saved: Saved, length: int) -> None:
+    def restore(self, slot: int, saved: SavedPrefix, length: int) -> None:
         assert not self._held[slot]
         self._held[slot] = saved[0][:length].tolist()
 

@@ -6,16 +6,17 @@ import itertools
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from engine.core.plan import ClearShelf, Copy, Drop, Plan, Restore, Save, Shelve, Span, Truncate
 from engine.core.scheduler import Scheduler
 from engine.core.sequence import Phase, Prompt, Sequence, StopRules
-from engine.core.slots import Slots
+from engine.kvcache.operations import Copy, DeferFree, Drop, FreeDeferred, Restore, Save, Truncate
+from engine.kvcache.slots import Slots
 from engine.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from engine.core.plan import Operation
+    from engine.core.plan import Plan, Span
+    from engine.kvcache.operations import Operation
 
 TOKEN = 5
 END = 0
@@ -31,12 +32,12 @@ def prompt(
     max_tokens: int = 4,
     owner: Hashable | None = None,
     text: int | None = None,
-    repeats: bool = False,
+    batch_invariant: bool = False,
 ) -> Prompt:
     """Make a prompt of one request with ``n`` choices; prompts of the same ``text`` begin alike."""
     first = next(TEXTS) if text is None else text
     tokens = list(range(first, first + length))
-    made = Prompt(object() if owner is None else owner, tokens, length, repeats=repeats)
+    made = Prompt(object() if owner is None else owner, tokens, length, batch_invariant=batch_invariant)
     params, stop = SamplingParams(seed=1), StopRules(frozenset({END}))
     made.sequences.extend(Sequence(made, i, params, max_tokens=max_tokens, stop=stop) for i in range(n))
     return made
@@ -47,7 +48,7 @@ class Held(NamedTuple):
 
     cell: int
     token: int
-    is_repeatable: bool
+    is_batch_invariant: bool
     """Whether it was computed in a step in which somebody repeats."""
 
 
@@ -75,7 +76,7 @@ class Cells:
     def tokens(self, slot: int) -> list[int]:
         return [held.token for held in self.of[slot]]
 
-    def shelve(self, slot: int) -> None:
+    def defer_free(self, slot: int) -> None:
         others = {held.cell for other, row in self.of.items() if other != slot for held in row}
         self.shelf |= {held.cell for held in self.of[slot]} - others
         self.of[slot].clear()
@@ -94,22 +95,22 @@ class Cells:
     def restore(self, text: int, slot: int, length: int) -> None:
         assert not self.of[slot], "a text put into a slot that is in use"
         for held in self.saved[text][:length]:
-            self._put(slot, held.token, is_repeatable=held.is_repeatable)
+            self._put(slot, held.token, is_batch_invariant=held.is_batch_invariant)
         assert len(self.of[slot]) == length
 
     def truncate(self, slot: int, length: int) -> None:
         assert length <= len(self.of[slot])
         del self.of[slot][length:]
 
-    def append(self, slot: int, start: int, tokens: list[int], *, is_repeatable: bool) -> None:
+    def append(self, slot: int, start: int, tokens: list[int], *, is_batch_invariant: bool) -> None:
         assert start == len(self.of[slot]), "a span begins where its slot ends: no gap, no overlap"
         for token in tokens:
-            self._put(slot, token, is_repeatable=is_repeatable)
+            self._put(slot, token, is_batch_invariant=is_batch_invariant)
 
-    def _put(self, slot: int, token: int, *, is_repeatable: bool) -> None:
+    def _put(self, slot: int, token: int, *, is_batch_invariant: bool) -> None:
         used = self.used
         cell = next(cell for cell in itertools.count() if cell not in used)
-        self.of[slot].append(Held(cell, token, is_repeatable))
+        self.of[slot].append(Held(cell, token, is_batch_invariant))
 
 
 class Steps:
@@ -121,19 +122,23 @@ class Steps:
         n_cells: int,
         budget: int,
         *,
-        keeps: bool = True,
+        prefix_cache: bool = True,
         slack: int = 0,
-        repeatable: int = 0,
+        batch_invariant: int = 0,
     ) -> None:
         self.slack = slack
         self.slots = Slots(
-            n_slots, n_cells, keeps=keeps, keeps_repeatable=repeatable > 0, restore_slack=slack
+            n_slots,
+            n_cells,
+            prefix_cache=prefix_cache,
+            keeps_batch_invariant=batch_invariant > 0,
+            restore_slack=slack,
         )
         self.beside = budget
         """Most prompt tokens in a step in which others decode."""
-        self.repeatable = repeatable
+        self.batch_invariant = batch_invariant
         self.scheduler = Scheduler(
-            self.slots, budget, lambda _decodes, _prompts: self.beside, repeatable=repeatable
+            self.slots, budget, lambda _decodes, _prompts: self.beside, batch_invariant=batch_invariant
         )
         self.cells = Cells()
         self.n_slots, self.n_cells, self.budget = n_slots, n_cells, budget
@@ -165,14 +170,14 @@ class Steps:
         self.preempted += plan.preempted
         for lost in plan.preempted:
             assert all(other.turn < lost.turn for other in self.running), "the last turn goes first"
-            assert self.running or self.repeatable, "somebody always gets to the end"
+            assert self.running or self.batch_invariant, "somebody always gets to the end"
         self._check(plan, [sequence for sequence in decoding if sequence.phase is Phase.DECODE])
         for sequence in plan.decodes:
             assert sequence.phase is Phase.DECODE
             last, start = sequence.generated[-1:], sequence.computed
-            self.cells.append(sequence.slot, start, last, is_repeatable=plan.repeats)
+            self.cells.append(sequence.slot, start, last, is_batch_invariant=plan.batch_invariant)
         for span in plan.prompts:
-            self._decode(span, is_repeatable=plan.repeats)
+            self._decode(span, is_batch_invariant=plan.batch_invariant)
         self._check_who_repeats(plan)
         self.scheduler.computed(plan)
         assert self.cells.n_used <= self.n_cells, "a decode that finds no cell"
@@ -189,9 +194,9 @@ class Steps:
                 self.cells.copy(source, target, length)
             case Truncate(slot, length):
                 self.cells.truncate(slot, length)
-            case Shelve(slot):
-                self.cells.shelve(slot)
-            case ClearShelf():
+            case DeferFree(slot):
+                self.cells.defer_free(slot)
+            case FreeDeferred():
                 self.cells.shelf.clear()
             case Save(slot, length, text):
                 self.cells.save(slot, length, text)
@@ -212,7 +217,7 @@ class Steps:
             self.step()
         assert not self.scheduler.has_work
         assert self.scheduler.free_cells == self.n_cells
-        assert (self.cells.n_used, len(self.cells.saved)) == (0, self.slots.n_kept)
+        assert (self.cells.n_used, len(self.cells.saved)) == (0, self.slots.n_saved)
         assert sum(map(len, self.cells.saved.values())) <= self.n_cells, "no more than the cache holds"
         assert (self.scheduler.n_running, self.scheduler.n_waiting, self.running) == (0, 0, [])
 
@@ -230,24 +235,24 @@ class Steps:
 
     def _check_who_repeats(self, plan: Plan) -> None:
         """Check that the logits of whoever repeats depend on its text alone."""
-        who = [sequence for sequence in self.running if sequence.prompt.repeats]
-        assert plan.repeats == bool(who and self.repeatable)
-        if not plan.repeats:
+        who = [sequence for sequence in self.running if sequence.prompt.batch_invariant]
+        assert plan.batch_invariant == bool(who and self.batch_invariant)
+        if not plan.batch_invariant:
             return
         size = len(plan.decodes) + sum(len(span.tokens) for span in plan.prompts)
-        if len(plan.decodes) < self.repeatable:
-            assert size <= self.repeatable
+        if len(plan.decodes) < self.batch_invariant:
+            assert size <= self.batch_invariant
         for sequence in who:
             row = self.cells.of[sequence.slot]
             assert [held.cell for held in row] == sorted(held.cell for held in row), "cells out of order"
-            assert all(held.is_repeatable for held in row), "a part that was computed in another way"
+            assert all(held.is_batch_invariant for held in row), "a part that was computed in another way"
         assert max(self.cells.used, default=-1) < max(self.slots.reach, self.slots.used_cells + size)
 
-    def _decode(self, span: Span, *, is_repeatable: bool) -> None:
+    def _decode(self, span: Span, *, is_batch_invariant: bool) -> None:
         sequence = span.sequence
         assert sequence.phase is Phase.PREFILL
         self.decoded[sequence.prompt] += len(span.tokens)
-        self.cells.append(sequence.slot, span.start, span.tokens, is_repeatable=is_repeatable)
+        self.cells.append(sequence.slot, span.start, span.tokens, is_batch_invariant=is_batch_invariant)
         for fork in span.draws[1:]:
             assert fork.phase is Phase.FORK
             assert fork.prompt is sequence.prompt

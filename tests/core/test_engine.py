@@ -11,12 +11,13 @@ import pytest
 
 from engine.backend.base import Backend, BackendError
 from engine.core import engine as core_engine
-from engine.core import kept, scheduler
-from engine.core.engine import Engine, Run
+from engine.core import scheduler
+from engine.core.engine import Engine, RequestHandle
 from engine.core.loop import StepLoop
-from engine.core.pace import Pace
+from engine.core.prefill_budget import PrefillBudget
 from engine.core.sequence import Delta, Phase, Prompt, Sequence, StopRules
 from engine.errors import EngineError, InternalError, QueueFullError, UnavailableError
+from engine.kvcache import host_cache
 from engine.sampling import SamplingParams
 from tests.core.fake_backend import END, POISON, FakeBackend
 
@@ -45,7 +46,7 @@ def prompt(
     return made
 
 
-async def read(run: Run) -> list[Delta]:
+async def read(run: RequestHandle) -> list[Delta]:
     return [delta async for delta in run]
 
 
@@ -249,7 +250,7 @@ class TestCancel:
         assert engine.n_requests == 0
 
     async def test_twice_counts_once_and_ends_the_run(self, start: Start) -> None:
-        backend = FakeBackend(n_slots=1, gated=True, keeps_texts=False)
+        backend = FakeBackend(n_slots=1, gated=True, prefix_cache=False)
         engine = start(backend, max_requests=1)
         gone = engine.submit([prompt(FIRST)])
         await backend.next_decode()
@@ -392,7 +393,7 @@ class TestFailing:
         assert depths[0] == depths[1] == depths[2]
 
     async def test_a_closed_event_loop_hurts_nobody_else(self, start: Start) -> None:
-        backend = FakeBackend(n_slots=2, gated=True, keeps_texts=False)
+        backend = FakeBackend(n_slots=2, gated=True, prefix_cache=False)
         engine = start(backend)
 
         async def submit_and_leave() -> None:
@@ -444,7 +445,7 @@ class TestSteps:
     def test_after_a_text_that_could_not_be_moved_nothing_is_built_on_the_cache(
         self, monkeypatch: pytest.MonkeyPatch, fault: str
     ) -> None:
-        monkeypatch.setattr(kept, "_WORTH_KEEPING", 1)
+        monkeypatch.setattr(host_cache, "_WORTH_KEEPING", 1)
         backend = FakeBackend(n_slots=2)
         steps = StepLoop(backend, max_logprobs=5)
         steps.submit(prompt(FIRST, max_tokens=1))
@@ -462,7 +463,7 @@ class TestSteps:
         assert [each.n_cached for each in later] == [0, 0]
 
     def test_a_text_that_comes_again_is_restored(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(kept, "_WORTH_KEEPING", 1)
+        monkeypatch.setattr(host_cache, "_WORTH_KEEPING", 1)
         steps = StepLoop(FakeBackend(n_slots=2), max_logprobs=5)
         answers = []
         for cached in (0, 4):
@@ -475,7 +476,7 @@ class TestSteps:
     def test_a_prompt_beside_a_running_stream_keeps_to_the_pace(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(Pace, "prompt_tokens", lambda *_: 5)
+        monkeypatch.setattr(PrefillBudget, "prompt_tokens", lambda *_: 5)
         backend = FakeBackend(n_slots=2)
         sizes: list[int] = []
         decode = backend.decode

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-import engine.core.kept
 import engine.core.scheduler
+import engine.kvcache.host_cache
 from engine.core.sequence import Phase
 from tests.core.steps import END, Steps, prompt, spans
 
@@ -13,7 +13,7 @@ from tests.core.steps import END, Steps, prompt, spans
 @pytest.fixture(autouse=True)
 def short_sighted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Admit whoever has room for one token, so that the cache runs out soon; keep the shortest text."""
-    monkeypatch.setattr(engine.core.kept, "_WORTH_KEEPING", 1)
+    monkeypatch.setattr(engine.kvcache.host_cache, "_WORTH_KEEPING", 1)
     monkeypatch.setattr(engine.core.scheduler, "_AHEAD", 1)
 
 

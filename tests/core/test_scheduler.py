@@ -9,12 +9,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-import engine.core.kept
 import engine.core.scheduler
-from engine.core.plan import Copy, Plan, Restore, Save, Truncate
+import engine.kvcache.host_cache
+from engine.core.plan import Plan
 from engine.core.scheduler import Scheduler
 from engine.core.sequence import Phase
-from engine.core.slots import Slots
+from engine.kvcache.operations import Copy, Restore, Save, Truncate
+from engine.kvcache.slots import Slots
 from tests.core.steps import END, TOKEN, Steps, drawers_of, prompt, spans
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def every_token_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts are short here: keep them all."""
-    monkeypatch.setattr(engine.core.kept, "_WORTH_KEEPING", 1)
-    monkeypatch.setattr(engine.core.kept, "_WORTH_ITS_COST", 1000)
+    monkeypatch.setattr(engine.kvcache.host_cache, "_WORTH_KEEPING", 1)
+    monkeypatch.setattr(engine.kvcache.host_cache, "_WORTH_ITS_COST", 1000)
 
 
 class TestTable:
@@ -272,7 +273,7 @@ class TestTable:
         for text in (1000, 2000, 1000, 3000, 1000):
             steps.submit(last := prompt(5, text=text, max_tokens=1))
             steps.finish()
-        assert (last.n_cached, steps.slots.n_kept) == (4, 2)
+        assert (last.n_cached, steps.slots.n_saved) == (4, 2)
 
     def test_a_text_that_was_of_use_just_now_is_not_forgotten_first(self) -> None:
         steps = Steps(n_slots=3, n_cells=14, budget=20)
@@ -316,7 +317,7 @@ class TestTable:
         assert steps.admitted[-1] is large.sequences[0]
 
     def test_nothing_is_kept_where_the_cache_cannot_be_cut(self) -> None:
-        steps = Steps(n_slots=2, n_cells=1000, budget=20, keeps=False)
+        steps = Steps(n_slots=2, n_cells=1000, budget=20, prefix_cache=False)
         for _ in range(2):
             steps.submit(again := prompt(5, n=3, text=1000))
             steps.finish()
@@ -324,7 +325,7 @@ class TestTable:
         assert steps.cells.n_used == 0
 
     def test_nothing_is_shared_with_who_runs_where_the_cache_cannot_be_cut(self) -> None:
-        steps = Steps(n_slots=2, n_cells=1000, budget=20, keeps=False)
+        steps = Steps(n_slots=2, n_cells=1000, budget=20, prefix_cache=False)
         steps.submit(prompt(9, text=1000))
         steps.step()
         steps.submit(alike := prompt(5, text=1000))
@@ -339,22 +340,22 @@ class TestTable:
         steps.submit(prompt(7))
         assert spans(steps.step()) == [(0, 2, 1, 1), (1, 0, 3, 0)]
 
-    @pytest.mark.parametrize("repeatable", [0, 8])
-    def test_choices_that_repeat_share_their_prompt_in_waves(self, repeatable: int) -> None:
-        steps = Steps(n_slots=2, n_cells=64, budget=16, repeatable=repeatable)
-        steps.submit(shared := prompt(6, n=3, max_tokens=5, repeats=True))
+    @pytest.mark.parametrize("batch_invariant", [0, 8])
+    def test_choices_that_repeat_share_their_prompt_in_waves(self, batch_invariant: int) -> None:
+        steps = Steps(n_slots=2, n_cells=64, budget=16, batch_invariant=batch_invariant)
+        steps.submit(shared := prompt(6, n=3, max_tokens=5, batch_invariant=True))
         steps.step()
         steps.step(failing=frozenset({shared.sequences[1]}))
         steps.finish()
         assert steps.decoded[shared] == 6 + 1
 
-    @pytest.mark.parametrize(("repeatable", "cached"), [(0, 0), (8, 4)])
+    @pytest.mark.parametrize(("batch_invariant", "cached"), [(0, 0), (8, 4)])
     def test_who_repeats_takes_from_kept_texts_only_what_is_repeatable(
-        self, repeatable: int, cached: int
+        self, batch_invariant: int, cached: int
     ) -> None:
-        steps = Steps(n_slots=2, n_cells=64, budget=16, repeatable=repeatable)
+        steps = Steps(n_slots=2, n_cells=64, budget=16, batch_invariant=batch_invariant)
         for _ in range(2):
-            steps.submit(again := prompt(5, text=1000, max_tokens=1, repeats=True))
+            steps.submit(again := prompt(5, text=1000, max_tokens=1, batch_invariant=True))
             steps.finish()
         assert again.n_cached == cached
 
@@ -389,7 +390,7 @@ class AnyOrder(RuleBasedStateMachine):
         ahead=st.sampled_from([0, 1, 2, 64]),
         worth_keeping=st.sampled_from([1, 3, 32]),
         slack=st.sampled_from([0, 2, 5]),
-        repeatable=st.sampled_from([0, 1, 3, 9]),
+        batch_invariant=st.sampled_from([0, 1, 3, 9]),
     )
     def begin(
         self,
@@ -400,15 +401,15 @@ class AnyOrder(RuleBasedStateMachine):
         ahead: int,
         worth_keeping: int,
         slack: int,
-        repeatable: int,
+        batch_invariant: int,
     ) -> None:
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(engine.core.scheduler, "_AHEAD", ahead)
-        self.patch.setattr(engine.core.kept, "_WORTH_KEEPING", worth_keeping)
+        self.patch.setattr(engine.kvcache.host_cache, "_WORTH_KEEPING", worth_keeping)
         self.patch.setattr(engine.core.scheduler, "_WORTH_WAITING", worth_waiting)
         self.nobody_waits_for_a_prefix = worth_waiting == 40
         self.all_is_kept = (worth_keeping, slack) == (1, 0)
-        self.steps = Steps(n_slots, n_cells, n_slots + spare, slack=slack, repeatable=repeatable)
+        self.steps = Steps(n_slots, n_cells, n_slots + spare, slack=slack, batch_invariant=batch_invariant)
         self.submitted: list[Sequence] = []
         self.prompts: list[Prompt] = []
         self.cancelled: set[Hashable] = set()
@@ -418,15 +419,17 @@ class AnyOrder(RuleBasedStateMachine):
         sizes=st.lists(st.tuples(st.integers(1, 12), st.integers(1, 5)), min_size=1, max_size=2),
         max_tokens=st.integers(1, 6),
         text=st.sampled_from([1000, 2000, None]),
-        repeats=st.booleans(),
+        batch_invariant=st.booleans(),
     )
     def submit(
-        self, sizes: list[tuple[int, int]], max_tokens: int, text: int | None, *, repeats: bool
+        self, sizes: list[tuple[int, int]], max_tokens: int, text: int | None, *, batch_invariant: bool
     ) -> None:
         owner = object()
         for length, n in sizes:
             fitting = min(length, self.steps.n_cells - max_tokens)
-            made = prompt(fitting, n, max_tokens=max_tokens, owner=owner, text=text, repeats=repeats)
+            made = prompt(
+                fitting, n, max_tokens=max_tokens, owner=owner, text=text, batch_invariant=batch_invariant
+            )
             self.steps.submit(made)
             self.prompts.append(made)
             self.submitted += made.sequences

@@ -152,7 +152,7 @@ def random_step(rng: np.random.Generator, dice: Random, n_vocab: int, n_slots: i
 
 
 def random_row(rng: np.random.Generator, n_vocab: int) -> Floats:
-    """Return a row of one of the shapes; some are put in order, thinned out, or spoilt."""
+    """Return a row of one of the shapes; some are put in order, thinned out, or discard."""
     row = SHAPES[int(rng.integers(len(SHAPES)))](rng, n_vocab)
     luck = rng.random()
     if luck < 0.05:
@@ -162,8 +162,8 @@ def random_row(rng: np.random.Generator, n_vocab: int) -> Floats:
     elif luck < 0.25:
         row = np.where(rng.random(n_vocab) < rng.choice([0.1, 0.5, 0.99]), -np.inf, row)
     elif luck < 0.35:
-        spoilt = rng.random(n_vocab) < rng.choice([1.0 / n_vocab, 0.5, 1.0])
-        row = np.where(spoilt, rng.choice([np.nan, -np.nan, np.inf, -np.inf, -np.inf]), row)
+        discard = rng.random(n_vocab) < rng.choice([1.0 / n_vocab, 0.5, 1.0])
+        row = np.where(discard, rng.choice([np.nan, -np.nan, np.inf, -np.inf, -np.inf]), row)
     return np.clip(row, -FLOAT32_MAX, FLOAT32_MAX) if np.isfinite(row).all() else row
 
 

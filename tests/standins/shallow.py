@@ -78,8 +78,8 @@ def cut(source: Path, target: Path, n_layers: int) -> None:
             described += tensor.described + struct.pack("<Q", len(kept))
             kept += weights[tensor.offset : ends.get(tensor.offset)]
             kept += bytes(_aligned(len(kept)) - len(kept))
-    n_kept = sum(tensor.layer < n_layers for tensor in tensors)
-    head = reader.data[:8] + struct.pack("<QQ", n_kept, n_pairs) + metadata + described
+    n_saved = sum(tensor.layer < n_layers for tensor in tensors)
+    head = reader.data[:8] + struct.pack("<QQ", n_saved, n_pairs) + metadata + described
     target.write_bytes(head + bytes(_aligned(len(head)) - len(head)) + kept)
 
 

@@ -1,27 +1,27 @@
 """Which text lies in which slot of the KV cache, who may have one, and what is kept of it afterwards.
 
-A slot holds the text of a running sequence, or nothing. What a sequence leaves behind is copied out of the
-cache (:mod:`engine.core.kept`). Every change is noted here at once, and as an operation for the step loop,
-which carries them out in order before it decodes.
+A slot holds the tokens of a running sequence, or nothing. When a sequence leaves, its tokens are copied out of
+the cache (:mod:`engine.kvcache.host_cache`). Every change is recorded here at once, and as an operation for
+the step loop, which carries the operations out in order before it decodes.
 
-A text is *repeatable* when it was computed so that it would be the same, to the bit, in any company. For that
-its cells must be in order, so while such a text grows, no cell is freed below it: what others leave behind is
-put on the shelf (:meth:`Slots.leave`), and takes room until :meth:`Slots.clear_shelf`.
+A prefix is *batch-invariant* when it was computed so that the result does not depend on the rest of the batch,
+to the bit. For that its cells must be in order, so no cell below it is freed while it grows: freeing is
+deferred (:meth:`Slots.leave`), and deferred cells take room until :meth:`Slots.free_deferred`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from engine.core.kept import KeptTexts
-from engine.core.plan import ClearShelf, Copy, Drop, Restore, Save, Shelve, Truncate
-from engine.core.prefix import PrefixTree
+from engine.kvcache.host_cache import HostPrefixCache
+from engine.kvcache.operations import Copy, DeferFree, Drop, FreeDeferred, Restore, Save, Truncate
+from engine.kvcache.prefix_tree import PrefixTree
 
 if TYPE_CHECKING:
-    from engine.core.plan import Operation
+    from engine.kvcache.operations import Operation
 
 
-class Found(NamedTuple):
+class PrefixMatch(NamedTuple):
     """The longest prefix of some tokens that need not be computed, and who has it, if anybody does."""
 
     length: int = 0
@@ -42,10 +42,10 @@ class Slots:
     Args:
         n_slots: Texts that the cache may hold.
         n_cells: Tokens that it holds, over all slots; what texts share counts once.
-        keeps: Whether texts are shared and kept; not where the cache cannot be cut.
-        keeps_repeatable: Whether a text can be repeatable once it has left the cache; otherwise who is to
-            repeat shares only what runs.
-        restore_slack: Cells more than in the end that restoring a text takes meanwhile.
+        prefix_cache: Whether prefixes are shared and saved; False where the cache cannot be cut.
+        keeps_batch_invariant: Whether a saved prefix stays batch-invariant; otherwise a batch-invariant
+            sequence shares the prefixes of running sequences only.
+        restore_slack: Cells that restoring a prefix takes for a moment, beyond the cells that it has then.
     """
 
     def __init__(
@@ -53,28 +53,28 @@ class Slots:
         n_slots: int,
         n_cells: int,
         *,
-        keeps: bool = True,
-        keeps_repeatable: bool = True,
+        prefix_cache: bool = True,
+        keeps_batch_invariant: bool = True,
         restore_slack: int = 0,
     ) -> None:
         self.n_slots = n_slots
         self.n_cells = n_cells
-        self.keeps = keeps
-        self._keeps_repeatable = keeps_repeatable
+        self.prefix_cache = prefix_cache
+        self._keeps_batch_invariant = keeps_batch_invariant
         self._tree = PrefixTree()
-        self._kept = KeptTexts(n_cells)
+        self._kept = HostPrefixCache(n_cells)
         self._restore_slack = restore_slack
         self._empty = list(range(n_slots))
-        self._repeatable: set[int] = set()  # the slots that hold such texts
+        self._batch_invariant: set[int] = set()  # the slots that hold such texts
         self._reach = 0  # the most cells in use since there were none
-        self.n_shelved = 0
+        self.n_deferred = 0
         """Cells on the shelf."""
         self._operations: list[Operation] = []
 
     @property
     def used_cells(self) -> int:
         """Cells in use, or on the shelf."""
-        return self._tree.n_cells + self.n_shelved
+        return self._tree.n_cells + self.n_deferred
 
     @property
     def free_cells(self) -> int:
@@ -87,7 +87,7 @@ class Slots:
         return max(self._reach, self.used_cells)
 
     @property
-    def n_kept(self) -> int:
+    def n_saved(self) -> int:
         """How many texts are kept outside of the cache."""
         return len(self._kept)
 
@@ -100,31 +100,31 @@ class Slots:
         """Return how many tokens a slot holds."""
         return self._tree.length(slot)
 
-    def match(self, tokens: list[int], *, repeatable: bool = False) -> Found:
+    def match(self, tokens: list[int], *, batch_invariant: bool = False) -> PrefixMatch:
         """Find the longest prefix of ``tokens`` that a slot holds, or a kept text for which there is room.
 
         Args:
             tokens: What is to be computed.
-            repeatable: Whether only repeatable texts count.
+            batch_invariant: Whether only batch_invariant texts count.
         """
-        if not self.keeps:
-            return Found()
-        running = self._tree.match(tokens, self._repeatable if repeatable else None)
-        length, text = self._kept.match(tokens, repeatable=repeatable)
+        if not self.prefix_cache:
+            return PrefixMatch()
+        running = self._tree.match(tokens, self._batch_invariant if batch_invariant else None)
+        length, text = self._kept.match(tokens, batch_invariant=batch_invariant)
         if running.length < length <= self.free_cells - self._restore_slack:
-            return Found(length, text=text)
-        return Found(*running)
+            return PrefixMatch(length, text=text)
+        return PrefixMatch(*running)
 
-    def take(self, found: Found, *, repeatable: bool = False) -> int:
+    def take(self, found: PrefixMatch, *, batch_invariant: bool = False) -> int:
         """Give away a slot that holds the prefix that was found, and nothing behind it.
 
         Args:
             found: What a match found.
-            repeatable: Whether its text will be repeatable; then so must be what was found.
+            batch_invariant: Whether its text will be batch_invariant; then so must be what was found.
         """
         slot = self._empty.pop(0)
-        if repeatable:
-            self._repeatable.add(slot)
+        if batch_invariant:
+            self._batch_invariant.add(slot)
         if found.slot is not None:
             self._operations.append(Copy(found.slot, slot, found.length))
             self.share(found.slot, slot, found.length)
@@ -134,30 +134,30 @@ class Slots:
             self.extend(slot, self._kept.tokens(found.text)[: found.length])
         return slot
 
-    def leave(self, slot: int, tokens: list[int] | None = None, *, shelves: bool = False) -> None:
+    def leave(self, slot: int, tokens: list[int] | None = None, *, defers_free: bool = False) -> None:
         """Take back a slot.
 
         Args:
             slot: Whose text has ended, or has to wait.
             tokens: What it holds, to be kept; None if that is not to be relied on.
-            shelves: Whether its cells go to the shelf, and are not freed.
+            defers_free: Whether freeing its cells is deferred until :meth:`free_deferred`.
         """
-        if self.keeps and tokens:
+        if self.prefix_cache and tokens:
             self._keep(slot, tokens)
         if self.length(slot):
             self._reach = self.reach
             used = self._tree.n_cells
             self._tree.cut(slot, 0)
-            self.n_shelved += used - self._tree.n_cells if shelves else 0
-            self._operations.append(Shelve(slot) if shelves else Truncate(slot, 0))
-        self._repeatable.discard(slot)
+            self.n_deferred += used - self._tree.n_cells if defers_free else 0
+            self._operations.append(DeferFree(slot) if defers_free else Truncate(slot, 0))
+        self._batch_invariant.discard(slot)
         self._empty.append(slot)
         self._forget_reach()
 
-    def clear_shelf(self) -> None:
+    def free_deferred(self) -> None:
         """Free the cells on the shelf."""
-        self._operations.append(ClearShelf())
-        self.n_shelved = 0
+        self._operations.append(FreeDeferred())
+        self.n_deferred = 0
         self._forget_reach()
 
     def _forget_reach(self) -> None:
@@ -182,17 +182,17 @@ class Slots:
         return taken
 
     def _keep(self, slot: int, tokens: list[int]) -> None:
-        repeatable = self._keeps_repeatable and slot in self._repeatable
-        number, dropped = self._kept.add(tokens, repeatable=repeatable)
+        batch_invariant = self._keeps_batch_invariant and slot in self._batch_invariant
+        number, dropped = self._kept.add(tokens, batch_invariant=batch_invariant)
         self._operations += map(Drop, dropped)
         if number is not None:
             self._operations.append(Save(slot, len(tokens), number))
 
-    def distrust(self) -> None:
+    def invalidate(self) -> None:
         """After a failed step, when nobody runs: rely on nothing, and empty every slot."""
         self._tree = PrefixTree()
         self._empty = list(range(self.n_slots))
-        self._repeatable.clear()
+        self._batch_invariant.clear()
         emptied = (Truncate(slot, 0) for slot in self._empty)
         self._operations = [*map(Drop, self._kept.clear()), *emptied]
-        self.clear_shelf()
+        self.free_deferred()

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from engine.refusals import shown, wrong
+from engine.contract.messages import abbreviate, contract_error
 
 _TOKEN_KEY = re.compile("0|-?[1-9][0-9]{0,18}")
 
@@ -48,16 +48,20 @@ def check_prompt(value: Any) -> Any:
     if isinstance(value, str):
         return value
     if not isinstance(value, list | tuple):
-        raise wrong("should be a string, a list of strings, a list of token ids, or a list of such lists")
+        raise contract_error(
+            "should be a string, a list of strings, a list of token ids, or a list of such lists"
+        )
     if not value:
-        raise wrong("should not be an empty list")
+        raise contract_error("should not be an empty list")
     if all(isinstance(item, str) for item in value) or _is_ids(value):
         return list(value)
     for position, item in enumerate(value):
         if not isinstance(item, list | tuple) or not _is_ids(item):
-            raise wrong(f"item {position} fits none of: all strings, all token ids, all lists of token ids")
+            raise contract_error(
+                f"item {position} fits none of: all strings, all token ids, all lists of token ids"
+            )
         if not item:
-            raise wrong(f"item {position} should not be an empty list")
+            raise contract_error(f"item {position} should not be an empty list")
     return [list(item) for item in value]
 
 
@@ -72,16 +76,18 @@ def check_text(value: Any, *, max_length: int) -> Any:
             try:
                 text.encode()
             except UnicodeEncodeError as error:
-                raise wrong(f"should be valid Unicode; character {error.start} is a lone surrogate") from None
+                raise contract_error(
+                    f"should be valid Unicode; character {error.start} is a lone surrogate"
+                ) from None
             if len(text) > max_length:
-                raise wrong(f"should have at most {max_length} characters, not {len(text)}")
+                raise contract_error(f"should have at most {max_length} characters, not {len(text)}")
     return value
 
 
 def check_no_nul(value: Any) -> Any:
     """The chat template takes C strings, and would silently end a text there."""
     if isinstance(value, str) and "\0" in value:
-        raise wrong(f"should not contain the character NUL, as it does at {value.index(chr(0))}")
+        raise contract_error(f"should not contain the character NUL, as it does at {value.index(chr(0))}")
     return value
 
 
@@ -93,5 +99,5 @@ def one_or_many(value: Any) -> Any:
 def check_key(value: Any) -> Any:
     """JSON's keys are strings; of those that pydantic reads as an integer (" 1_0.0"), few are token ids."""
     if isinstance(value, str) and not _TOKEN_KEY.fullmatch(value):
-        raise wrong(f"should have token ids as keys, not {shown(value)}")
+        raise contract_error(f"should have token ids as keys, not {abbreviate(value)}")
     return value

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
-from engine.contract import Chat
+from engine.contract.messages import abbreviate
+from engine.contract.requests import Chat
 from engine.core.text import whole_characters
 from engine.errors import InvalidRequestError
-from engine.refusals import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from engine.backend.base import Backend
-    from engine.contract import CompletionRequest
+    from engine.contract.requests import CompletionRequest
 
 _LONG_TEXT = 4096  # characters from which tokenizing leaves the event loop
 
@@ -122,5 +122,6 @@ def check_ids(field: str, ids: Iterable[int], n_vocab: int) -> None:
     for token in ids:
         if not 0 <= token < n_vocab:
             raise InvalidRequestError(
-                f"'{field}' should hold token ids from 0 to {n_vocab - 1}, not {shown(token)}.", param=field
+                f"'{field}' should hold token ids from 0 to {n_vocab - 1}, not {abbreviate(token)}.",
+                param=field,
             )

@@ -7,7 +7,7 @@ from statistics import median
 
 _PATIENCE = 1.0
 """What one prompt's tokens may add to the time of a step, as a part of what its decodes take alone."""
-_HASTE = 5
+_URGENCY = 5
 """One sequence that waits for its prompt is no reason to hurry; with every so many-th besides, a step takes
 as much longer for prompts as its decodes take."""
 _FEWEST = 4
@@ -17,7 +17,7 @@ _REMEMBERED = 15
 """Steps of a kind whose median counts: one that was held up by another program does not."""
 
 
-class Pace:
+class PrefillBudget:
     """Learns what decodes and prompt tokens cost on this machine, from the steps that were taken.
 
     Args:
@@ -53,7 +53,7 @@ class Pace:
         if step is None or not costs:
             return min(self._budget, 4 * _FEWEST)
         others = max(prompts - 1, 0)
-        patience = _PATIENCE * max(1.0, _HASTE * others / (others + decodes))
+        patience = _PATIENCE * max(1.0, _URGENCY * others / (others + decodes))
         return min(self._budget, max(_FEWEST, int(patience * step / max(median(costs), 1e-9))))
 
     def note(self, decodes: int, prompt_tokens: int, seconds: float) -> None:

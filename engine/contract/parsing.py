@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
-from engine.contract import CompletionRequest
+from engine.contract.messages import abbreviate, to_invalid_request
+from engine.contract.requests import CompletionRequest
 from engine.errors import InvalidRequestError
-from engine.refusals import explained, shown
 
 if TYPE_CHECKING:
-    from engine.contract import Limits
-    from engine.values import StrictModel
+    from engine.contract.requests import Limits
+    from engine.contract.validators import StrictModel
 
 log = logging.getLogger("nucleus.contract")
 
@@ -45,11 +45,11 @@ def parse_fields(kind: type[R], fields: Any) -> R:
         InvalidRequestError: naming the first field at fault, its limit and its value.
     """
     if not isinstance(fields, Mapping):
-        raise InvalidRequestError(f"The request should be an object, not {shown(fields)}.")
+        raise InvalidRequestError(f"The request should be an object, not {abbreviate(fields)}.")
     try:
         request = kind.model_validate(fields)
     except ValidationError as error:
-        raise explained(error) from None
+        raise to_invalid_request(error) from None
     _log_unknown(fields.keys() - kind.model_fields)
     return request
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine.contract.responses import Logprobs
 from engine.core.sequence import Score, TokenScore
 from engine.core.text import TextStream
-from engine.responses import Logprobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LEAST = -9999.0  # JSON has no infinities; the contract writes this for a probability of 0
 
 
-class TokenNames(dict[int, str]):
+class TokenTexts(dict[int, str]):
     """Token to its text where it stands alone; made when it is first asked for."""
 
     def __init__(self, backend: Backend) -> None:
@@ -46,10 +46,10 @@ class Echo:
         names: How tokens are written.
     """
 
-    def __init__(self, prompt: Prompt, text: str, names: TokenNames) -> None:
+    def __init__(self, prompt: Prompt, text: str, names: TokenTexts) -> None:
         self._prompt = prompt
         self._text = text
-        self._names = names
+        self._token_texts = names
         self._scores: tuple[TokenScore, ...] | None = None
 
     def before(self, delta: Delta) -> Delta:
@@ -70,14 +70,14 @@ class Echo:
     def _pieces(self) -> list[bytes]:
         """Return what each token has of the text, in which a special token may be written or not."""
         tokens, wanted = self._prompt.tokens, self._text.encode()
-        plain, named = [*map(self._names.piece, tokens)], [*map(self._names.raw, tokens)]
+        plain, named = [*map(self._token_texts.piece, tokens)], [*map(self._token_texts.raw, tokens)]
         for pieces in (plain, named, [b"", *named[1:]]):
             if b"".join(pieces) == wanted:
                 return pieces
         return plain
 
 
-def logprobs_of(scores: Sequence[TokenScore], alternatives: int, names: TokenNames) -> Logprobs:
+def logprobs_of(scores: Sequence[TokenScore], alternatives: int, names: TokenTexts) -> Logprobs:
     """Write the scores of consecutive tokens as the contract's four arrays.
 
     Args:
@@ -114,7 +114,7 @@ def _finite(logprob: float | None) -> float | None:
     return None if logprob is None else max(logprob, _LEAST)
 
 
-def _top(score: TokenScore, names: TokenNames) -> dict[str, float] | None:
+def _top(score: TokenScore, names: TokenTexts) -> dict[str, float] | None:
     """Map names to logprobs, best first; the token itself is always there, with the very value of its own."""
     if score.logprob is None:
         return None

@@ -8,23 +8,24 @@ import uuid
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from engine.answer import Echo, TokenNames
+from engine.contract.parsing import parse_request
+from engine.contract.responses import Detokenized, ModelCard, ModelList, Tokenized, TokenizerInfo
 from engine.errors import ModelNotFoundError, UnavailableError
-from engine.parsing import parse_request
-from engine.prompts import prompts_of
-from engine.responses import Detokenized, ModelCard, ModelList, Tokenized, TokenizerInfo
-from engine.stream import CompletionStream
-from engine.tokenizer import Tokenizer, check_ids
-from engine.writer import AnswerWriter
+from engine.service.logprobs import Echo, TokenTexts
+from engine.service.response import ResponseBuilder
+from engine.service.sequences import make_prompts
+from engine.service.snapshot import ServiceSnapshot
+from engine.service.stream import CompletionStream
+from engine.service.tokenizer import Tokenizer, check_ids
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from engine.contract import CompletionRequest, DetokenizeRequest, Limits, TokenizeRequest
-    from engine.core.engine import Engine, Run
+    from engine.contract.requests import CompletionRequest, DetokenizeRequest, Limits, TokenizeRequest
+    from engine.contract.responses import Completion
+    from engine.core.engine import Engine, RequestHandle
     from engine.core.sequence import Prompt
-    from engine.responses import Completion
-    from engine.tokenizer import TokenizedPrompt
+    from engine.service.tokenizer import TokenizedPrompt
 
 log = logging.getLogger("nucleus.service")
 
@@ -39,7 +40,7 @@ class CompletionService:
         max_model_len: Most tokens of a prompt and its completion together.
 
     Attributes:
-        names: How this model's tokens are written.
+        token_texts: How this model's tokens are written.
     """
 
     def __init__(self, engine: Engine, *, name: str, limits: Limits, max_model_len: int) -> None:
@@ -49,7 +50,7 @@ class CompletionService:
         self.max_model_len = max_model_len
         self._is_draining = False
         self._created = int(time.time())
-        self.names = TokenNames(engine.backend)
+        self.token_texts = TokenTexts(engine.backend)
         self._tokenizer = Tokenizer(engine.backend, max_model_len=max_model_len)
 
     @property
@@ -66,6 +67,22 @@ class CompletionService:
         """Refuse new requests from now on; those that were taken go on."""
         self._is_draining = True
 
+    def snapshot(self) -> ServiceSnapshot:
+        """Return the numbers of this moment; it may be called from any thread."""
+        engine, totals = self.engine, self.engine.totals
+        return ServiceSnapshot(
+            is_alive=engine.is_alive,
+            requests=totals.requests,
+            prompt_tokens=totals.prompt_tokens,
+            cached_tokens=totals.cached_tokens,
+            completion_tokens=totals.completion_tokens,
+            requests_unfinished=engine.n_requests,
+            sequences_running=engine.n_running,
+            sequences_waiting=engine.n_waiting,
+            kv_cells=engine.backend.n_cells,
+            kv_cells_free=engine.free_cells,
+        )
+
     def models(self) -> ModelList:
         """List the one model that is served."""
         card = ModelCard(
@@ -77,7 +94,7 @@ class CompletionService:
         return ModelList(data=[card])
 
     def parse(self, fields: Any) -> CompletionRequest:
-        """Make a request of plain Python values; see :func:`engine.parsing.parse_request`."""
+        """Make a request of plain Python values; see :func:`engine.contract.parsing.parse_request`."""
         return parse_request(fields, self.limits)
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenized:
@@ -99,14 +116,14 @@ class CompletionService:
         """
         self._check_model(request.model)
         check_ids("tokens", request.tokens, self.engine.backend.info.n_vocab)
-        text = b"".join(map(self.names.raw, request.tokens))
+        text = b"".join(map(self.token_texts.raw, request.tokens))
         return Detokenized(prompt=text.decode("utf-8", "replace"))
 
     def tokenizer_info(self) -> TokenizerInfo:
         """Tell what the model's vocabulary calls the tokens that stand for something."""
         info = self.engine.backend.info
         bos, eos, pad = (
-            None if token is None else self.names[token]
+            None if token is None else self.token_texts[token]
             for token in (info.bos_token, info.eos_token, info.pad_token)
         )
         return TokenizerInfo(bos_token=bos, eos_token=eos, pad_token=pad, chat_template=info.chat_template)
@@ -150,21 +167,21 @@ class CompletionService:
 
     async def _admit(
         self, request: CompletionRequest, caller: Hashable, *, in_parts: bool
-    ) -> tuple[AnswerWriter, Run]:
+    ) -> tuple[ResponseBuilder, RequestHandle]:
         if self._is_draining:
             raise UnavailableError("The server is shutting down.")
         self._check_model(request.model)
         tokenized = await self._tokenizer.tokenize_prompts(request)
         client, info = (caller, request.user), self.engine.backend.info
-        prompts = prompts_of(request, tokenized, info, client=client, in_parts=in_parts)
-        writer = AnswerWriter(
+        prompts = make_prompts(request, tokenized, info, client=client, in_parts=in_parts)
+        writer = ResponseBuilder(
             request,
             id=f"cmpl-{uuid.uuid4().hex}",
             created=int(time.time()),
             model=self.name,
             prompts=prompts,
             echoes=self._echoes(prompts, tokenized) if request.echo else [],
-            names=self.names,
+            token_texts=self.token_texts,
         )
         if request.user is not None:
             log.info("%s is for user %.80r", writer.id, request.user)
@@ -172,7 +189,7 @@ class CompletionService:
 
     def _echoes(self, prompts: list[Prompt], tokenized: list[TokenizedPrompt]) -> list[Echo]:
         pairs = zip(prompts, tokenized, strict=True)
-        return [Echo(prompt, given.text, self.names) for prompt, given in pairs]
+        return [Echo(prompt, given.text, self.token_texts) for prompt, given in pairs]
 
     def _check_model(self, name: str | None) -> None:
         if name not in (None, self.name):

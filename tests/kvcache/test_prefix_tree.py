@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from engine.core.prefix import Match, PrefixTree, common_prefix
+from engine.kvcache.prefix_tree import PrefixMatch, PrefixTree, common_prefix
 
 N_SLOTS = 5
 Tokens = st.lists(st.integers(0, 2), max_size=6)
@@ -56,13 +56,13 @@ class AnyTexts(RuleBasedStateMachine):
             assert found.slot is not None
             assert self.tokens(found.slot)[: found.length] == tokens[: found.length]
         else:
-            assert found == Match(0, None)
+            assert found == PrefixMatch(0, None)
 
     @rule(tokens=Tokens, among=st.sets(Slots))
     def match_some(self, tokens: list[int], among: set[int]) -> None:
         found = self.tree.match(tokens, among)
         assert found.length == max((common_prefix(self.tokens(slot), tokens) for slot in among), default=0)
-        assert (found.slot in among) if found.length else (found == Match(0, None))
+        assert (found.slot in among) if found.length else (found == PrefixMatch(0, None))
 
     @invariant()
     def lengths_and_cells_are_those_of_the_cache(self) -> None:
@@ -85,7 +85,7 @@ def test_two_that_computed_the_same_hold_it_twice() -> None:
     tree.extend(0, [1, 2, 3])
     tree.extend(1, [1, 2, 4])
     assert tree.n_cells == 6
-    assert tree.match([1, 2, 4, 5]) == Match(3, 1)
+    assert tree.match([1, 2, 4, 5]) == PrefixMatch(3, 1)
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
@@ -94,4 +94,4 @@ def test_what_is_shared_outlives_whoever_computed_it(length: int) -> None:
     tree.extend(0, [1, 2, 3])
     tree.share(0, 1, length)
     tree.cut(0, 0)
-    assert (tree.n_cells, tree.length(1), tree.match([1, 2, 3])) == (length, length, Match(length, 1))
+    assert (tree.n_cells, tree.length(1), tree.match([1, 2, 3])) == (length, length, PrefixMatch(length, 1))

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import engine.core.kept
+import engine.kvcache.host_cache
 from engine.backend.base import BackendError
 from engine.backend.llama import LlamaBackend
-from engine.core.plan import ClearShelf
 from engine.core.scheduler import Scheduler
-from engine.launch import EngineOptions, launch
+from engine.kvcache.operations import FreeDeferred
+from engine.loading.launch import EngineOptions, launch
 from tests.conftest import MODEL
 from tests.doors import DoorError, PythonDoor
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from engine.backend.base import Batch
     from engine.core.plan import Plan
-    from engine.service import CompletionService
+    from engine.service.service import CompletionService
     from tests.doors import Answer
 
 NO_END = {"0": -100, "2": -100}
@@ -77,7 +77,7 @@ def told(answer: Answer) -> Any:
 @pytest.fixture
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep no text that has little to spare, so that whoever comes again is computed again."""
-    monkeypatch.setattr(engine.core.kept, "_WORTH_KEEPING", N_CELLS)
+    monkeypatch.setattr(engine.kvcache.host_cache, "_WORTH_KEEPING", N_CELLS)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def clearances(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
 
     def watched(scheduler: Scheduler) -> Plan:
         made = plan(scheduler)
-        if made.repeats and any(isinstance(operation, ClearShelf) for operation in made.cache):
+        if made.batch_invariant and any(isinstance(operation, FreeDeferred) for operation in made.cache):
             found.append(made)
         return made
 
@@ -147,7 +147,7 @@ async def test_a_model_whose_kernels_depend_on_the_company_promises_nothing(
 
     monkeypatch.setattr(LlamaBackend, "decode", moody)
     with closing(launch(EngineOptions(model=MODEL, parallel=1, ctx_size=256)).service) as service:
-        assert service.engine.backend.n_repeatable == 0
+        assert service.engine.backend.n_batch_invariant == 0
 
 
 async def test_a_model_that_cannot_be_tried_out_is_loaded_all_the_same(
@@ -158,6 +158,6 @@ async def test_a_model_that_cannot_be_tried_out_is_loaded_all_the_same(
 
     monkeypatch.setattr(LlamaBackend, "decode", failing)
     with closing(launch(EngineOptions(model=MODEL, parallel=1, ctx_size=256)).service) as service:
-        assert service.engine.backend.n_repeatable == 0
+        assert service.engine.backend.n_batch_invariant == 0
         with pytest.raises(DoorError, match="could not be run"):
             await PythonDoor(service).complete(prompt="a")

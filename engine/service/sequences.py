@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 from engine.core.sequence import Prompt, Sequence, StopRules
 from engine.errors import InvalidRequestError
 from engine.sampling import SamplingParams
-from engine.tokenizer import check_ids
+from engine.service.tokenizer import check_ids
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
     from engine.backend.base import ModelInfo
-    from engine.contract import CompletionRequest
-    from engine.tokenizer import TokenizedPrompt
+    from engine.contract.requests import CompletionRequest
+    from engine.service.tokenizer import TokenizedPrompt
 
 _BAN = -100.0
 
 
-def prompts_of(
+def make_prompts(
     request: CompletionRequest,
     tokenized: Iterable[TokenizedPrompt],
     info: ModelInfo,
@@ -43,10 +43,12 @@ def prompts_of(
     """
     owner, params = object(), _sampling_params(request, info)
     stop = _stop_rules(request, info)
-    repeats = request.seed is not None or (request.echo and request.logprobs is not None)
+    batch_invariant = request.seed is not None or (request.echo and request.logprobs is not None)
     prompts = []
     for number, (tokens, text, half) in enumerate(tokenized):
-        prompt = Prompt(owner, tokens, len(text), half, client, repeats=repeats, in_parts=in_parts)
+        prompt = Prompt(
+            owner, tokens, len(text), half, client, batch_invariant=batch_invariant, in_parts=in_parts
+        )
         if request.echo:
             prompt.n_alternatives = request.logprobs
         for choice in range(request.candidates):

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.pace import Pace
+from engine.core.prefill_budget import PrefillBudget
 
 
 def test_prompt_tokens_add_as_much_as_decodes_take() -> None:
-    pace = Pace(512)
+    pace = PrefillBudget(512)
     for _ in range(50):
         pace.note(decodes=4, prompt_tokens=0, seconds=0.020)
         pace.note(decodes=0, prompt_tokens=100, seconds=0.100)
@@ -18,14 +18,14 @@ def test_prompt_tokens_add_as_much_as_decodes_take() -> None:
 
 
 def test_a_mixed_step_tells_what_a_prompt_token_adds() -> None:
-    pace = Pace(512)
+    pace = PrefillBudget(512)
     pace.note(decodes=4, prompt_tokens=0, seconds=0.020)
     pace.note(decodes=4, prompt_tokens=10, seconds=0.040)
     assert pace.prompt_tokens(4, 1) == 10
 
 
 def test_what_a_token_takes_beside_decodes_counts_more_than_what_it_takes_alone() -> None:
-    pace = Pace(512)
+    pace = PrefillBudget(512)
     pace.note(decodes=0, prompt_tokens=512, seconds=0.0512)
     pace.note(decodes=4, prompt_tokens=0, seconds=0.020)
     assert pace.prompt_tokens(4, 1) == 200
@@ -34,7 +34,7 @@ def test_what_a_token_takes_beside_decodes_counts_more_than_what_it_takes_alone(
 
 
 def test_what_a_token_took_beside_other_streams_is_forgotten_once_these_were_alone_for_a_while() -> None:
-    pace = Pace(512)
+    pace = PrefillBudget(512)
     pace.note(decodes=0, prompt_tokens=100, seconds=0.400)
     pace.note(decodes=4, prompt_tokens=0, seconds=0.028)
     pace.note(decodes=4, prompt_tokens=10, seconds=0.029)
@@ -45,7 +45,7 @@ def test_what_a_token_took_beside_other_streams_is_forgotten_once_these_were_alo
 
 
 def test_it_finds_the_chunk_where_most_of_the_time_does_not_depend_on_it() -> None:
-    pace = Pace(512)
+    pace = PrefillBudget(512)
     pace.note(decodes=8, prompt_tokens=0, seconds=0.010)
     for _ in range(200):
         tokens = pace.prompt_tokens(8, 1)
@@ -55,7 +55,7 @@ def test_it_finds_the_chunk_where_most_of_the_time_does_not_depend_on_it() -> No
 
 
 def test_steps_of_many_sequences_bear_more() -> None:
-    pace = Pace(512)
+    pace = PrefillBudget(512)
     for decodes in (4, 8):
         pace.note(decodes, prompt_tokens=0, seconds=0.010 * decodes)
     pace.note(decodes=8, prompt_tokens=10, seconds=0.090)
@@ -65,7 +65,7 @@ def test_steps_of_many_sequences_bear_more() -> None:
 
 def test_a_number_of_decodes_that_was_never_alone_lies_between_those_that_were() -> None:
     """Under load there is always a prompt in the step, so that few numbers of decodes are seen alone."""
-    pace = Pace(512)
+    pace = PrefillBudget(512)
     pace.note(decodes=1, prompt_tokens=0, seconds=0.010)
     pace.note(decodes=9, prompt_tokens=0, seconds=0.090)
     pace.note(decodes=9, prompt_tokens=10, seconds=0.100)
@@ -74,7 +74,7 @@ def test_a_number_of_decodes_that_was_never_alone_lies_between_those_that_were()
 
 
 def test_more_decodes_than_were_ever_alone_are_measured_first() -> None:
-    pace = Pace(512)
+    pace = PrefillBudget(512)
     assert pace.prompt_tokens(4, 1) == 0
     pace.note(decodes=4, prompt_tokens=0, seconds=0.020)
     assert pace.prompt_tokens(4, 1) == 16
@@ -84,7 +84,7 @@ def test_more_decodes_than_were_ever_alone_are_measured_first() -> None:
 @pytest.mark.parametrize("slow", [1, 3])
 def test_what_was_learned_before_a_crowd_came_does_not_count_forever(slow: int) -> None:
     """Prompts wait in every step, of a machine that was slower while a lone stream ran, or not."""
-    pace = Pace(512)
+    pace = PrefillBudget(512)
     for _ in range(20):
         pace.note(decodes=1, prompt_tokens=0, seconds=0.009 * slow)
         pace.note(decodes=0, prompt_tokens=20, seconds=0.110 * slow)
@@ -97,7 +97,7 @@ def test_what_was_learned_before_a_crowd_came_does_not_count_forever(slow: int) 
 
 
 def test_the_more_prompts_wait_the_longer_the_streams_do() -> None:
-    pace = Pace(512)
+    pace = PrefillBudget(512)
     for _ in range(3):
         pace.note(decodes=4, prompt_tokens=0, seconds=0.020)
         pace.note(decodes=4, prompt_tokens=10, seconds=0.030)
@@ -105,7 +105,7 @@ def test_the_more_prompts_wait_the_longer_the_streams_do() -> None:
 
 
 def test_one_step_that_was_held_up_changes_nothing() -> None:
-    pace = Pace(512)
+    pace = PrefillBudget(512)
     for seconds in (0.020, 0.020, 5.0, 0.020):
         pace.note(decodes=4, prompt_tokens=0, seconds=seconds)
         pace.note(decodes=4, prompt_tokens=10, seconds=seconds + 0.010)
@@ -113,7 +113,7 @@ def test_one_step_that_was_held_up_changes_nothing() -> None:
 
 
 def test_it_follows_a_machine_that_changes() -> None:
-    pace = Pace(512)
+    pace = PrefillBudget(512)
     for seconds in (0.001, 0.004):
         for _ in range(50):
             pace.note(decodes=2, prompt_tokens=0, seconds=0.040)
@@ -129,7 +129,7 @@ def test_it_follows_a_machine_that_changes() -> None:
 def test_there_is_some_progress_after_one_step_at_the_latest_and_never_more_than_a_step_holds(
     steps: list[tuple[int, int, float]], budget: int, prompts: int
 ) -> None:
-    pace = Pace(budget)
+    pace = PrefillBudget(budget)
     for decodes, prompt_tokens, seconds in steps:
         pace.note(decodes, prompt_tokens, seconds)
         if pace.prompt_tokens(max(decodes, 1), prompts) == 0:

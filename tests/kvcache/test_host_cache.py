@@ -5,14 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.kept import KeptTexts
-from engine.core.prefix import common_prefix
+from engine.kvcache.host_cache import HostPrefixCache
+from engine.kvcache.prefix_tree import common_prefix
 
 LONG = list(range(1000))
 
 
 def test_the_text_with_the_longest_beginning_is_found() -> None:
-    kept = KeptTexts(1000)
+    kept = HostPrefixCache(1000)
     first, _ = kept.add([1] * 100)
     second, _ = kept.add([1] * 40 + [2] * 60)
     assert kept.match([1] * 70) == (70, first)
@@ -22,7 +22,7 @@ def test_the_text_with_the_longest_beginning_is_found() -> None:
 
 
 def test_what_spares_nobody_much_is_not_kept() -> None:
-    kept = KeptTexts(1000)
+    kept = HostPrefixCache(1000)
     assert kept.add([1] * 31) == (None, [])
     assert kept.add([1] * 32) == (0, [])
     assert kept.add([1] * 63) == (None, [])
@@ -30,14 +30,14 @@ def test_what_spares_nobody_much_is_not_kept() -> None:
 
 
 def test_a_text_replaces_those_that_it_begins_with() -> None:
-    kept = KeptTexts(1000)
+    kept = HostPrefixCache(1000)
     turns = [kept.add(LONG[:length])[0] for length in (200, 240)]
     assert kept.add(LONG[:300]) == (2, [turns[1]])
     assert len(kept) == 1
 
 
 def test_the_second_of_several_choices_behind_a_long_prompt_is_not_worth_its_memory() -> None:
-    kept = KeptTexts(10_000)
+    kept = HostPrefixCache(10_000)
     prompt = LONG[:800]
     number, _ = kept.add([*prompt, *[1] * 64])
     assert kept.add([*prompt, *[2] * 64]) == (None, [])
@@ -46,7 +46,7 @@ def test_the_second_of_several_choices_behind_a_long_prompt_is_not_worth_its_mem
 
 
 def test_what_was_of_use_stays_longest() -> None:
-    kept = KeptTexts(200)
+    kept = HostPrefixCache(200)
     numbers = [kept.add([text] * 60)[0] for text in range(3)]
     assert numbers[0] is not None
     kept.use(numbers[0])
@@ -56,7 +56,7 @@ def test_what_was_of_use_stays_longest() -> None:
 
 
 def test_a_text_for_which_there_is_no_room_drives_nobody_out() -> None:
-    kept = KeptTexts(100)
+    kept = HostPrefixCache(100)
     kept.add([1] * 100)
     assert kept.add([2] * 101) == (None, [])
     assert len(kept) == 1
@@ -75,7 +75,7 @@ Texts = st.lists(
 
 @given(Texts, st.integers(1, 300))
 def test_the_books_are_those_of_a_plain_list(texts: list[list[int]], room: int) -> None:
-    kept, held = KeptTexts(room), dict[int, list[int]]()
+    kept, held = HostPrefixCache(room), dict[int, list[int]]()
     for text in texts:
         number, dropped = kept.add(text)
         for old in dropped:
@@ -92,17 +92,17 @@ def test_the_books_are_those_of_a_plain_list(texts: list[list[int]], room: int) 
 
 
 def test_who_asks_for_repeatable_texts_finds_no_other() -> None:
-    kept = KeptTexts(10_000)
+    kept = HostPrefixCache(10_000)
     plain, _ = kept.add(LONG[:200])
-    assert kept.match(LONG, repeatable=True) == (0, None)
-    number, dropped = kept.add(LONG[:100], repeatable=True)
-    assert (kept.match(LONG), kept.match(LONG, repeatable=True)) == ((200, plain), (100, number))
+    assert kept.match(LONG, batch_invariant=True) == (0, None)
+    number, dropped = kept.add(LONG[:100], batch_invariant=True)
+    assert (kept.match(LONG), kept.match(LONG, batch_invariant=True)) == ((200, plain), (100, number))
     assert dropped == []
 
 
 def test_a_text_replaces_no_repeatable_one_unless_it_is_repeatable_too() -> None:
-    kept = KeptTexts(10_000)
-    number, _ = kept.add(LONG[:100], repeatable=True)
+    kept = HostPrefixCache(10_000)
+    number, _ = kept.add(LONG[:100], batch_invariant=True)
     assert kept.add(LONG[:300])[1] == []
-    assert kept.match(LONG, repeatable=True) == (100, number)
-    assert kept.add(LONG[:400], repeatable=True)[1] == [number, 1]
+    assert kept.match(LONG, batch_invariant=True) == (100, number)
+    assert kept.add(LONG[:400], batch_invariant=True)[1] == [number, 1]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from engine.contract import StreamOptions
+from engine.contract.requests import StreamOptions
 
 if TYPE_CHECKING:
-    from engine.core.engine import Run
+    from engine.contract.responses import CompletionChunk
+    from engine.core.engine import RequestHandle
     from engine.core.sequence import Delta
-    from engine.responses import CompletionChunk
-    from engine.writer import AnswerWriter
+    from engine.service.response import ResponseBuilder
 
 
 class CompletionStream:
@@ -22,7 +22,7 @@ class CompletionStream:
         first: What it has told.
     """
 
-    def __init__(self, writer: AnswerWriter, run: Run, first: Delta) -> None:
+    def __init__(self, writer: ResponseBuilder, run: RequestHandle, first: Delta) -> None:
         self._writer = writer
         self._run = run
         self._first: Delta | None = first

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from engine.contract import CompletionRequest, DetokenizeRequest, TokenizeRequest
+from engine.contract.requests import CompletionRequest, DetokenizeRequest, TokenizeRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from engine.contract import Limits
-    from engine.responses import ModelCard
+    from engine.contract.requests import Limits
+    from engine.contract.responses import ModelCard
 
 
 def request_schemas(limits: Limits, card: ModelCard, *, template: str) -> dict[str, Any]:

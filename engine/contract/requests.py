@@ -1,7 +1,7 @@
 """The completions contract: every field with its range, default and cap, once, for all doors.
 
-A door turns its wire into a mapping of plain Python values and calls :func:`engine.parsing.parse_request`,
-which makes a request of these; nothing else in the package validates one.
+A door turns its wire into a mapping of plain Python values and calls
+:func:`engine.contract.parsing.parse_request`, which returns one of these requests; nothing else validates.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Annotated, Any, NamedTuple, Self
 from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, model_validator
 from typing_extensions import TypeAliasType
 
-from engine.keywords import PromptInput
-from engine.refusals import refuse, wrong
-from engine.values import (
+from engine.contract.kwargs import PromptInput
+from engine.contract.messages import contract_error, refuse
+from engine.contract.validators import (
     StrictModel,
     allow_nulls,
     check_key,
@@ -73,7 +73,7 @@ Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP), _CHECK_TEXT]
 TokenId = TypeAliasType(
     "TokenId", Annotated[int, Field(description="A token of the model.", json_schema_extra={"minimum": 0})]
 )
-"""Its upper limit is the model's, so :func:`engine.tokenizer.check_ids` has it."""
+"""Its upper limit is the model's, so :func:`engine.service.tokenizer.check_ids` has it."""
 
 _PromptForms = (
     Text
@@ -300,23 +300,23 @@ class CompletionRequest(StrictModel):
     def _check_together(self) -> Self:
         if (self.prompt is None) == (self.messages is None):
             given = "neither" if self.prompt is None else "both"
-            raise wrong(f"prompt: exactly one of 'prompt' and 'messages' is required, {given} given")
+            raise contract_error(f"prompt: exactly one of 'prompt' and 'messages' is required, {given} given")
         if self.stream_options is not None and not self.stream:
-            raise wrong("stream_options: is only allowed together with 'stream': true")
+            raise contract_error("stream_options: is only allowed together with 'stream': true")
         if self.max_tokens == 0 and not self.echo:
-            raise wrong("max_tokens: should be at least 1, unless 'echo' is true, not 0")
+            raise contract_error("max_tokens: should be at least 1, unless 'echo' is true, not 0")
         if self.min_tokens > self.max_tokens:
-            raise wrong(
+            raise contract_error(
                 f"min_tokens: should be at most 'max_tokens' ({self.max_tokens}), not {self.min_tokens}"
             )
         if self.candidates < self.n:
-            raise wrong(f"best_of: should be at least 'n' ({self.n}), not {self.best_of}")
+            raise contract_error(f"best_of: should be at least 'n' ({self.n}), not {self.best_of}")
         if self.stream and self.candidates > self.n:
-            raise wrong(f"best_of: should be 'n' ({self.n}) in a stream, not {self.best_of}")
+            raise contract_error(f"best_of: should be 'n' ({self.n}) in a stream, not {self.best_of}")
         if self.suffix and self.prompt is None:
-            raise wrong("suffix: is only allowed together with 'prompt', not with 'messages'")
+            raise contract_error("suffix: is only allowed together with 'prompt', not with 'messages'")
         if self.suffix and self.echo:
-            raise wrong("suffix: is not allowed together with 'echo': true")
+            raise contract_error("suffix: is not allowed together with 'echo': true")
         return self
 
     @property

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from engine.answer import logprobs_of
-from engine.responses import Choice, Completion, CompletionChunk, PromptTokensDetails, Usage
+from engine.contract.responses import Choice, Completion, CompletionChunk, PromptTokensDetails, Usage
+from engine.service.logprobs import logprobs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from engine.answer import Echo, TokenNames
-    from engine.contract import CompletionRequest
+    from engine.contract.requests import CompletionRequest
     from engine.core.sequence import Delta, Prompt
+    from engine.service.logprobs import Echo, TokenTexts
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerWriter:
+class ResponseBuilder:
     """What every part of one answer repeats, and how the parts are written."""
 
     request: CompletionRequest
@@ -28,7 +28,7 @@ class AnswerWriter:
     prompts: list[Prompt]
     echoes: list[Echo]
     """What goes before the choices of each prompt, if anything does."""
-    names: TokenNames
+    token_texts: TokenTexts
 
     def completion(self, deltas: Iterable[Delta]) -> Completion:
         """Write the answer as a whole, of one delta for each candidate."""
@@ -57,7 +57,7 @@ class AnswerWriter:
         return Choice(
             text=delta.text,
             index=delta.choice,
-            logprobs=None if wanted is None else logprobs_of(delta.scores, wanted, self.names),
+            logprobs=None if wanted is None else logprobs_of(delta.scores, wanted, self.token_texts),
             finish_reason=delta.finish_reason,
         )
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FEW = 8
 
 
-class Match(NamedTuple):
+class PrefixMatch(NamedTuple):
     """The longest cached prefix of some tokens: its length, and a slot that holds it."""
 
     length: int
@@ -89,7 +89,7 @@ class PrefixTree:
         """Return how many tokens a slot holds."""
         return self._ends.get(slot, self._root).end
 
-    def match(self, tokens: Sequence[int], among: AbstractSet[int] | None = None) -> Match:
+    def match(self, tokens: Sequence[int], among: AbstractSet[int] | None = None) -> PrefixMatch:
         """Find the longest prefix of ``tokens`` that the cache holds, or that some of its slots hold."""
         best, at = self._root, 0
         pending = [(child, 0) for child in self._root.children]
@@ -102,7 +102,7 @@ class PrefixTree:
                 best, at = node, length
             if length == node.end:
                 pending.extend((child, length) for child in node.children)
-        return Match(at, best.any_slot(among) if at else None)
+        return PrefixMatch(at, best.any_slot(among) if at else None)
 
     def share(self, source: int, target: int, length: int) -> None:
         """Let ``target``, which holds nothing, hold the first ``length`` tokens of ``source``."""

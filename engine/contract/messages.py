@@ -19,12 +19,12 @@ _SIZES = {
 }
 
 
-def wrong(problem: str) -> PydanticCustomError:
+def contract_error(problem: str) -> PydanticCustomError:
     """Return what a validator of ours raises; a rule over several fields names its own, as ``n: ...``."""
     return PydanticCustomError("contract", "{problem}", {"problem": problem})
 
 
-def explained(error: ValidationError) -> InvalidRequestError:
+def to_invalid_request(error: ValidationError) -> InvalidRequestError:
     """Turn pydantic's first complaint into one sentence of ours."""
     first = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"] if not isinstance(part, str) or _is_field_name(part)]
@@ -41,7 +41,7 @@ def explained(error: ValidationError) -> InvalidRequestError:
             name, _, problem = problem.partition(": ")
             return InvalidRequestError(f"'{name}' {problem}.", param=name)
         return InvalidRequestError(f"'{name}' {problem}.", param=path[0])
-    return InvalidRequestError(f"'{name}' {problem}, not {shown(first['input'])}.", param=path[0])
+    return InvalidRequestError(f"'{name}' {problem}, not {abbreviate(first['input'])}.", param=path[0])
 
 
 def _is_field_name(part: str) -> bool:
@@ -55,10 +55,10 @@ def refuse(name: str, limit: str, value: object) -> NoReturn:
     Raises:
         InvalidRequestError: always.
     """
-    raise InvalidRequestError(f"'{name}' {limit}, not {shown(value)}.", param=name)
+    raise InvalidRequestError(f"'{name}' {limit}, not {abbreviate(value)}.", param=name)
 
 
-def shown(value: object) -> str:
+def abbreviate(value: object) -> str:
     """Show a value in an error's message, but never all of a long one."""
     if isinstance(value, bool):
         return str(value).lower()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from typing import NamedTuple
 
-from engine.core.prefix import common_prefix
+from engine.kvcache.prefix_tree import common_prefix
 
 _WORTH_KEEPING = 32
 """Tokens of prefill that a text must be able to spare, beyond what another one spares."""
@@ -19,11 +19,11 @@ _WORTH_ITS_COST = 4
 
 class _Text(NamedTuple):
     tokens: list[int]
-    repeatable: bool
+    batch_invariant: bool
     """Whether it was computed so that it would be the same in any company."""
 
 
-class KeptTexts:
+class HostPrefixCache:
     """Tokens of texts by number, the least recently used first.
 
     Args:
@@ -43,16 +43,16 @@ class KeptTexts:
         """Return a text."""
         return self._texts[number].tokens
 
-    def match(self, tokens: list[int], *, repeatable: bool = False) -> tuple[int, int | None]:
+    def match(self, tokens: list[int], *, batch_invariant: bool = False) -> tuple[int, int | None]:
         """Find the longest prefix of ``tokens`` that a text has; return its length, and the text's number.
 
         Args:
             tokens: What is asked for.
-            repeatable: Whether only texts count that are the same in any company.
+            batch_invariant: Whether only texts count that are the same in any company.
         """
         best: tuple[int, int | None] = (0, None)
         for number, text in self._texts.items():
-            if repeatable and not text.repeatable:
+            if batch_invariant and not text.batch_invariant:
                 continue
             length = common_prefix(text.tokens, tokens)
             if length > best[0]:
@@ -63,18 +63,19 @@ class KeptTexts:
         """Note that a text was of use just now."""
         self._texts[number] = self._texts.pop(number)
 
-    def add(self, tokens: list[int], *, repeatable: bool = False) -> tuple[int | None, list[int]]:
+    def add(self, tokens: list[int], *, batch_invariant: bool = False) -> tuple[int | None, list[int]]:
         """Keep a text if it is worth it; return its number, and those of the texts to be forgotten for it.
 
-        A text replaces those that it begins with, but no repeatable one where it is not that itself. One that
-        takes much more memory than it has news, such as the second of several choices behind a long prompt,
-        is not worth it.
+        A text replaces the texts that it begins with, except that only a batch-invariant text replaces a
+        batch-invariant one. A text that takes much more memory than it has new tokens, such as the second of
+        several choices behind a long prompt, is not worth it.
         """
-        known, number = self.match(tokens, repeatable=repeatable)
+        known, number = self.match(tokens, batch_invariant=batch_invariant)
         dropped = [
             old
             for old, text in self._texts.items()
-            if text.repeatable <= repeatable and common_prefix(text.tokens, tokens) == len(text.tokens)
+            if text.batch_invariant <= batch_invariant
+            and common_prefix(text.tokens, tokens) == len(text.tokens)
         ]
         cost = len(tokens) - sum(len(self._texts[old].tokens) for old in dropped)
         news = len(tokens) - known
@@ -88,7 +89,7 @@ class KeptTexts:
             dropped.append(oldest := next(iter(self._texts)))
             self._forget(oldest)
         number = next(self._numbers)
-        self._texts[number] = _Text(tokens, repeatable)
+        self._texts[number] = _Text(tokens, batch_invariant)
         self._size += len(tokens)
         return number, dropped
 

@@ -8,7 +8,7 @@ PromptInput = str | list[str] | list[int] | list[list[int]]
 
 
 class CompletionFields(TypedDict, total=False):
-    """The fields of :class:`engine.contract.CompletionRequest`; None means the default."""
+    """The fields of :class:`engine.contract.requests.CompletionRequest`; None means the default."""
 
     model: str
     prompt: PromptInput | None

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engine import machine
-from engine.contract import Limits
+from engine.contract.requests import Limits
 from engine.core.engine import Engine
 from engine.errors import ModelLoadError
-from engine.models import DEFAULT_MODEL, locate
-from engine.service import CompletionService
+from engine.loading import hardware
+from engine.loading.models import DEFAULT_MODEL, locate
+from engine.service.service import CompletionService
 
 if TYPE_CHECKING:
     from engine.backend.llama import LlamaBackend, LlamaModel
@@ -85,7 +85,7 @@ def launch(options: EngineOptions) -> Launched:
         model,
         llama.LlamaOptions(
             n_slots=options.parallel,
-            keeps_texts=options.prefix_cache,
+            prefix_cache=options.prefix_cache,
             n_cells=cells,
             n_batch=max(_BATCH, options.parallel),
             n_threads=threads,
@@ -114,7 +114,7 @@ def launch(options: EngineOptions) -> Launched:
                 "parallel", f"{options.parallel} sequences", f"share {backend.n_cells} tokens of KV cache"
             ),
             Chosen(
-                "prefix cache", "on" if backend.keeps_texts else "off", _prefix_cache_reason(options, model)
+                "prefix cache", "on" if backend.prefix_cache else "off", _prefix_cache_reason(options, model)
             ),
             Chosen("seeds", *_seeds(backend)),
             Chosen("threads", str(threads), threads_reason),
@@ -140,22 +140,22 @@ def _prefix_cache_reason(options: EngineOptions, model: LlamaModel) -> str:
 
 
 def _seeds(backend: LlamaBackend) -> tuple[str, str]:
-    if backend.n_repeatable:
-        return "repeat in any company", f"up to {backend.n_repeatable} sequences at once"
+    if backend.n_batch_invariant:
+        return "repeat in any company", f"up to {backend.n_batch_invariant} sequences at once"
     return "repeat alone", "here rounding depends on what shares a batch"
 
 
 def _threads(options: EngineOptions) -> tuple[int, str]:
     if options.threads is not None:
         return options.threads, "as asked"
-    return machine.physical_cores(), "the cores that this process may use"
+    return hardware.physical_cores(), "the cores that this process may use"
 
 
 def _cells(options: EngineOptions, model: LlamaModel) -> tuple[int, str]:
     trained = model.info.n_ctx_train
     if options.ctx_size is not None:
         return options.ctx_size, "as asked" if options.ctx_size <= trained else f"trained for {trained}"
-    memory = machine.available_memory()
+    memory = hardware.available_memory()
     if memory is None or not model.cell_bytes:
         return trained, "what the model was trained for"
     affordable = memory // _MEMORY_SHARE // model.cell_bytes

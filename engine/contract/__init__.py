@@ -1,0 +1,1 @@
+"""The completions contract: requests, responses, and the rules between them."""

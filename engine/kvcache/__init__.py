@@ -1,0 +1,1 @@
+"""What the KV cache holds, and what is kept of it in host memory."""

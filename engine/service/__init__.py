@@ -1,0 +1,1 @@
+"""What happens to a request between a door and the engine."""

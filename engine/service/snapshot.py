@@ -1,0 +1,34 @@
+"""What the service has done and is doing, as numbers at one moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSnapshot:
+    """The numbers of one moment; counters start at 0 when the service starts.
+
+    Attributes:
+        is_alive: Whether requests are being served.
+        requests: Requests that have ended or left.
+        prompt_tokens: Tokens of their prompts; each prompt counts once.
+        cached_tokens: Those of them that were in the cache.
+        completion_tokens: Tokens generated, also for requests that have not ended.
+        requests_unfinished: Requests that wait or run.
+        sequences_running: Choices that have a slot.
+        sequences_waiting: Choices that wait for one.
+        kv_cells: Tokens that the KV cache holds.
+        kv_cells_free: Tokens for which it has room.
+    """
+
+    is_alive: bool
+    requests: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    requests_unfinished: int
+    sequences_running: int
+    sequences_waiting: int
+    kv_cells: int
+    kv_cells_free: int
