@@ -17,7 +17,8 @@ from benchmarks.report import Context, Overhead
 from engine.contract.requests import Limits
 from engine.core.engine import Engine
 from engine.core.loop import StepLoop
-from engine.core.sequence import Phase, Prompt, Sequence, StopRules
+from engine.core.phases import Phase
+from engine.core.sequence import Prompt, Sequence, StopRules
 from engine.sampling import SamplingParams
 from engine.service.event_loop import new_event_loop
 from engine.service.service import CompletionService

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import engine.kvcache.host_cache
 from engine.backend.base import BackendError
 from engine.backend.llama import LlamaBackend
+from engine.core.policy import SchedulingPolicy
 from engine.core.scheduler import Scheduler
 from engine.kvcache.operations import FreeDeferred
 from engine.loading.launch import EngineOptions, launch
@@ -35,7 +35,9 @@ STARTS = itertools.count(5000)
 @pytest.fixture(scope="module")
 def small() -> Iterator[CompletionService]:
     """Four slots and a cache that is short of room whenever all of them are in use."""
-    launched = launch(EngineOptions(model=MODEL, parallel=4, ctx_size=N_CELLS))
+    # It saves no prefix that has little to spare, so that what comes again is computed again.
+    options = EngineOptions(model=MODEL, parallel=4, ctx_size=N_CELLS)
+    launched = launch(options, policy=SchedulingPolicy(min_new_tokens=N_CELLS))
     with closing(launched.service) as service:
         yield service
 
@@ -75,12 +77,6 @@ def told(answer: Answer) -> Any:
 
 
 @pytest.fixture
-def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep no text that has little to spare, so that whoever comes again is computed again."""
-    monkeypatch.setattr(engine.kvcache.host_cache, "_WORTH_KEEPING", N_CELLS)
-
-
-@pytest.fixture
 def clearances(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """The steps in which cells were freed though somebody repeats."""
     plan = Scheduler.plan
@@ -97,7 +93,7 @@ def clearances(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
 
 
 async def test_a_seed_repeats_to_the_bit_alone_and_in_a_crowd(
-    python: PythonDoor, clearances: list[Plan], forgetful: None
+    python: PythonDoor, clearances: list[Plan]
 ) -> None:
     """The text is longer than what a lone token's attention can be taken over in one piece."""
     fields: Answer = {"prompt": words(270), "seed": 5, "logprobs": 5, "logit_bias": NO_END}
@@ -109,7 +105,7 @@ async def test_a_seed_repeats_to_the_bit_alone_and_in_a_crowd(
     assert clearances, "the crowd is to be one in which cells run short"
 
 
-async def test_scores_are_the_same_alone_and_in_a_crowd(python: PythonDoor, forgetful: None) -> None:
+async def test_scores_are_the_same_alone_and_in_a_crowd(python: PythonDoor) -> None:
     fields: Answer = {"prompt": words(100), "echo": True, "max_tokens": 0, "logprobs": 2}
     alone = await python.complete(**fields)
     async with crowd(python):

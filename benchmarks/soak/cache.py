@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import llama_cpp as lib
 
 from benchmarks.soak.check import Check
-from engine.kvcache.slots import PrefixMatch
+from engine.kvcache.prefix_match import PrefixMatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

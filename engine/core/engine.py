@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from engine.core.loop import Output, StepLoop
+from engine.core.policy import SchedulingPolicy
 from engine.core.sequence import Delta
 from engine.errors import EngineError, InternalError, QueueFullError, UnavailableError
 
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nucleus.engine")
 
-_BURST = 0.001
-"""Seconds to wait for the next request of a burst before an idle engine begins with what it has."""
+_DEFAULT_POLICY = SchedulingPolicy()
 
 
 class RequestHandle:
@@ -106,26 +106,35 @@ class Engine:
         max_logprobs: Most alternatives that a request may ask for.
         max_requests: Unfinished requests beyond which new ones are refused.
         threads: How many threads share the rows of a step while they are sampled.
+        policy: The numbers that the scheduler and the cache decide by.
     """
 
-    def __init__(self, backend: Backend, *, max_logprobs: int, max_requests: int, threads: int = 1) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        max_logprobs: int,
+        max_requests: int,
+        threads: int = 1,
+        policy: SchedulingPolicy = _DEFAULT_POLICY,
+    ) -> None:
         self.backend = backend
+        self._policy = policy
         self._max_requests = max_requests
         self.totals = Totals()  # written by the engine thread, read by any
-        self._steps = StepLoop(backend, max_logprobs=max_logprobs, threads=threads)
+        self._steps = StepLoop(backend, max_logprobs=max_logprobs, threads=threads, policy=policy)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._lock = threading.Lock()  # guards _n_requests and _refusal, which any thread may read
         self._n_requests = 0
         self._refusal: EngineError | None = None  # why no request is taken any more
-        self._runs: dict[
-            Hashable, tuple[RequestHandle, int]
-        ] = {}  # engine thread only: run and its open choices
+        # Requests with their open choices; for the engine thread only.
+        self._requests: dict[Hashable, tuple[RequestHandle, int]] = {}
         self._thread = threading.Thread(target=self._work, name="nucleus-engine", daemon=True)
         self._thread.start()
 
     @property
     def is_alive(self) -> bool:
-        """Tell whether requests are being served."""
+        """True while requests are being served."""
         return self._thread.is_alive() and self._refusal is None
 
     @property
@@ -155,19 +164,19 @@ class Engine:
             QueueFullError: ``max_requests`` are unfinished already.
             UnavailableError: the engine is closed, or its thread has died.
         """
-        run = RequestHandle(self, prompts)
+        handle = RequestHandle(self, prompts)
         with self._lock:
             if self._refusal is not None:
                 raise type(self._refusal)(self._refusal.message)  # a shared one would collect tracebacks
             if self._n_requests >= self._max_requests:
                 raise QueueFullError(f"{self._n_requests} requests wait or run already, the limit.")
             self._n_requests += 1
-            self._commands.put(lambda: self._begin(run))
-        return run
+            self._commands.put(lambda: self._begin(handle))
+        return handle
 
-    def cancel(self, run: RequestHandle) -> None:
-        """Stop working for a run within one step; nothing happens when it has ended."""
-        self._commands.put(lambda: self._drop(run.owner))
+    def cancel(self, handle: RequestHandle) -> None:
+        """Stop working for a request within one step; nothing happens when it has ended."""
+        self._commands.put(lambda: self._drop(handle.owner))
 
     def close(self) -> None:
         """End every request with :class:`UnavailableError`, stop the thread and free the model."""
@@ -195,34 +204,35 @@ class Engine:
         """Carry out what has been asked for since the last step; wait for something when idle."""
         if not self._steps.scheduler.has_work:
             self._commands.get()()
-            self._take_burst()
+            if self._steps.scheduler.has_work:
+                self._take_burst()
         while not self._commands.empty():
             self._commands.get()()
 
     def _take_burst(self) -> None:
-        """Let those who ask at once begin at once: they share their steps from the first token to the last.
+        """Wait a moment for requests that arrive together, so that they share all of their steps.
 
-        A step takes many times as long as the wait, and whoever came a moment too late would sit it out.
+        A step takes many times as long as the wait; a request that came too late would sit it out.
         """
         with suppress(queue.Empty):
             for _ in range(self.backend.n_slots - 1):
-                self._commands.get(timeout=_BURST)()
+                self._commands.get(timeout=self._policy.burst_seconds)()
 
-    def _begin(self, run: RequestHandle) -> None:
-        self._runs[run.owner] = (run, run.n_choices)
-        for prompt in run.prompts:
+    def _begin(self, handle: RequestHandle) -> None:
+        self._requests[handle.owner] = (handle, handle.n_choices)
+        for prompt in handle.prompts:
             self._steps.submit(prompt)
 
     def _drop(self, owner: Hashable) -> None:
-        if owner in self._runs:
+        if owner in self._requests:
             self._steps.cancel(owner)
             self._forget(owner)
 
     def _forget(self, owner: Hashable) -> None:
-        run, _ = self._runs.pop(owner)
+        handle, _ = self._requests.pop(owner)
         self.totals.requests += 1
-        self.totals.prompt_tokens += sum(len(prompt.tokens) for prompt in run.prompts)
-        self.totals.cached_tokens += sum(prompt.n_cached for prompt in run.prompts)
+        self.totals.prompt_tokens += sum(len(prompt.tokens) for prompt in handle.prompts)
+        self.totals.cached_tokens += sum(prompt.n_cached for prompt in handle.prompts)
         with self._lock:
             self._n_requests -= 1
 
@@ -232,18 +242,18 @@ class Engine:
             return
         batches: defaultdict[asyncio.AbstractEventLoop, list[tuple[RequestHandle, Delta]]] = defaultdict(list)
         for owner, delta in outputs:
-            run, n_open = self._runs[owner]
-            batches[run.loop].append((run, delta))
+            handle, n_open = self._requests[owner]
+            batches[handle.loop].append((handle, delta))
             self.totals.completion_tokens += delta.n_tokens
-            self._runs[owner] = (run, n_open - delta.is_last)
-        for owner in {output.owner for output in outputs if self._runs[output.owner][1] == 0}:
+            self._requests[owner] = (handle, n_open - delta.is_last)
+        for owner in {output.owner for output in outputs if self._requests[output.owner][1] == 0}:
             self._forget(owner)
         for loop, batch in batches.items():
             try:
                 loop.call_soon_threadsafe(_dispatch, batch)
             except RuntimeError:  # the loop is closed: nobody is left to read
-                for run, _ in batch:
-                    self._drop(run.owner)
+                for handle, _ in batch:
+                    self._drop(handle.owner)
 
     def _refuse(self, error: EngineError) -> None:
         with self._lock:
@@ -254,11 +264,11 @@ class Engine:
         while not self._commands.empty():
             self._commands.get()()
         reason = self._refusal or UnavailableError("The engine is closed.")
-        self._deliver([Output(owner, Delta(0, "", (), 0, 0.0, error=reason)) for owner in self._runs])
-        for owner in list(self._runs):
+        self._deliver([Output(owner, Delta(0, "", (), 0, 0.0, error=reason)) for owner in self._requests])
+        for owner in list(self._requests):
             self._forget(owner)
 
 
 def _dispatch(batch: list[tuple[RequestHandle, Delta]]) -> None:
-    for run, delta in batch:
-        run.deliver(delta)
+    for handle, delta in batch:
+        handle.deliver(delta)

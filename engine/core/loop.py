@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from engine.backend.base import BackendError, Batch
+from engine.core.phases import Phase
+from engine.core.policy import SchedulingPolicy
 from engine.core.prefill_budget import PrefillBudget
 from engine.core.scheduler import Scheduler
-from engine.core.sequence import Phase, Score
+from engine.core.sequence import Score
 from engine.errors import EngineError, InternalError
+from engine.kvcache.host_cache import HostPrefixCache
 from engine.kvcache.operations import Copy, DeferFree, Drop, FreeDeferred, Restore, Save, Truncate
 from engine.kvcache.slots import Slots
 from engine.sampling import RowStatus, Sampler
@@ -54,6 +57,9 @@ def _scores(draws: Draws) -> Iterator[_DrawScore]:
 _NO_SCORE = _DrawScore(0.0, [], [])
 
 
+_DEFAULT_POLICY = SchedulingPolicy()
+
+
 class StepLoop:
     """Everything that the engine thread does, one step at a time; it knows no threads but the sampler's.
 
@@ -61,9 +67,17 @@ class StepLoop:
         backend: The model.
         max_logprobs: Most alternatives that a request may ask for.
         threads: How many threads share the rows of a step while they are sampled.
+        policy: The numbers that the scheduler and the cache decide by.
     """
 
-    def __init__(self, backend: Backend, *, max_logprobs: int, threads: int = 1) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        max_logprobs: int,
+        threads: int = 1,
+        policy: SchedulingPolicy = _DEFAULT_POLICY,
+    ) -> None:
         self._backend = backend
         self._batch = Batch(backend.n_batch)
         self._sampler = Sampler(
@@ -76,14 +90,18 @@ class StepLoop:
             prefix_cache=backend.prefix_cache,
             keeps_batch_invariant=backend.n_batch_invariant > 0,
             restore_slack=backend.restore_slack,
+            host_cache=HostPrefixCache(
+                backend.n_cells, min_new_tokens=policy.min_new_tokens, max_cost=policy.max_cost
+            ),
         )
-        self._texts: dict[int, SavedPrefix] = {}
+        self._saved: dict[int, SavedPrefix] = {}
         self.scheduler = Scheduler(
             self._slots,
             backend.n_batch,
             self._prefill_budget.prompt_tokens,
             scored=backend.n_scored,
             batch_invariant=backend.n_batch_invariant,
+            policy=policy,
         )
 
     def submit(self, prompt: Prompt) -> None:
@@ -115,7 +133,7 @@ class StepLoop:
         self._sampler.open(
             sequence.slot,
             sequence.sampling,
-            stream=sequence.stream,
+            stream=sequence.rng_stream,
             prompt=sequence.prompt.tokens,
             generated=sequence.generated,
         )
@@ -130,12 +148,12 @@ class StepLoop:
                 self._backend.defer_free(slot)
             case FreeDeferred():
                 self._backend.free_deferred()
-            case Save(slot, length, text):
-                self._texts[text] = self._backend.save(slot, length)
-            case Restore(text, slot, length):
-                self._backend.restore(slot, self._texts[text], length)
-            case Drop(text):
-                self._texts.pop(text, None)  # or a failure came before it was saved
+            case Save(slot, length, entry_id):
+                self._saved[entry_id] = self._backend.save(slot, length)
+            case Restore(entry_id, slot, length):
+                self._backend.restore(slot, self._saved[entry_id], length)
+            case Drop(entry_id):
+                self._saved.pop(entry_id, None)  # or a failure came before it was saved
 
     def _decode(self, plan: Plan) -> NDArray[np.float32]:
         n_decodes = len(plan.decodes)

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from statistics import median
 
-_PATIENCE = 1.0
-"""What one prompt's tokens may add to the time of a step, as a part of what its decodes take alone."""
 _URGENCY = 5
-"""One sequence that waits for its prompt is no reason to hurry; with every so many-th besides, a step takes
-as much longer for prompts as its decodes take."""
+"""How strongly the share of sequences that wait for their prompts raises the budget."""
 _FEWEST = 4
-_MIXED = 64
-"""Steps with prompts after which one without tells anew what decodes take alone."""
+"""Prompt tokens that a step takes at least."""
+_MEASURE_EVERY = 64
+"""Steps with prompts after which one step without measures anew what decodes take alone."""
 _REMEMBERED = 15
-"""Steps of a kind whose median counts: one that was held up by another program does not."""
+"""Steps of a kind whose median counts, so that one step that another program held up does not."""
 
 
 class PrefillBudget:
@@ -34,30 +32,32 @@ class PrefillBudget:
         self._beside, self._alone = _recent(), _recent()
 
     def prompt_tokens(self, decodes: int, prompts: int) -> int:
-        """Return the most prompt tokens for a step; 0 where it had better tell what its decodes take alone.
+        """Return the most prompt tokens for a step; a step that measures its decodes alone takes none.
 
-        Under load there is a prompt in every step. What was learned of decodes before, of fewer of them or
-        on a machine that was slower, would count forever, and so would a chunk that is too small by it.
+        With ``waiting = prompts - 1``::
 
-        The more sequences wait for their prompts, the longer those that decode have to wait: a decode of few
-        costs each of them more than one of many does, and prompts that come as fast as others end would
-        otherwise pile up, until most of those that run wait for theirs.
+            budget = step_time(decodes) * max(1, 5 * waiting / (waiting + decodes)) / cost_per_token
+
+        So prompts add as much time to a step as its decodes take alone. Where more than a fifth of the other
+        sequences wait for their prompts, they add up to five times as much: a decode of few sequences costs
+        each of them more than a decode of many, and prompts that arrive as fast as others end would pile up.
 
         Args:
             decodes: Sequences that decode in the step, at least one.
             prompts: Sequences that run and wait for their prompts.
         """
-        if not self._knows(decodes) or self._mixed >= _MIXED:
+        if self._must_measure(decodes):
             return 0
-        step, costs = self._step(decodes), self._beside or self._alone
-        if step is None or not costs:
+        step_time, costs = self._step(decodes), self._beside or self._alone
+        if step_time is None or not costs:
             return min(self._budget, 4 * _FEWEST)
-        others = max(prompts - 1, 0)
-        patience = _PATIENCE * max(1.0, _URGENCY * others / (others + decodes))
-        return min(self._budget, max(_FEWEST, int(patience * step / max(median(costs), 1e-9))))
+        waiting = max(prompts - 1, 0)
+        urgency = max(1.0, _URGENCY * waiting / (waiting + decodes))
+        cost_per_token = max(median(costs), 1e-9)
+        return min(self._budget, max(_FEWEST, int(urgency * step_time / cost_per_token)))
 
     def note(self, decodes: int, prompt_tokens: int, seconds: float) -> None:
-        """Learn from a step of so many decoding sequences and prompt tokens."""
+        """Learn from a step that took ``seconds`` for its decoding sequences and its prompt tokens."""
         if prompt_tokens == 0:
             self._decodes[decodes].append(seconds)
             self._mixed = 0
@@ -71,12 +71,17 @@ class PrefillBudget:
             self._mixed += 1
             self._steady = 0
 
-    def _knows(self, decodes: int) -> bool:
-        """Tell whether so many decodes, or both more and fewer, were seen without a prompt."""
-        return bool(self._decodes) and min(self._decodes) <= decodes <= max(self._decodes)
+    def _must_measure(self, decodes: int) -> bool:
+        """Return True if the next step should have no prompt, so that it shows what its decodes take alone.
+
+        Under load every step has a prompt. Without such a step, what was learned earlier, of fewer decodes or
+        while the machine was slower, would count for ever.
+        """
+        is_known = bool(self._decodes) and min(self._decodes) <= decodes <= max(self._decodes)
+        return not is_known or self._mixed >= _MEASURE_EVERY
 
     def _step(self, decodes: int) -> float | None:
-        """Return the seconds of so many decodes: interpolated, or of the nearest number that was seen."""
+        """Return the seconds that a step of ``decodes`` takes: interpolated between the numbers seen."""
         if not self._decodes:
             return None
         below = max((seen for seen in self._decodes if seen <= decodes), default=min(self._decodes))

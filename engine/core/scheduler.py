@@ -17,21 +17,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine.core.phases import Phase
 from engine.core.plan import Plan, Span
+from engine.core.policy import SchedulingPolicy
 from engine.core.queue import FairQueue
-from engine.core.sequence import Phase, Prompt, Sequence
-from engine.kvcache.prefix_tree import common_prefix
-from engine.kvcache.slots import PrefixMatch, Slots
+from engine.kvcache.prefix_match import PrefixMatch, common_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-_WORTH_WAITING = 32
-"""Tokens of prefill to be spared, from which a sequence waits for another one's."""
-_AHEAD = 64
-"""Tokens of a completion that must have room before its sequence is admitted."""
-_SHELF_SHARE = 8
-"""So many-th part of the cache may lie on the shelf while somebody waits for room."""
+    from engine.core.sequence import Prompt, Sequence
+    from engine.kvcache.slots import Slots
+
+_DEFAULT_POLICY = SchedulingPolicy()
 
 
 class Scheduler:
@@ -43,7 +41,8 @@ class Scheduler:
         prompt_tokens_beside: Most prompt tokens in a step in which so many sequences decode and so many wait
             for their prompts, 0 now and then; as many as the budget leaves unless told otherwise.
         scored: Most tokens in a step of prompts whose tokens are scored, at least 1.
-        batch_invariant: Most tokens in a step with somebody who repeats; 0 where that cannot be promised.
+        batch_invariant: Most tokens in a step with a batch-invariant sequence; 0 where that is not possible.
+        policy: The numbers it decides by.
     """
 
     def __init__(
@@ -54,6 +53,7 @@ class Scheduler:
         *,
         scored: int = 64,
         batch_invariant: int = 0,
+        policy: SchedulingPolicy = _DEFAULT_POLICY,
     ) -> None:
         if budget < slots.n_slots:
             raise ValueError(f"a step must have room for all {slots.n_slots} slots, not {budget} tokens")
@@ -61,6 +61,7 @@ class Scheduler:
         self._budget = budget
         self._scored = scored
         self._batch_invariant = batch_invariant
+        self._policy = policy
         self._prompt_tokens_beside = prompt_tokens_beside or (lambda _decodes, _prompts: budget)
         self._waiting = FairQueue()
         self._running: list[Sequence] = []  # in order of admission
@@ -68,7 +69,7 @@ class Scheduler:
 
     @property
     def has_work(self) -> bool:
-        """Tell whether a plan would do anything."""
+        """True if a plan would do anything."""
         return bool(self._waiting or self._running or self.slots.has_operations or self.slots.n_deferred)
 
     @property
@@ -99,11 +100,11 @@ class Scheduler:
         self._waiting.remove(lambda sequence: sequence.prompt.owner is owner)
         self._full = False
         for sequence in [seq for seq in self._running if seq.prompt.owner is owner]:
-            sequence.phase = Phase.FINISHED
+            sequence.move_to(Phase.FINISHED)
             self.retire(sequence)
 
     def retire(self, sequence: Sequence, *, discard: bool = False) -> None:
-        """Take back the slot of a sequence that has ended; a discard text is not kept."""
+        """Take back the slot of a sequence that has ended; its prefix is saved unless ``discard``."""
         self._running.remove(sequence)
         self._leave(sequence, None if discard else sequence.tokens[: sequence.computed])
         self._full = False
@@ -116,7 +117,7 @@ class Scheduler:
         plan.decodes = self._decodes(plan)
         plan.batch_invariant = self._needs_batch_invariance
         if len(plan.decodes) < len(self._running):
-            plan.prompts = self._spans(len(plan.decodes))
+            plan.prompts = self._prompt_spans(len(plan.decodes))
         plan.cache = self.slots.take_operations()
         return plan
 
@@ -133,7 +134,7 @@ class Scheduler:
         self.slots.extend(leader.slot, span.tokens)
         leader.computed = span.end
         for drawer in span.draws:
-            drawer.phase = Phase.DECODE
+            drawer.move_to(Phase.DECODE)
             if drawer is not leader:
                 drawer.computed = span.end
                 self.slots.share(leader.slot, drawer.slot, span.end)
@@ -147,38 +148,33 @@ class Scheduler:
     # --- what a step computes ----------------------------------------------------------------------------
 
     def _decodes(self, plan: Plan) -> list[Sequence]:
-        """Return who decodes; preempt until each of them has a cell for its token."""
+        """Return the sequences that decode; preempt until each of them has a cell for its token."""
         while True:
             decodes = [sequence for sequence in self._running if sequence.phase is Phase.DECODE]
             if len(decodes) <= self.slots.free_cells:
                 return decodes
             self._preempt_last(plan)
 
-    def _spans(self, n_decodes: int) -> list[Span]:
-        """Give what the decodes leave to prompts, the shortest first, but half of it to the first by turn.
+    def _prompt_spans(self, n_decodes: int) -> list[Span]:
+        """Give the room that the decodes leave to prompts: at least half of it to the oldest sequence.
 
-        So a short prompt does not wait behind a long one, nor that behind any number of short ones. Those
-        that lost their slot go before both: somebody is in the middle of their answer, and if they came
-        after newcomers, these could take the slot away again before they got anywhere.
+        The rest goes to preempted sequences first, then to the shortest prompt. So a short prompt does not
+        wait behind a long one, and short ones cannot hold up a long one for ever. Preempted sequences come
+        first because a client is in the middle of their answer; if they came after new sequences, these could
+        take the slot away again before the answer gets on.
         """
-        spans: list[Span] = []
-        room, scored = self._room_for_prompts(n_decodes), self._scored
         waiting = [sequence for sequence in self._running if sequence.phase is Phase.PREFILL]
         if not waiting:
-            return spans
-        first = min(waiting, key=lambda sequence: sequence.turn)
-        kept = min(_left(first), room - room // 2)
-        for sequence in sorted(waiting, key=lambda sequence: (not sequence.n_preempted, _left(sequence))):
-            if sequence is first:
-                kept = 0
-            is_scored = sequence.prompt.lacks_scores
-            most = min(room - kept, scored) if is_scored else room - kept
-            if most <= 0:
-                continue
-            spans.append(span := self._chunk(sequence, most))
-            span.is_scored = is_scored
-            room -= len(span.tokens)
-            scored -= len(span.tokens) if is_scored else 0
+            return []
+        oldest = min(waiting, key=lambda sequence: sequence.turn)
+        room = _PromptRoom(self._room_for_prompts(n_decodes), self._scored, n_reserved=_remaining(oldest))
+        spans: list[Span] = []
+        for sequence in sorted(waiting, key=_prefill_order):
+            if sequence is oldest:
+                room.end_reservation()
+            if (limit := room.limit(sequence)) > 0:
+                spans.append(span := self._chunk(sequence, limit))
+                room.take(span)
         return spans
 
     def _room_for_prompts(self, n_decodes: int) -> int:
@@ -192,21 +188,22 @@ class Scheduler:
         return min(room, self._prompt_tokens_beside(n_decodes, len(self._running) - n_decodes))
 
     def _chunk(self, sequence: Sequence, room: int) -> Span:
-        start, text = sequence.computed, sequence.tokens
-        tokens = text[start : start + room]
-        if start + len(tokens) < len(text):
-            return Span(sequence, start, tokens, [])
+        """Return the next ``room`` tokens of a prompt; if they are its last, with the sequences that draw."""
+        start, tokens, is_scored = sequence.computed, sequence.tokens, sequence.prompt.lacks_scores
+        chunk = tokens[start : start + room]
+        if start + len(chunk) < len(tokens):
+            return Span(sequence, start, chunk, [], is_scored)
         forks = [seq for seq in self._running if seq.phase is Phase.FORK and self._leads(sequence, seq)]
-        return Span(sequence, start, tokens, [sequence, *forks])
+        return Span(sequence, start, chunk, [sequence, *forks], is_scored)
 
     # --- admission ---------------------------------------------------------------------------------------
 
     def _admit(self, plan: Plan) -> None:
-        """Admit who waits, in turn, until somebody finds no room; pass by who had better wait."""
+        """Admit waiting sequences in turn until one finds no room; skip those that wait for a prefix."""
         held_back: list[Sequence] = []
         while self._waiting and not self._full and len(self._running) < self.slots.n_slots:
             sequence = self._waiting.pop()
-            if self._had_better_wait(sequence):
+            if self._should_wait_for_prefix(sequence):
                 held_back.append(sequence)
             elif self._place(sequence):
                 plan.admitted.append(sequence)
@@ -217,8 +214,8 @@ class Scheduler:
             self._waiting.put_back(sequence)
             self._full = False
 
-    def _had_better_wait(self, sequence: Sequence) -> bool:
-        """Tell whether somebody is about to compute a good part of the prompt."""
+    def _should_wait_for_prefix(self, sequence: Sequence) -> bool:
+        """Return True if a running sequence is about to compute a good part of the prompt."""
         if not self.slots.prefix_cache or sequence.prompt.lacks_scores:
             return False
         if sequence.awaits is not None and self._is_computing(*sequence.awaits):
@@ -230,7 +227,7 @@ class Scheduler:
             if sequence.prompt.batch_invariant and not other.prompt.batch_invariant:
                 continue
             shared = common_prefix(other.prompt.tokens, sequence.prompt.tokens[:-1])
-            if shared >= other.computed + _WORTH_WAITING:
+            if shared >= other.computed + self._policy.min_shared_prefix:
                 sequence.awaits = (other, shared)
                 return True
         return False
@@ -240,23 +237,24 @@ class Scheduler:
         return other.phase is Phase.PREFILL and other.computed < length
 
     def _place(self, sequence: Sequence) -> bool:
-        """Let a sequence run, from the longest part of its text that is cached; False: no room."""
+        """Let a sequence run, from the longest cached prefix of its tokens; False: there is no room."""
         if any(self._leads(other, sequence) for other in self._running):
             found, phase = PrefixMatch(), Phase.FORK
         else:
-            found, phase = self._find(sequence), Phase.PREFILL
-        need = self._still_needs(sequence, phase, found.shared)
+            found, phase = self._longest_prefix(sequence), Phase.PREFILL
+        need = self._still_needs(sequence, phase, found.n_shared)
         promised = sum(self._still_needs(seq, seq.phase, seq.computed) for seq in self._running)
         if promised + need > self.slots.free_cells:
             return False
         sequence.slot = self.slots.take(found, batch_invariant=sequence.prompt.batch_invariant)
-        sequence.phase, sequence.computed = phase, found.length
+        sequence.move_to(phase)
+        sequence.computed = found.length
         if sequence is sequence.prompt.sequences[0] and not sequence.n_preempted:
             sequence.prompt.n_cached = found.length
         self._running.append(sequence)
         return True
 
-    def _find(self, sequence: Sequence) -> PrefixMatch:
+    def _longest_prefix(self, sequence: Sequence) -> PrefixMatch:
         """Find the longest prefix of a text that need not be computed.
 
         The last token is always decoded again, since its logits are needed. llama.cpp rounds differently when
@@ -269,29 +267,29 @@ class Scheduler:
 
     @staticmethod
     def _leads(leader: Sequence, sequence: Sequence) -> bool:
-        """Tell whether a sibling is about to compute all that a sequence needs."""
+        """Return True if a sibling is about to compute all that a sequence needs."""
         return (
             leader.prompt is sequence.prompt
             and leader.phase is Phase.PREFILL
             and not (leader.generated or sequence.generated)
         )
 
-    @staticmethod
-    def _still_needs(sequence: Sequence, phase: Phase, computed: int) -> int:
+    def _still_needs(self, sequence: Sequence, phase: Phase, computed: int) -> int:
         """Return the cells that a sequence takes for the rest of its text and a piece of its completion."""
         held = len(sequence.prompt.tokens) if phase is Phase.FORK else computed
-        return min(sequence.length + _AHEAD, sequence.most_cells) - held
+        return min(sequence.length + self._policy.headroom, sequence.most_cells) - held
 
     # --- order in the cache ------------------------------------------------------------------------------
 
     def _leave(self, sequence: Sequence, tokens: list[int] | None) -> None:
-        """Take back a slot; its cells stay where they are while they lie below those of who repeats."""
+        """Take back a slot; freeing its cells is deferred while batch-invariant sequences run."""
         self.slots.leave(sequence.slot, tokens, defers_free=self._needs_batch_invariance)
 
     def _tidy(self) -> None:
-        """Free the cells on the shelf once nobody minds; if they are needed before, lay out anew who does.
+        """Free the deferred cells once no batch-invariant sequence runs, or when cells run short.
 
-        Whoever repeats leaves the cache and comes back, in the same step, to cells that are in order.
+        In the second case every batch-invariant sequence leaves the cache and comes back in the same step, to
+        cells that are in order.
         """
         if self.slots.n_deferred and (self._lacks_cells() or not self._needs_batch_invariance):
             self._free_deferred()
@@ -303,7 +301,7 @@ class Scheduler:
         self._full = False
 
     def _lacks_cells(self) -> bool:
-        if self._full and self.slots.n_deferred * _SHELF_SHARE >= self.slots.n_cells:
+        if self._full and self.slots.n_deferred * self._policy.deferred_share >= self.slots.n_cells:
             return True
         needed = sum(self._still_needs(seq, seq.phase, seq.computed) for seq in self._running)
         return needed > self.slots.free_cells
@@ -315,7 +313,7 @@ class Scheduler:
         sequence = max(self._running, key=lambda running: running.turn)
         self._send_back(sequence)
         plan.preempted.append(sequence)
-        if self.slots.n_deferred:  # which has not given anybody a cell
+        if self.slots.n_deferred:  # preempting has freed no cell
             self._free_deferred()
 
     def _send_back(self, sequence: Sequence) -> None:
@@ -325,6 +323,40 @@ class Scheduler:
         self._waiting.put_back(sequence)
 
 
-def _left(sequence: Sequence) -> int:
-    """Return how many tokens of its text are not computed."""
+class _PromptRoom:
+    """The prompt tokens for which a step still has room.
+
+    Args:
+        n_tokens: Prompt tokens in all.
+        n_scored: Those of them whose logits can be read.
+        n_reserved: Tokens that one sequence needs; up to half of the room is kept for it.
+    """
+
+    def __init__(self, n_tokens: int, n_scored: int, *, n_reserved: int) -> None:
+        self._n_tokens = n_tokens
+        self._n_scored = n_scored
+        self._n_reserved = min(n_reserved, n_tokens - n_tokens // 2)
+
+    def end_reservation(self) -> None:
+        """Open the reserved half: it is the turn of the sequence for which it was kept."""
+        self._n_reserved = 0
+
+    def limit(self, sequence: Sequence) -> int:
+        """Return the most tokens that a sequence may take; 0 or less: none."""
+        limit = self._n_tokens - self._n_reserved
+        return min(limit, self._n_scored) if sequence.prompt.lacks_scores else limit
+
+    def take(self, span: Span) -> None:
+        """Count the tokens of a span."""
+        self._n_tokens -= len(span.tokens)
+        self._n_scored -= len(span.tokens) if span.is_scored else 0
+
+
+def _prefill_order(sequence: Sequence) -> tuple[bool, int]:
+    """Sort preempted sequences first, then those with the fewest tokens to compute."""
+    return not sequence.n_preempted, _remaining(sequence)
+
+
+def _remaining(sequence: Sequence) -> int:
+    """Return how many tokens of a sequence are not computed yet."""
     return sequence.length - sequence.computed

@@ -1,23 +1,12 @@
-"""One choice of one prompt as a state machine, without I/O.
-
-::
-
-    WAITING ──admitted──▶ PREFILL ──its text's last chunk is decoded──▶ DECODE ──▶ FINISHED
-     ▲ └───────admitted beside a sibling that prefills──▶ FORK ─────────────┘│
-     └───────────────────preempted, from any of the three───────────────────┘
-
-``FORK`` is what makes ``n`` choices cost one prefill: the sequence waits for its sibling's prompt, shares its
-KV cache and draws its first token from the very same row of logits. A sequence that was preempted keeps what
-it has generated: its text is then the prompt and that.
-"""
+"""One choice of one prompt, without I/O: what it has generated, and what it may still say."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from engine.core.phases import Phase, check_transition
 from engine.core.text import TextStream
 
 if TYPE_CHECKING:
@@ -27,16 +16,6 @@ if TYPE_CHECKING:
     from engine.sampling import SamplingParams
 
 FinishReason = Literal["stop", "length"]
-
-
-class Phase(Enum):
-    """Where a sequence stands; see the picture at the head of the file."""
-
-    WAITING = auto()
-    PREFILL = auto()
-    FORK = auto()
-    DECODE = auto()
-    FINISHED = auto()
 
 
 class Score(NamedTuple):
@@ -73,7 +52,7 @@ class Delta(NamedTuple):
 
     @property
     def is_last(self) -> bool:
-        """Tell whether nothing follows for this choice."""
+        """True if nothing follows for this choice."""
         return self.finish_reason is not None or self.error is not None
 
 
@@ -104,9 +83,9 @@ class Prompt:
     """Whose turn it takes to run; what :class:`engine.core.queue.FairQueue` is fair to."""
     sequences: list[Sequence] = field(default_factory=list)
     batch_invariant: bool = False
-    """Whether the same answer is expected again, to the bit, whoever else is served meanwhile."""
+    """Whether its logits must not depend on what else is in the batch, to the bit."""
     in_parts: bool = True
-    """Whether a choice is told as it grows, or once, when it has ended."""
+    """Whether a choice is delivered as it grows, or once, when it has ended."""
     n_alternatives: int | None = None
     """How many alternatives to report with each of its own tokens; None: they are not scored."""
     scores: list[Score] = field(default_factory=list)
@@ -116,7 +95,7 @@ class Prompt:
 
     @property
     def lacks_scores(self) -> bool:
-        """Tell whether scores of its own tokens are wanted, and not all of them are known."""
+        """True if scores of its own tokens are wanted, and some of them are not known yet."""
         return self.n_alternatives is not None and len(self.scores) < len(self.tokens) - 1
 
 
@@ -124,10 +103,7 @@ class Sequence:
     """One choice: what it has generated, and what it may still do."""
 
     __slots__ = (
-        "_fresh",
-        "_fresh_logprob",
-        "_held",
-        "_texts",
+        "_pending",
         "awaits",
         "choice",
         "computed",
@@ -137,9 +113,9 @@ class Sequence:
         "params",
         "phase",
         "prompt",
+        "rng_stream",
         "slot",
         "stop",
-        "stream",
         "text",
         "turn",
     )
@@ -152,14 +128,14 @@ class Sequence:
         *,
         max_tokens: int,
         stop: StopRules,
-        stream: int = 0,
+        rng_stream: int = 0,
     ) -> None:
         self.prompt = prompt
         self.choice = choice
         self.params = params
         self.max_tokens = max_tokens
         self.stop = stop
-        self.stream = stream
+        self.rng_stream = rng_stream
         self.phase = Phase.WAITING
         self.slot = -1
         self.computed = 0
@@ -171,10 +147,7 @@ class Sequence:
         """Who computes how long a part of the prompt, while this sequence waits for it."""
         self.generated: list[int] = []
         self.text = TextStream(stop.strings, start=prompt.text_length, keep_stop=stop.keep, half=prompt.half)
-        self._texts: list[str] = []  # let go, and not told yet
-        self._held: list[TokenScore] = []  # scores that have not been told
-        self._fresh = 0  # tokens since the last delta
-        self._fresh_logprob = 0.0
+        self._pending = _Pending()
 
     @property
     def sampling(self) -> SamplingParams:
@@ -186,7 +159,7 @@ class Sequence:
 
     @property
     def may_now_end(self) -> bool:
-        """Tell whether the token before was the last in which it could not end."""
+        """True if the token before was the last at which it could not end."""
         return len(self.generated) == self.stop.min_tokens
 
     @property
@@ -204,9 +177,18 @@ class Sequence:
         """KV cells that it takes in the end: the last token is never decoded."""
         return len(self.prompt.tokens) + max(self.max_tokens - 1, 0)
 
+    def move_to(self, phase: Phase) -> None:
+        """Enter another phase; :mod:`engine.core.phases` says which ones may follow this one.
+
+        Raises:
+            PhaseError: it cannot follow.
+        """
+        check_transition(self.phase, phase)
+        self.phase = phase
+
     def preempt(self) -> None:
-        """Lose the slot, and nothing else."""
-        self.phase = Phase.WAITING
+        """Lose the slot, and nothing else: what was generated stays, and is computed again later."""
+        self.move_to(Phase.WAITING)
         self.slot, self.computed, self.awaits = -1, 0, None
         self.n_preempted += 1
 
@@ -217,54 +199,89 @@ class Sequence:
         alternatives: tuple[tuple[int, float], ...],
         piece_of: Callable[[int], bytes],
     ) -> Delta | None:
-        """Take one drawn token; return what is to be told now, or None."""
+        """Take one drawn token; return the delta to deliver now, or None.
+
+        Args:
+            token: The token that was drawn.
+            logprob: Its log-probability; 0 where the sampler was not asked for it.
+            alternatives: (token, logprob) of the most probable tokens, best first.
+            piece_of: Returns the bytes that a token adds to the text.
+        """
         self.generated.append(token)
-        self._fresh += 1
-        self._fresh_logprob += logprob
-        may_stop = len(self.generated) > self.stop.min_tokens
-        ended = may_stop and token in self.stop.tokens
-        if self.params.logprobs is not None:
-            self._held.append(TokenScore(token, self.text.offset, logprob, alternatives))
-        text = "" if ended and not self.stop.keep else self.text.push(piece_of(token), may_stop=may_stop)
-        if text:
-            self._texts.append(text)
-        reason = self._finish_reason(ended=ended)
-        if reason is None:
-            return self._tell(self.text.released) if text and self.prompt.in_parts else None
-        self.phase = Phase.FINISHED
-        if self.text.stopped:
-            return self._tell(self.text.released, reason)
-        self._texts.append(self.text.finish())
-        return self._tell(None, reason)
+        can_stop = len(self.generated) > self.stop.min_tokens
+        is_end = can_stop and token in self.stop.tokens
+        score = TokenScore(token, self.text.offset, logprob, alternatives)
+        self._pending.add_token(logprob, score if self.params.logprobs is not None else None)
+        if not is_end or self.stop.keep:
+            self._pending.add_text(self.text.push(piece_of(token), may_stop=can_stop))
+        if is_end or self.text.stopped:
+            return self._finish("stop")
+        if len(self.generated) >= self.max_tokens:
+            return self._finish("length")
+        if self.prompt.in_parts and self._pending.has_text:
+            return self._pending.release(self.choice, self.text.released)
+        return None
 
     def end(self) -> Delta:
         """End a choice that generates nothing, once its prompt is computed."""
-        self.phase = Phase.FINISHED
-        return self._tell(None, "length")
+        self.move_to(Phase.FINISHED)
+        return self._pending.release(self.choice, None, "length")
 
     def fail(self, error: EngineError) -> Delta:
         """End the choice with an error."""
-        self.phase = Phase.FINISHED
-        return Delta(self.choice, "", (), self._fresh, self._fresh_logprob, error=error)
+        self.move_to(Phase.FINISHED)
+        return Delta(self.choice, "", (), self._pending.n_tokens, self._pending.logprob, error=error)
 
-    def _finish_reason(self, *, ended: bool) -> FinishReason | None:
-        if ended or self.text.stopped:
-            return "stop"
-        return "length" if len(self.generated) >= self.max_tokens else None
+    def _finish(self, reason: FinishReason) -> Delta:
+        """End the choice; scores of tokens behind a stop string are not reported."""
+        self.move_to(Phase.FINISHED)
+        if self.text.stopped:
+            return self._pending.release(self.choice, self.text.released, reason)
+        self._pending.add_text(self.text.finish())
+        return self._pending.release(self.choice, None, reason)
 
-    def _tell(self, before: int | None, reason: FinishReason | None = None) -> Delta:
-        """Tell the text that was let go, and the scores of tokens that begin before an offset, or of all."""
-        text, count, logprob = "".join(self._texts), self._fresh, self._fresh_logprob
+
+class _Pending:
+    """What a sequence has generated and not delivered yet."""
+
+    __slots__ = ("_scores", "_texts", "logprob", "n_tokens")
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._scores: list[TokenScore] = []
+        self.n_tokens = 0
+        self.logprob = 0.0
+        """The sum of the tokens' log-probabilities."""
+
+    @property
+    def has_text(self) -> bool:
+        return bool(self._texts)
+
+    def add_token(self, logprob: float, score: TokenScore | None) -> None:
+        self.n_tokens += 1
+        self.logprob += logprob
+        if score is not None:
+            self._scores.append(score)
+
+    def add_text(self, text: str) -> None:
+        if text:
+            self._texts.append(text)
+
+    def release(self, choice: int, before: int | None, reason: FinishReason | None = None) -> Delta:
+        """Return all text, and the scores of the tokens that begin before an offset (None: of all)."""
+        delta = Delta(
+            choice, "".join(self._texts), self._release_scores(before), self.n_tokens, self.logprob, reason
+        )
         self._texts.clear()
-        self._fresh, self._fresh_logprob = 0, 0.0
-        return Delta(self.choice, text, self._release_scores(before), count, logprob, reason)
+        self.n_tokens, self.logprob = 0, 0.0
+        return delta
 
     def _release_scores(self, before: int | None) -> tuple[TokenScore, ...]:
         count = 0
-        for score in self._held:
+        for score in self._scores:
             if before is not None and score.offset >= before:
                 break
             count += 1
-        released = tuple(self._held[:count])
-        del self._held[:count]
+        released = tuple(self._scores[:count])
+        del self._scores[:count]
         return released

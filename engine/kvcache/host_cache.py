@@ -1,7 +1,9 @@
-"""Texts that have left the KV cache, for prompts that will begin like them.
+"""Prefixes in host memory: the tokens of sequences that have left the KV cache.
 
-They do not stay in the cache, because every cell in use costs every decode: attention looks at each of them,
-if only to see that it is masked. Outside of it they cost memory, and a copy each way.
+They do not stay in the KV cache, because every cell in use costs every decode: attention looks at each cell,
+if only to see that it is masked. In host memory a prefix costs memory, and a copy each way.
+
+This file keeps the books: which tokens are saved under which entry id. The backend holds the data.
 """
 
 from __future__ import annotations
@@ -9,96 +11,116 @@ from __future__ import annotations
 import itertools
 from typing import NamedTuple
 
-from engine.kvcache.prefix_tree import common_prefix
-
-_WORTH_KEEPING = 32
-"""Tokens of prefill that a text must be able to spare, beyond what another one spares."""
-_WORTH_ITS_COST = 4
-"""Tokens of memory that one token of news may cost."""
+from engine.kvcache.prefix_match import PrefixMatch, common_prefix
 
 
-class _Text(NamedTuple):
+class _Entry(NamedTuple):
     tokens: list[int]
     batch_invariant: bool
-    """Whether it was computed so that it would be the same in any company."""
+    """Whether the prefix was computed batch-invariantly."""
 
 
 class HostPrefixCache:
-    """Tokens of texts by number, the least recently used first.
+    """Saved prefixes by entry id, the least recently used first.
 
     Args:
-        room: Most tokens of all texts together.
+        capacity: Most tokens of all entries together.
+        min_new_tokens: Fewest tokens that an entry must have beyond what another entry has already.
+        max_cost: Most tokens of memory that one new token may cost.
     """
 
-    def __init__(self, room: int) -> None:
-        self._room = room
-        self._texts: dict[int, _Text] = {}
-        self._numbers = itertools.count()
+    def __init__(self, capacity: int, *, min_new_tokens: int = 32, max_cost: float = 4) -> None:
+        self._capacity = capacity
+        self._min_new_tokens = min_new_tokens
+        self._max_cost = max_cost
+        self._entries: dict[int, _Entry] = {}
+        self._ids = itertools.count()
         self._size = 0
 
     def __len__(self) -> int:
-        return len(self._texts)
+        return len(self._entries)
 
-    def tokens(self, number: int) -> list[int]:
-        """Return a text."""
-        return self._texts[number].tokens
+    def tokens(self, entry_id: int) -> list[int]:
+        """Return the tokens of an entry."""
+        return self._entries[entry_id].tokens
 
-    def match(self, tokens: list[int], *, batch_invariant: bool = False) -> tuple[int, int | None]:
-        """Find the longest prefix of ``tokens`` that a text has; return its length, and the text's number.
+    def match(self, tokens: list[int], *, batch_invariant: bool = False) -> PrefixMatch:
+        """Find the entry with the longest prefix of ``tokens``.
 
         Args:
-            tokens: What is asked for.
-            batch_invariant: Whether only texts count that are the same in any company.
+            tokens: What is to be computed.
+            batch_invariant: Whether only batch-invariant entries count.
         """
-        best: tuple[int, int | None] = (0, None)
-        for number, text in self._texts.items():
-            if batch_invariant and not text.batch_invariant:
+        best = PrefixMatch()
+        for entry_id, entry in self._entries.items():
+            if batch_invariant and not entry.batch_invariant:
                 continue
-            length = common_prefix(text.tokens, tokens)
-            if length > best[0]:
-                best = length, number
+            length = common_prefix(entry.tokens, tokens)
+            if length > best.length:
+                best = PrefixMatch(length, entry_id=entry_id)
         return best
 
-    def use(self, number: int) -> None:
-        """Note that a text was of use just now."""
-        self._texts[number] = self._texts.pop(number)
+    def touch(self, entry_id: int) -> None:
+        """Make an entry the most recently used one."""
+        self._entries[entry_id] = self._entries.pop(entry_id)
 
     def add(self, tokens: list[int], *, batch_invariant: bool = False) -> tuple[int | None, list[int]]:
-        """Keep a text if it is worth it; return its number, and those of the texts to be forgotten for it.
+        """Add an entry if it is worth its memory; return its id, and the ids of the entries it drives out.
 
-        A text replaces the texts that it begins with, except that only a batch-invariant text replaces a
-        batch-invariant one. A text that takes much more memory than it has new tokens, such as the second of
-        several choices behind a long prompt, is not worth it.
+        Where it is not worth its memory, the entry that makes it superfluous counts as used, and the id is
+        None. An entry replaces those that are prefixes of it; the least recently used ones make room for the
+        rest.
         """
-        known, number = self.match(tokens, batch_invariant=batch_invariant)
-        dropped = [
-            old
-            for old, text in self._texts.items()
-            if text.batch_invariant <= batch_invariant
-            and common_prefix(text.tokens, tokens) == len(text.tokens)
-        ]
-        cost = len(tokens) - sum(len(self._texts[old].tokens) for old in dropped)
-        news = len(tokens) - known
-        if news < max(_WORTH_KEEPING, cost / _WORTH_ITS_COST) or len(tokens) > self._room:
-            if number is not None:
-                self.use(number)
+        replaced = self._replaced_by(tokens, batch_invariant=batch_invariant)
+        known = self.match(tokens, batch_invariant=batch_invariant)
+        if not self._is_worth_adding(tokens, known.length, replaced):
+            if known.entry_id is not None:
+                self.touch(known.entry_id)
             return None, []
-        for old in dropped:
-            self._forget(old)
-        while self._size + len(tokens) > self._room:
-            dropped.append(oldest := next(iter(self._texts)))
-            self._forget(oldest)
-        number = next(self._numbers)
-        self._texts[number] = _Text(tokens, batch_invariant)
+        for entry_id in replaced:
+            self._remove(entry_id)
+        evicted = self._make_room(len(tokens))
+        entry_id = next(self._ids)
+        self._entries[entry_id] = _Entry(tokens, batch_invariant)
         self._size += len(tokens)
-        return number, dropped
+        return entry_id, replaced + evicted
 
     def clear(self) -> list[int]:
-        """Forget everything; return the numbers."""
-        dropped = list(self._texts)
-        self._texts.clear()
+        """Remove every entry; return the ids."""
+        removed = list(self._entries)
+        self._entries.clear()
         self._size = 0
-        return dropped
+        return removed
 
-    def _forget(self, number: int) -> None:
-        self._size -= len(self._texts.pop(number).tokens)
+    def _replaced_by(self, tokens: list[int], *, batch_invariant: bool) -> list[int]:
+        """Return the entries that are prefixes of ``tokens``.
+
+        Only a batch-invariant entry replaces a batch-invariant one.
+        """
+        return [
+            entry_id
+            for entry_id, entry in self._entries.items()
+            if entry.batch_invariant <= batch_invariant
+            and common_prefix(entry.tokens, tokens) == len(entry.tokens)
+        ]
+
+    def _is_worth_adding(self, tokens: list[int], n_known: int, replaced: list[int]) -> bool:
+        """Return True if the new tokens are enough, and enough for the memory that they cost.
+
+        The second of several choices behind a long prompt, for example, costs the whole prompt's memory again
+        for few new tokens.
+        """
+        n_new = len(tokens) - n_known
+        cost = len(tokens) - sum(len(self._entries[entry_id].tokens) for entry_id in replaced)
+        return n_new >= max(self._min_new_tokens, cost / self._max_cost) and len(tokens) <= self._capacity
+
+    def _make_room(self, n_tokens: int) -> list[int]:
+        """Evict the least recently used entries until ``n_tokens`` fit; return their ids."""
+        evicted = []
+        while self._size + n_tokens > self._capacity:
+            evicted.append(oldest := next(iter(self._entries)))
+            self._remove(oldest)
+        return evicted
+
+    def _remove(self, entry_id: int) -> None:
+        self._size -= len(self._entries.pop(entry_id).tokens)

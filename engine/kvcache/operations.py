@@ -40,14 +40,14 @@ class Save:
 
     slot: int
     length: int
-    text: int
+    entry_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Restore:
     """Put the first ``length`` positions of the text that is kept under a number into an empty slot."""
 
-    text: int
+    entry_id: int
     slot: int
     length: int
 
@@ -56,7 +56,7 @@ class Restore:
 class Drop:
     """Forget the text that is kept under a number."""
 
-    text: int
+    entry_id: int
 
 
 Operation = Copy | Truncate | DeferFree | FreeDeferred | Save | Restore | Drop

@@ -10,20 +10,13 @@ be.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from engine.kvcache.prefix_match import PrefixMatch, common_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
-
-_FEW = 8
-
-
-class PrefixMatch(NamedTuple):
-    """The longest cached prefix of some tokens: its length, and a slot that holds it."""
-
-    length: int
-    slot: int | None
 
 
 class _Node:
@@ -102,7 +95,7 @@ class PrefixTree:
                 best, at = node, length
             if length == node.end:
                 pending.extend((child, length) for child in node.children)
-        return PrefixMatch(at, best.any_slot(among) if at else None)
+        return PrefixMatch(at, slot=best.any_slot(among) if at else None)
 
     def share(self, source: int, target: int, length: int) -> None:
         """Let ``target``, which holds nothing, hold the first ``length`` tokens of ``source``."""
@@ -162,21 +155,3 @@ class PrefixTree:
             self._n_cells -= len(node.tokens)
             node.parent.children.remove(node)
             node = node.parent
-
-
-def common_prefix(run: Sequence[int], tokens: Sequence[int], start: int = 0) -> int:
-    """Return how many tokens of ``run`` are those of ``tokens`` from ``start`` on."""
-    most = min(len(run), len(tokens) - start)
-    few = min(most, _FEW)
-    if run[:few] != tokens[start : start + few]:  # as most texts do not, seen without copying all of them
-        most = few
-    elif run[:most] == tokens[start : start + most]:
-        return most
-    low, high = 0, most  # the first ``low`` are equal, the first ``high`` are not
-    while high - low > 1:
-        middle = (low + high) // 2
-        if run[low:middle] == tokens[start + low : start + middle]:
-            low = middle
-        else:
-            high = middle
-    return low

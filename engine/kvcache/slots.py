@@ -1,39 +1,25 @@
 """Which text lies in which slot of the KV cache, who may have one, and what is kept of it afterwards.
 
-A slot holds the tokens of a running sequence, or nothing. When a sequence leaves, its tokens are copied out of
-the cache (:mod:`engine.kvcache.host_cache`). Every change is recorded here at once, and as an operation for
-the step loop, which carries the operations out in order before it decodes.
+A slot holds the tokens of a running sequence, or nothing. When a sequence leaves, its tokens are copied out
+of the cache (:mod:`engine.kvcache.host_cache`). Every change is recorded here at once, and as an operation,
+which the step loop carries out before it decodes.
 
-A prefix is *batch-invariant* when it was computed so that the result does not depend on the rest of the batch,
-to the bit. For that its cells must be in order, so no cell below it is freed while it grows: freeing is
-deferred (:meth:`Slots.leave`), and deferred cells take room until :meth:`Slots.free_deferred`.
+A prefix is *batch-invariant* when it was computed so that the result does not depend on the rest of the
+batch, to the bit. For that its cells must be in order, so no cell below it is freed while it grows: freeing
+is deferred (:meth:`Slots.leave`), and deferred cells take room until :meth:`Slots.free_deferred`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from engine.kvcache.host_cache import HostPrefixCache
 from engine.kvcache.operations import Copy, DeferFree, Drop, FreeDeferred, Restore, Save, Truncate
+from engine.kvcache.prefix_match import PrefixMatch
 from engine.kvcache.prefix_tree import PrefixTree
 
 if TYPE_CHECKING:
     from engine.kvcache.operations import Operation
-
-
-class PrefixMatch(NamedTuple):
-    """The longest prefix of some tokens that need not be computed, and who has it, if anybody does."""
-
-    length: int = 0
-    slot: int | None = None
-    """A running text, with which the cells can be shared."""
-    text: int | None = None
-    """The number of a kept one."""
-
-    @property
-    def shared(self) -> int:
-        """Tokens for which no cell is needed."""
-        return self.length if self.slot is not None else 0
 
 
 class Slots:
@@ -46,6 +32,7 @@ class Slots:
         keeps_batch_invariant: Whether a saved prefix stays batch-invariant; otherwise a batch-invariant
             sequence shares the prefixes of running sequences only.
         restore_slack: Cells that restoring a prefix takes for a moment, beyond the cells that it has then.
+        host_cache: Where prefixes go when they leave; by default one with room for ``n_cells`` tokens.
     """
 
     def __init__(
@@ -56,13 +43,14 @@ class Slots:
         prefix_cache: bool = True,
         keeps_batch_invariant: bool = True,
         restore_slack: int = 0,
+        host_cache: HostPrefixCache | None = None,
     ) -> None:
         self.n_slots = n_slots
         self.n_cells = n_cells
         self.prefix_cache = prefix_cache
         self._keeps_batch_invariant = keeps_batch_invariant
         self._tree = PrefixTree()
-        self._kept = HostPrefixCache(n_cells)
+        self._host_cache = host_cache if host_cache is not None else HostPrefixCache(n_cells)
         self._restore_slack = restore_slack
         self._empty = list(range(n_slots))
         self._batch_invariant: set[int] = set()  # the slots that hold such texts
@@ -89,7 +77,7 @@ class Slots:
     @property
     def n_saved(self) -> int:
         """How many texts are kept outside of the cache."""
-        return len(self._kept)
+        return len(self._host_cache)
 
     @property
     def has_operations(self) -> bool:
@@ -110,10 +98,10 @@ class Slots:
         if not self.prefix_cache:
             return PrefixMatch()
         running = self._tree.match(tokens, self._batch_invariant if batch_invariant else None)
-        length, text = self._kept.match(tokens, batch_invariant=batch_invariant)
-        if running.length < length <= self.free_cells - self._restore_slack:
-            return PrefixMatch(length, text=text)
-        return PrefixMatch(*running)
+        saved = self._host_cache.match(tokens, batch_invariant=batch_invariant)
+        if running.length < saved.length <= self.free_cells - self._restore_slack:
+            return saved
+        return running
 
     def take(self, found: PrefixMatch, *, batch_invariant: bool = False) -> int:
         """Give away a slot that holds the prefix that was found, and nothing behind it.
@@ -128,10 +116,10 @@ class Slots:
         if found.slot is not None:
             self._operations.append(Copy(found.slot, slot, found.length))
             self.share(found.slot, slot, found.length)
-        elif found.text is not None:
-            self._kept.use(found.text)
-            self._operations.append(Restore(found.text, slot, found.length))
-            self.extend(slot, self._kept.tokens(found.text)[: found.length])
+        elif found.entry_id is not None:
+            self._host_cache.touch(found.entry_id)
+            self._operations.append(Restore(found.entry_id, slot, found.length))
+            self.extend(slot, self._host_cache.tokens(found.entry_id)[: found.length])
         return slot
 
     def leave(self, slot: int, tokens: list[int] | None = None, *, defers_free: bool = False) -> None:
@@ -143,7 +131,7 @@ class Slots:
             defers_free: Whether freeing its cells is deferred until :meth:`free_deferred`.
         """
         if self.prefix_cache and tokens:
-            self._keep(slot, tokens)
+            self._save(slot, tokens)
         if self.length(slot):
             self._reach = self.reach
             used = self._tree.n_cells
@@ -181,12 +169,12 @@ class Slots:
         taken, self._operations = self._operations, []
         return taken
 
-    def _keep(self, slot: int, tokens: list[int]) -> None:
+    def _save(self, slot: int, tokens: list[int]) -> None:
         batch_invariant = self._keeps_batch_invariant and slot in self._batch_invariant
-        number, dropped = self._kept.add(tokens, batch_invariant=batch_invariant)
+        entry_id, dropped = self._host_cache.add(tokens, batch_invariant=batch_invariant)
         self._operations += map(Drop, dropped)
-        if number is not None:
-            self._operations.append(Save(slot, len(tokens), number))
+        if entry_id is not None:
+            self._operations.append(Save(slot, len(tokens), entry_id))
 
     def invalidate(self) -> None:
         """After a failed step, when nobody runs: rely on nothing, and empty every slot."""
@@ -194,5 +182,5 @@ class Slots:
         self._empty = list(range(self.n_slots))
         self._batch_invariant.clear()
         emptied = (Truncate(slot, 0) for slot in self._empty)
-        self._operations = [*map(Drop, self._kept.clear()), *emptied]
+        self._operations = [*map(Drop, self._host_cache.clear()), *emptied]
         self.free_deferred()

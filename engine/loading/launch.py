@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engine.contract.requests import Limits
 from engine.core.engine import Engine
+from engine.core.policy import SchedulingPolicy
 from engine.errors import ModelLoadError
 from engine.loading import hardware
 from engine.loading.models import DEFAULT_MODEL, locate
@@ -68,8 +69,15 @@ class Launched:
     choices: list[Chosen]
 
 
-def launch(options: EngineOptions) -> Launched:
+_DEFAULT_POLICY = SchedulingPolicy()
+
+
+def launch(options: EngineOptions, *, policy: SchedulingPolicy = _DEFAULT_POLICY) -> Launched:
     """Load the model and start the engine thread.
+
+    Args:
+        options: How to load and run the model.
+        policy: The numbers that the scheduler and the cache decide by.
 
     Raises:
         ModelLoadError: the model cannot be found or loaded, or does not fit.
@@ -97,6 +105,7 @@ def launch(options: EngineOptions) -> Launched:
         max_logprobs=options.max_logprobs,
         max_requests=options.max_requests,
         threads=min(threads, _SAMPLERS),
+        policy=policy,
     )
     name = options.alias or file.name
     service = CompletionService(

@@ -53,10 +53,10 @@ def make_prompts(
             prompt.n_alternatives = request.logprobs
         for choice in range(request.candidates):
             # Streams are numbered so that neither n nor another prompt moves a choice to other numbers.
-            stream = (number << 16) | choice
+            rng_stream = (number << 16) | choice
             index = number * request.candidates + choice
             sequence = Sequence(
-                prompt, index, params, max_tokens=request.max_tokens, stop=stop, stream=stream
+                prompt, index, params, max_tokens=request.max_tokens, stop=stop, rng_stream=rng_stream
             )
             prompt.sequences.append(sequence)
         prompts.append(prompt)

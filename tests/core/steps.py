@@ -6,8 +6,11 @@ import itertools
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
+from engine.core.phases import Phase
+from engine.core.policy import SchedulingPolicy
 from engine.core.scheduler import Scheduler
-from engine.core.sequence import Phase, Prompt, Sequence, StopRules
+from engine.core.sequence import Prompt, Sequence, StopRules
+from engine.kvcache.host_cache import HostPrefixCache
 from engine.kvcache.operations import Copy, DeferFree, Drop, FreeDeferred, Restore, Save, Truncate
 from engine.kvcache.slots import Slots
 from engine.sampling import SamplingParams
@@ -113,6 +116,10 @@ class Cells:
         self.of[slot].append(Held(cell, token, is_batch_invariant))
 
 
+SAVES_ALL = SchedulingPolicy(min_new_tokens=1, max_cost=1000)
+"""Prompts of tests are short: save them all."""
+
+
 class Steps:
     """The step loop without a model: carries out plans and draws the tokens it is told to."""
 
@@ -125,6 +132,7 @@ class Steps:
         prefix_cache: bool = True,
         slack: int = 0,
         batch_invariant: int = 0,
+        policy: SchedulingPolicy = SAVES_ALL,
     ) -> None:
         self.slack = slack
         self.slots = Slots(
@@ -133,12 +141,19 @@ class Steps:
             prefix_cache=prefix_cache,
             keeps_batch_invariant=batch_invariant > 0,
             restore_slack=slack,
+            host_cache=HostPrefixCache(
+                n_cells, min_new_tokens=policy.min_new_tokens, max_cost=policy.max_cost
+            ),
         )
         self.beside = budget
         """Most prompt tokens in a step in which others decode."""
         self.batch_invariant = batch_invariant
         self.scheduler = Scheduler(
-            self.slots, budget, lambda _decodes, _prompts: self.beside, batch_invariant=batch_invariant
+            self.slots,
+            budget,
+            lambda _decodes, _prompts: self.beside,
+            batch_invariant=batch_invariant,
+            policy=policy,
         )
         self.cells = Cells()
         self.n_slots, self.n_cells, self.budget = n_slots, n_cells, budget
@@ -263,12 +278,16 @@ class Steps:
         held = self.cells.tokens(sequence.slot)
         assert held == [*sequence.prompt.tokens, *sequence.generated], "the logits of another text"
         if fails:
-            sequence.phase = Phase.FINISHED
+            sequence.move_to(Phase.FINISHED)
         else:
             sequence.advance(token, 0.0, (), lambda _: b"x")
-        if sequence.phase is Phase.FINISHED:
+        if has_finished(sequence):
             self.scheduler.retire(sequence)
             self.running.remove(sequence)
+
+
+def has_finished(sequence: Sequence) -> bool:
+    return sequence.phase is Phase.FINISHED
 
 
 def drawers_of(plan: Plan) -> list[Sequence]:

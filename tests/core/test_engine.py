@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.backend.base import Backend, BackendError
-from engine.core import engine as core_engine
-from engine.core import scheduler
 from engine.core.engine import Engine, RequestHandle
 from engine.core.loop import StepLoop
+from engine.core.phases import Phase
+from engine.core.policy import SchedulingPolicy
 from engine.core.prefill_budget import PrefillBudget
-from engine.core.sequence import Delta, Phase, Prompt, Sequence, StopRules
+from engine.core.sequence import Delta, Prompt, Sequence, StopRules
 from engine.errors import EngineError, InternalError, QueueFullError, UnavailableError
-from engine.kvcache import host_cache
 from engine.sampling import SamplingParams
 from tests.core.fake_backend import END, POISON, FakeBackend
+from tests.core.steps import SAVES_ALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -42,7 +42,9 @@ def prompt(
     params = SamplingParams(seed=seed, logprobs=3)
     for choice in range(n):
         stop = StopRules(frozenset({END}))
-        made.sequences.append(Sequence(made, choice, params, max_tokens=max_tokens, stop=stop, stream=choice))
+        made.sequences.append(
+            Sequence(made, choice, params, max_tokens=max_tokens, stop=stop, rng_stream=choice)
+        )
     return made
 
 
@@ -55,14 +57,17 @@ def by_choice(deltas: list[Delta]) -> dict[int, list[Delta]]:
     return {choice: [d for d in deltas if d.choice == choice] for choice in {d.choice for d in deltas}}
 
 
+DEFAULT = SchedulingPolicy()
+
+
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Return a function that starts an engine; all are closed in the end, with open gates."""
     started: list[tuple[Engine, FakeBackend]] = []
 
-    def start(backend: FakeBackend, *, max_requests: int = 8) -> Engine:
+    def start(backend: FakeBackend, *, max_requests: int = 8, policy: SchedulingPolicy = DEFAULT) -> Engine:
         protocol: Backend = backend  # the type checker holds the fake to the protocol
-        engine = Engine(protocol, max_logprobs=5, max_requests=max_requests)
+        engine = Engine(protocol, max_logprobs=5, max_requests=max_requests, policy=policy)
         started.append((engine, backend))
         return engine
 
@@ -109,12 +114,10 @@ class TestRunning:
             assert by_choice(answer) == await alone(start, tokens, n, seed=n)
         assert engine.n_requests == 0
 
-    async def test_those_who_ask_at_once_begin_in_one_step(
-        self, start: Start, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(core_engine, "_BURST", 60.0)  # but no longer than until every slot has somebody
+    async def test_those_who_ask_at_once_begin_in_one_step(self, start: Start) -> None:
         backend = FakeBackend(n_slots=3)
-        engine = start(backend)
+        # It waits no longer than until every slot has somebody.
+        engine = start(backend, policy=SchedulingPolicy(burst_seconds=60.0))
         runs = [engine.submit([prompt(FIRST)])]
         while not engine.n_waiting:  # noqa: ASYNC110 - taking a request gives no sign but this one
             await asyncio.sleep(0)
@@ -442,12 +445,9 @@ class TestSteps:
         assert shared.sequences[1].generated == reference.sequences[1].generated
 
     @pytest.mark.parametrize("fault", ["cut", "saved"])
-    def test_after_a_text_that_could_not_be_moved_nothing_is_built_on_the_cache(
-        self, monkeypatch: pytest.MonkeyPatch, fault: str
-    ) -> None:
-        monkeypatch.setattr(host_cache, "_WORTH_KEEPING", 1)
+    def test_after_a_text_that_could_not_be_moved_nothing_is_built_on_the_cache(self, fault: str) -> None:
         backend = FakeBackend(n_slots=2)
-        steps = StepLoop(backend, max_logprobs=5)
+        steps = StepLoop(backend, max_logprobs=5, policy=SAVES_ALL)
         steps.submit(prompt(FIRST, max_tokens=1))
         steps.submit(unlucky := prompt(SECOND, max_tokens=5))
         steps.step()
@@ -462,9 +462,8 @@ class TestSteps:
         assert [len(each.sequences[0].generated) for each in later] == [3, 3]
         assert [each.n_cached for each in later] == [0, 0]
 
-    def test_a_text_that_comes_again_is_restored(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(host_cache, "_WORTH_KEEPING", 1)
-        steps = StepLoop(FakeBackend(n_slots=2), max_logprobs=5)
+    def test_a_text_that_comes_again_is_restored(self) -> None:
+        steps = StepLoop(FakeBackend(n_slots=2), max_logprobs=5, policy=SAVES_ALL)
         answers = []
         for cached in (0, 4):
             steps.submit(again := prompt([*SECOND, 3], max_tokens=5))
@@ -493,12 +492,13 @@ class TestSteps:
         self.drain(steps)
         assert sizes == [10, 1 + 5, 1 + 5, 1]
 
-    def test_a_preempted_choice_goes_on_as_if_nothing_had_been(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_preempted_choice_goes_on_as_if_nothing_had_been(self) -> None:
         """The same tokens, log-probabilities and penalties as with room for everybody."""
-        monkeypatch.setattr(scheduler, "_AHEAD", 1)
         answers = []
         for n_cells in (40, 256):
-            steps = StepLoop(FakeBackend(n_slots=4, n_cells=n_cells), max_logprobs=5)
+            steps = StepLoop(
+                FakeBackend(n_slots=4, n_cells=n_cells), max_logprobs=5, policy=SchedulingPolicy(headroom=1)
+            )
             prompts = [prompt(tokens, n=2, max_tokens=20) for tokens in (FIRST, SECOND)]
             for each in prompts:
                 for sequence in each.sequences:

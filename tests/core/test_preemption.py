@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from functools import partial
 
-import engine.core.scheduler
-import engine.kvcache.host_cache
-from engine.core.sequence import Phase
-from tests.core.steps import END, Steps, prompt, spans
+from engine.core.phases import Phase
+from engine.core.policy import SchedulingPolicy
+from tests.core import steps as steps_module
+from tests.core.steps import END, prompt, spans
 
-
-@pytest.fixture(autouse=True)
-def short_sighted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Admit whoever has room for one token, so that the cache runs out soon; keep the shortest text."""
-    monkeypatch.setattr(engine.kvcache.host_cache, "_WORTH_KEEPING", 1)
-    monkeypatch.setattr(engine.core.scheduler, "_AHEAD", 1)
+Steps = partial(
+    steps_module.Steps, policy=SchedulingPolicy(headroom=1, min_new_tokens=1)
+)  # whoever has room for one token is admitted, so that the cache runs out soon
 
 
 def test_more_run_than_could_all_end_in_the_cache() -> None:

@@ -9,11 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-import engine.core.scheduler
-import engine.kvcache.host_cache
+from engine.core.phases import Phase
 from engine.core.plan import Plan
+from engine.core.policy import SchedulingPolicy
 from engine.core.scheduler import Scheduler
-from engine.core.sequence import Phase
 from engine.kvcache.operations import Copy, Restore, Save, Truncate
 from engine.kvcache.slots import Slots
 from tests.core.steps import END, TOKEN, Steps, drawers_of, prompt, spans
@@ -22,13 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from engine.core.sequence import Prompt, Sequence
-
-
-@pytest.fixture(autouse=True)
-def every_token_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Texts are short here: keep them all."""
-    monkeypatch.setattr(engine.kvcache.host_cache, "_WORTH_KEEPING", 1)
-    monkeypatch.setattr(engine.kvcache.host_cache, "_WORTH_ITS_COST", 1000)
 
 
 class TestTable:
@@ -403,13 +395,19 @@ class AnyOrder(RuleBasedStateMachine):
         slack: int,
         batch_invariant: int,
     ) -> None:
-        self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(engine.core.scheduler, "_AHEAD", ahead)
-        self.patch.setattr(engine.kvcache.host_cache, "_WORTH_KEEPING", worth_keeping)
-        self.patch.setattr(engine.core.scheduler, "_WORTH_WAITING", worth_waiting)
+        policy = SchedulingPolicy(
+            headroom=ahead, min_shared_prefix=worth_waiting, min_new_tokens=worth_keeping, max_cost=1000
+        )
         self.nobody_waits_for_a_prefix = worth_waiting == 40
         self.all_is_kept = (worth_keeping, slack) == (1, 0)
-        self.steps = Steps(n_slots, n_cells, n_slots + spare, slack=slack, batch_invariant=batch_invariant)
+        self.steps = Steps(
+            n_slots,
+            n_cells,
+            n_slots + spare,
+            slack=slack,
+            batch_invariant=batch_invariant,
+            policy=policy,
+        )
         self.submitted: list[Sequence] = []
         self.prompts: list[Prompt] = []
         self.cancelled: set[Hashable] = set()
@@ -483,7 +481,6 @@ class AnyOrder(RuleBasedStateMachine):
         if not hasattr(self, "steps"):
             return
         self.steps.finish()
-        self.patch.undo()
         for sequence in self.submitted:
             if sequence.prompt.owner not in self.cancelled:
                 assert sequence.phase is Phase.FINISHED

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from engine.core.loop import StepLoop
-from engine.core.sequence import Delta, Phase, Prompt, Sequence, StopRules
+from engine.core.phases import Phase
+from engine.core.sequence import Delta, Prompt, Sequence, StopRules
 from engine.errors import InternalError
 from engine.sampling import SamplingParams
 from tests.core.fake_backend import END, N_VOCAB, POISON, FakeBackend
@@ -20,7 +21,9 @@ def prompt(tokens: list[int], *, scored: int | None, n: int = 1, max_tokens: int
     stop = StopRules(frozenset({END}))
     for choice in range(n):
         params = SamplingParams(seed=1, logprobs=scored)
-        made.sequences.append(Sequence(made, choice, params, max_tokens=max_tokens, stop=stop, stream=choice))
+        made.sequences.append(
+            Sequence(made, choice, params, max_tokens=max_tokens, stop=stop, rng_stream=choice)
+        )
     return made
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.sequence import Delta, Phase, Prompt, Sequence, StopRules, TokenScore
+from engine.core.phases import Phase
+from engine.core.sequence import Delta, Prompt, Sequence, StopRules, TokenScore
 from engine.errors import InternalError
 from engine.sampling import SamplingParams
 

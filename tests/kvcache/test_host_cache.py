@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.kvcache.host_cache import HostPrefixCache
-from engine.kvcache.prefix_tree import common_prefix
+from engine.kvcache.prefix_match import PrefixMatch, common_prefix
 
 LONG = list(range(1000))
 
@@ -15,10 +15,10 @@ def test_the_text_with_the_longest_beginning_is_found() -> None:
     kept = HostPrefixCache(1000)
     first, _ = kept.add([1] * 100)
     second, _ = kept.add([1] * 40 + [2] * 60)
-    assert kept.match([1] * 70) == (70, first)
-    assert kept.match([1] * 40 + [2] * 5) == (45, second)
-    assert kept.match([3, 1, 1]) == (0, None)
-    assert kept.match([]) == (0, None)
+    assert kept.match([1] * 70) == PrefixMatch(70, entry_id=first)
+    assert kept.match([1] * 40 + [2] * 5) == PrefixMatch(45, entry_id=second)
+    assert kept.match([3, 1, 1]) == PrefixMatch(0)
+    assert kept.match([]) == PrefixMatch(0)
 
 
 def test_what_spares_nobody_much_is_not_kept() -> None:
@@ -41,7 +41,7 @@ def test_the_second_of_several_choices_behind_a_long_prompt_is_not_worth_its_mem
     prompt = LONG[:800]
     number, _ = kept.add([*prompt, *[1] * 64])
     assert kept.add([*prompt, *[2] * 64]) == (None, [])
-    assert kept.match([*prompt, 9]) == (800, number)
+    assert kept.match([*prompt, 9]) == PrefixMatch(800, entry_id=number)
     assert kept.add([*prompt, *[2] * 400])[0] is not None, "a third of it is news"
 
 
@@ -49,7 +49,7 @@ def test_what_was_of_use_stays_longest() -> None:
     kept = HostPrefixCache(200)
     numbers = [kept.add([text] * 60)[0] for text in range(3)]
     assert numbers[0] is not None
-    kept.use(numbers[0])
+    kept.touch(numbers[0])
     assert kept.add([7] * 60)[1] == [numbers[1]]
     assert kept.add([0] * 60) == (None, []), "it is there already, and of use once more"
     assert kept.add([8] * 100)[1] == [numbers[2], 3]
@@ -84,19 +84,20 @@ def test_the_books_are_those_of_a_plain_list(texts: list[list[int]], room: int) 
             held[number] = text
         assert sum(map(len, held.values())) <= room
         assert len(kept) == len(held)
-        length, found = kept.match(text)
+        length, _, found = kept.match(text)
         assert length == max((common_prefix(other, text) for other in held.values()), default=0)
         assert found is None or common_prefix(held[found], text) == length
     assert sorted(kept.clear()) == sorted(held)
     assert len(kept) == 0
 
 
-def test_who_asks_for_repeatable_texts_finds_no_other() -> None:
+def test_a_batch_invariant_match_finds_batch_invariant_entries_only() -> None:
     kept = HostPrefixCache(10_000)
     plain, _ = kept.add(LONG[:200])
-    assert kept.match(LONG, batch_invariant=True) == (0, None)
+    assert kept.match(LONG, batch_invariant=True) == PrefixMatch(0)
     number, dropped = kept.add(LONG[:100], batch_invariant=True)
-    assert (kept.match(LONG), kept.match(LONG, batch_invariant=True)) == ((200, plain), (100, number))
+    assert kept.match(LONG) == PrefixMatch(200, entry_id=plain)
+    assert kept.match(LONG, batch_invariant=True) == PrefixMatch(100, entry_id=number)
     assert dropped == []
 
 
@@ -104,5 +105,5 @@ def test_a_text_replaces_no_repeatable_one_unless_it_is_repeatable_too() -> None
     kept = HostPrefixCache(10_000)
     number, _ = kept.add(LONG[:100], batch_invariant=True)
     assert kept.add(LONG[:300])[1] == []
-    assert kept.match(LONG, batch_invariant=True) == (100, number)
+    assert kept.match(LONG, batch_invariant=True) == PrefixMatch(100, entry_id=number)
     assert kept.add(LONG[:400], batch_invariant=True)[1] == [number, 1]

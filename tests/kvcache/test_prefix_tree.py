@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from engine.kvcache.prefix_tree import PrefixMatch, PrefixTree, common_prefix
+from engine.kvcache.prefix_match import PrefixMatch, common_prefix
+from engine.kvcache.prefix_tree import PrefixTree
 
 N_SLOTS = 5
 Tokens = st.lists(st.integers(0, 2), max_size=6)
