@@ -1,7 +1,7 @@
 /* The loops that read whole rows, in one version for each instruction set.
  *
  * Every version does the same IEEE operations in the same order, so all of them give the same bits: which
- * one runs is a matter of speed alone. kernels.inc has the code, lanes_*.h what the sets differ in. */
+ * one runs is a matter of speed alone. kernels.inc has the code; the headers in simd/ have what differs. */
 #ifndef NUCLEUS_KERNELS_H
 #define NUCLEUS_KERNELS_H
 

@@ -8,7 +8,7 @@
 #endif
 
 #include "kernels.h"
-#include "lanes_avx2.h"
+#include "simd/avx2.h"
 
 #define KERNELS kernels_avx2
 #define KERNELS_NAME "avx2"

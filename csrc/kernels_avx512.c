@@ -8,7 +8,7 @@
 #endif
 
 #include "kernels.h"
-#include "lanes_avx512.h"
+#include "simd/avx512.h"
 
 #define KERNELS kernels_avx512
 #define KERNELS_NAME "avx512"
