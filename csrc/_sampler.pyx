@@ -13,14 +13,14 @@ import numpy as np
 from libc.math cimport INFINITY, isfinite
 from libc.stdint cimport INT32_MAX, int32_t, uint32_t
 
-from csrc.kernels cimport (
+from csrc.c_api cimport (
     ROW_OK,
     SAMPLER_BAD_SLOT,
     SAMPLER_CLOSED_SLOT,
     SAMPLER_OK,
     SAMPLER_SLOT_TWICE,
     c_kernels,
-    c_list,
+    c_candidates,
     c_params,
     c_philox4x32_10,
     c_sampler,
@@ -289,7 +289,7 @@ cdef class Sampler:
         result.frequency_penalty = given.frequency_penalty
         result.repetition_penalty = given.repetition_penalty
         result.seed = _within("seed", given.seed, 0, 2**64 - 1, ValueError)
-        result.stream = _within("stream", stream, 0, 2**32 - 1, ValueError)
+        result.rng_stream = _within("stream", stream, 0, 2**32 - 1, ValueError)
         result.top_k = max(-1, min(index(given.top_k), self._core.n_vocab))
         result.logprobs = -1
         if given.logprobs is not None:
@@ -529,7 +529,7 @@ cdef class Sampler:
         return self._kept()
 
     cdef object _kept(self):
-        cdef const c_list *kept = &self._core.workers[0].distribution.list
+        cdef const c_candidates *kept = &self._core.workspaces[0].distribution.candidates
         ids = np.empty(kept.count, np.int32)
         probabilities = np.empty(kept.count, np.float64)
         cdef int32_t[::1] id_view = ids

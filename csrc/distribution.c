@@ -6,8 +6,8 @@
 bool distribution_init(struct distribution *d, const struct kernels *kernels, size_t n_vocab)
 {
     *d = (struct distribution){.listed = true};
-    if (!overlay_init(&d->overlay, n_vocab) || !list_init(&d->list, kernels, n_vocab) ||
-        !spread_init(&d->spread, n_vocab)) {
+    if (!adjusted_init(&d->adjusted, n_vocab) || !candidates_init(&d->candidates, kernels, n_vocab) ||
+        !dense_init(&d->dense, n_vocab)) {
         distribution_clear(d);
         return false;
     }
@@ -16,9 +16,9 @@ bool distribution_init(struct distribution *d, const struct kernels *kernels, si
 
 void distribution_clear(struct distribution *d)
 {
-    overlay_clear(&d->overlay);
-    list_clear(&d->list);
-    spread_clear(&d->spread);
+    adjusted_clear(&d->adjusted);
+    candidates_clear(&d->candidates);
+    dense_clear(&d->dense);
 }
 
 /* The next float32 that is not above x. */
@@ -40,50 +40,50 @@ static float logit_of_mass(double mass, double max, double temperature)
 /* Temperature 0: the first of the largest logits. */
 static bool keep_argmax(struct distribution *d)
 {
-    const double max = overlay_largest(&d->overlay);
-    struct list *list = &d->list;
-    list_gather(list, &d->overlay, float_below(max));
+    const double max = adjusted_largest(&d->adjusted);
+    struct candidates *candidates = &d->candidates;
+    candidates_gather(candidates, &d->adjusted, float_below(max));
     size_t i = 0;
-    while (list->logit[i] != max) {
+    while (candidates->logit[i] != max) {
         i++;
     }
-    list->id[0] = list->id[i];
-    list->logit[0] = max;
-    list->count = 1;
-    list_weigh(list, max, 1.0);
+    candidates->id[0] = candidates->id[i];
+    candidates->logit[0] = max;
+    candidates->count = 1;
+    candidates_weigh(candidates, max, 1.0);
     d->listed = true;
     return max > -INFINITY;
 }
 
-static void keep_through(struct list *list, struct edge edge)
+static void keep_through(struct candidates *candidates, struct cutoff cutoff)
 {
-    list_keep_through(list, list->logit[edge.entry], list->id[edge.entry]);
+    candidates_keep_through(candidates, candidates->logit[cutoff.entry], candidates->id[cutoff.entry]);
 }
 
 /* min_p and top_k leave so few tokens that the rest of the row is never weighed. */
 static bool keep_few(struct distribution *d, struct row *row, const struct params *p)
 {
-    const double max = overlay_largest(&d->overlay);
+    const double max = adjusted_largest(&d->adjusted);
     const bool top_k = p->top_k > 0 && (size_t)p->top_k < row->n;
     float least = -INFINITY;
     if (max == -INFINITY) {
         return false;
     }
     if (top_k) {
-        least = overlay_reached_by(&d->overlay, (size_t)p->top_k);
+        least = adjusted_threshold(&d->adjusted, (size_t)p->top_k);
     }
     if (p->min_p > 0.0) {
         const float floor_logit = logit_of_mass(p->min_p, max, p->temperature);
         least = floor_logit > least ? floor_logit : least;
     }
-    list_gather(&d->list, &d->overlay, least);
-    list_weigh(&d->list, max, per_nat_at(p->temperature));
-    list_keep_heavier(&d->list, p->min_p > DBL_MIN ? p->min_p : DBL_MIN);
+    candidates_gather(&d->candidates, &d->adjusted, least);
+    candidates_weigh(&d->candidates, max, exp_scale_at(p->temperature));
+    candidates_keep_heavier(&d->candidates, p->min_p > DBL_MIN ? p->min_p : DBL_MIN);
     if (top_k) {
-        list_keep_best(&d->list, (size_t)p->top_k);
+        candidates_keep_best(&d->candidates, (size_t)p->top_k);
     }
     if (p->top_p < 1.0) {
-        keep_through(&d->list, list_edge(&d->list, 0.0, p->top_p * d->list.total));
+        keep_through(&d->candidates, candidates_cutoff(&d->candidates, 0.0, p->top_p * d->candidates.total));
     }
     d->listed = true;
     return true;
@@ -94,20 +94,20 @@ enum { FEW_LANES = 256 };
 
 /* Write out the tokens among which the nucleus must be. Which ones these are is a guess, that tokens lighter
  * than some part of 1 - top_p are not needed; it is right when the rest has the mass. */
-static bool list_candidates(struct distribution *d, const struct row *row, const struct params *p,
+static bool gather_candidates(struct distribution *d, const struct row *row, const struct params *p,
                             double needed)
 {
-    const struct spread *spread = &d->spread;
+    const struct dense *dense = &d->dense;
     const size_t lanes = row->groups * LANES;
     for (double part = 1.0 / 128.0; part * (double)row->n > 0.5; part /= 8.0) {
-        const double mass = part * (1.0 - p->top_p) * spread->total;
-        const float least = logit_of_mass(mass < 1.0 ? mass : 1.0, spread->origin, p->temperature);
+        const double mass = part * (1.0 - p->top_p) * dense->total;
+        const float least = logit_of_mass(mass < 1.0 ? mass : 1.0, dense->origin, p->temperature);
         if (row->kernels->count(row->lane_max, lanes, least) > lanes / 4 + FEW_LANES) {
             return false;
         }
-        list_gather(&d->list, &d->overlay, least);
-        list_weigh(&d->list, spread->origin, spread->per_nat);
-        if (d->list.total >= needed) {
+        candidates_gather(&d->candidates, &d->adjusted, least);
+        candidates_weigh(&d->candidates, dense->origin, dense->exp_scale);
+        if (d->candidates.total >= needed) {
             return true;
         }
     }
@@ -118,29 +118,29 @@ static bool list_candidates(struct distribution *d, const struct row *row, const
  * token open, float64 decides. False if the nucleus has too many tokens to be listed. */
 static bool keep_small_nucleus(struct distribution *d, const struct row *row, const struct params *p)
 {
-    struct spread *spread = &d->spread;
-    const double least = p->top_p * (spread->total - spread->error);
-    const double most = p->top_p * (spread->total + spread->error);
-    if (spread->change == NULL || !list_candidates(d, row, p, most)) {
+    struct dense *dense = &d->dense;
+    const double least = p->top_p * (dense->total - dense->error);
+    const double most = p->top_p * (dense->total + dense->error);
+    if (dense->change == NULL || !gather_candidates(d, row, p, most)) {
         return false;
     }
-    struct edge edge = list_edge(&d->list, 0.0, least);
-    if (edge.after < most) { /* what reaches the least that the target can be does not reach the most */
-        spread_sum_exactly(spread);
-        edge = list_edge(&d->list, 0.0, p->top_p * spread->total);
+    struct cutoff cutoff = candidates_cutoff(&d->candidates, 0.0, least);
+    if (cutoff.after < most) { /* what reaches the least that the target can be does not reach the most */
+        dense_sum_exactly(dense);
+        cutoff = candidates_cutoff(&d->candidates, 0.0, p->top_p * dense->total);
     }
-    keep_through(&d->list, edge);
+    keep_through(&d->candidates, cutoff);
     d->listed = true;
     return true;
 }
 
 static bool keep_nucleus(struct distribution *d, const struct row *row, const struct params *p)
 {
-    if (!spread_start(&d->spread, &d->overlay, p->temperature)) {
+    if (!dense_start(&d->dense, &d->adjusted, p->temperature)) {
         return false;
     }
     if (!keep_small_nucleus(d, row, p)) {
-        spread_keep_nucleus(&d->spread, p->top_p, &d->list);
+        dense_keep_nucleus(&d->dense, p->top_p, &d->candidates);
         d->listed = false;
     }
     return true;
@@ -148,10 +148,10 @@ static bool keep_nucleus(struct distribution *d, const struct row *row, const st
 
 static bool keep_all(struct distribution *d, const struct params *p)
 {
-    if (!spread_start(&d->spread, &d->overlay, p->temperature)) {
+    if (!dense_start(&d->dense, &d->adjusted, p->temperature)) {
         return false;
     }
-    spread_sum_roughly(&d->spread);
+    dense_sum_roughly(&d->dense);
     d->listed = false;
     return true;
 }
@@ -171,7 +171,7 @@ double distribution_weighing(const struct slot *slot, size_t n_vocab)
 enum row_status distribution_build(struct distribution *d, struct row *row, const struct slot *slot)
 {
     const struct params *p = &slot->params;
-    overlay_build(&d->overlay, row, slot);
+    adjusted_build(&d->adjusted, row, slot);
     const bool left = p->temperature == 0.0       ? keep_argmax(d)
                       : keeps_few(p, row->n)      ? keep_few(d, row, p)
                       : p->top_p < 1.0            ? keep_nucleus(d, row, p)
@@ -181,15 +181,15 @@ enum row_status distribution_build(struct distribution *d, struct row *row, cons
 
 int32_t distribution_draw(struct distribution *d, double uniform)
 {
-    return d->listed ? list_draw(&d->list, uniform) : spread_draw(&d->spread, uniform);
+    return d->listed ? candidates_draw(&d->candidates, uniform) : dense_draw(&d->dense, uniform);
 }
 
 void distribution_write_out(struct distribution *d)
 {
     if (!d->listed) {
-        list_gather(&d->list, &d->overlay, -INFINITY);
-        list_weigh(&d->list, overlay_largest(&d->overlay), d->spread.per_nat);
-        list_keep_through(&d->list, d->spread.edge_logit, d->spread.edge_id);
+        candidates_gather(&d->candidates, &d->adjusted, -INFINITY);
+        candidates_weigh(&d->candidates, adjusted_largest(&d->adjusted), d->dense.exp_scale);
+        candidates_keep_through(&d->candidates, d->dense.cutoff_logit, d->dense.cutoff_id);
         d->listed = true;
     }
 }

@@ -6,18 +6,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "list.h"
-#include "overlay.h"
+#include "candidates.h"
+#include "adjusted.h"
 #include "row.h"
 #include "slot.h"
-#include "spread.h"
+#include "dense.h"
 
 /* Memory for one row, used again for every row, and the result of the last one: a list of tokens, or the row
  * spread out. */
 struct distribution {
-    struct overlay overlay;
-    struct list list;
-    struct spread spread;
+    struct adjusted_row adjusted;
+    struct candidates candidates;
+    struct dense dense;
     bool listed;
 };
 

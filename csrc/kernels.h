@@ -13,14 +13,14 @@
 
 /* One temperature for weigh(): mass = exp((logit - max) / temperature) in float32. */
 struct weighing {
-    float per_nat; /* 16 log2(e) / temperature */
+    float exp_scale; /* 16 log2(e) / temperature */
     float lowest;  /* distances below this count as this: mass 2^-126, which no sum notices */
 };
 
 struct weighing weighing_at(double temperature);
 
 /* 16 log2(e) / temperature for the float64 kernels, finite. */
-double per_nat_at(double temperature);
+double exp_scale_at(double temperature);
 
 enum { PIVOTS = 8 };
 
@@ -46,18 +46,18 @@ struct kernels {
     size_t (*fold)(const float *lane_max, size_t groups, size_t fold_groups, float *folded);
 
     /* Ids, from `first` on (a multiple of GROUP), and logits of the entries that are at least `least`, in
-     * ascending order, without those whose bit is set in `cover` (NULL: none); only groups are read in which a
+     * ascending order, without those whose bit is set in `skip` (NULL: none); only groups are read in which a
      * lane_max is. Returns how many. id and found have room for LANES more. */
     size_t (*gather)(const float *logit, size_t groups, const float *lane_max, float least,
-                     const uint64_t *cover, int32_t first, int32_t *id, float *found);
+                     const uint64_t *skip, int32_t first, int32_t *id, float *found);
 
     /* The same for the entries that are at most `most`; all groups are read. */
-    size_t (*gather_low)(const float *logit, size_t groups, float most, const uint64_t *cover, int32_t first,
+    size_t (*gather_low)(const float *logit, size_t groups, float most, const uint64_t *skip, int32_t first,
                          int32_t *id, float *found);
 
-    /* mass = 2^((logit - max) * per_nat / 16) in float64 for n entries (a multiple of LANES64); logit <= max,
-     * and per_nat = per_nat_at(temperature). */
-    void (*masses)(const double *logit, size_t n, double max, double per_nat, double *mass);
+    /* mass = 2^((logit - max) * exp_scale / 16) in float64 for n entries (a multiple of LANES64); logit <= max,
+     * and exp_scale = exp_scale_at(temperature). */
+    void (*masses)(const double *logit, size_t n, double max, double exp_scale, double *mass);
 
     /* The largest of n logits (a multiple of LANES64). */
     double (*largest)(const double *logit, size_t n);
@@ -76,7 +76,7 @@ struct kernels {
     size_t (*between)(const double *logit, size_t n, double from, double below, int32_t *index);
 
     /* Sums of the same masses over the groups of a row, in the order that blocks.h lays down. */
-    void (*weigh_exactly)(const float *logit, size_t groups, double max, double per_nat, double *group_mass);
+    void (*weigh_exactly)(const float *logit, size_t groups, double max, double exp_scale, double *group_mass);
 };
 
 /* The sets that this machine can run, best first, then NULL. */

@@ -105,7 +105,7 @@ static void find_factors(struct row *row, double temperature)
         for (size_t k = 0; k < LANES64; k++) {
             piece_max[k] = from + k < row->pieces ? (double)row->piece_max[from + k] : -INFINITY;
         }
-        row->kernels->masses(piece_max, LANES64, (double)row->max, per_nat_at(temperature),
+        row->kernels->masses(piece_max, LANES64, (double)row->max, exp_scale_at(temperature),
                              row->factor + from);
     }
 }
@@ -228,7 +228,7 @@ void row_read(struct row *row, const float *logit, bool total, double temperatur
 
 /* --- entries -------------------------------------------------------------------------------------------- */
 
-float row_reached_by(struct row *row, size_t k)
+float row_threshold(struct row *row, size_t k)
 {
     const struct kernels *kernels = row->kernels;
     /* The maxima of whole pieces' lanes are fewer, and mostly serve as well. */
@@ -266,28 +266,28 @@ static size_t drop_padding(const struct row *row, const int32_t *id, size_t coun
     return count;
 }
 
-size_t row_gather(const struct row *row, float least, const uint64_t *cover, int32_t *id, float *found)
+size_t row_gather(const struct row *row, float least, const uint64_t *skip, int32_t *id, float *found)
 {
     const size_t whole = row->n / GROUP;
-    size_t n = row->kernels->gather(row->logit, whole, row->lane_max, least, cover, 0, id, found);
+    size_t n = row->kernels->gather(row->logit, whole, row->lane_max, least, skip, 0, id, found);
     if (whole < row->groups) {
-        n += row->kernels->gather(row->tail, 1, row->lane_max + whole * LANES, least, cover,
+        n += row->kernels->gather(row->tail, 1, row->lane_max + whole * LANES, least, skip,
                                   (int32_t)(whole * GROUP), id + n, found + n);
     }
     return drop_padding(row, id, n);
 }
 
-size_t row_weigh_exactly(const struct row *row, double origin, double per_nat, double *group_mass, float most,
-                         const uint64_t *cover, int32_t *id, float *found)
+size_t row_weigh_exactly(const struct row *row, double origin, double exp_scale, double *group_mass, float most,
+                         const uint64_t *skip, int32_t *id, float *found)
 {
     size_t n = 0;
     for (struct piece piece = {0}; next_piece(row, &piece);) {
         const float *logit = row_group(row, piece.first);
         if (group_mass != NULL) {
-            row->kernels->weigh_exactly(logit, piece.groups, origin, per_nat, group_mass + piece.first);
+            row->kernels->weigh_exactly(logit, piece.groups, origin, exp_scale, group_mass + piece.first);
         }
         if (found != NULL) {
-            n += row->kernels->gather_low(logit, piece.groups, most, cover, (int32_t)(piece.first * GROUP),
+            n += row->kernels->gather_low(logit, piece.groups, most, skip, (int32_t)(piece.first * GROUP),
                                           id + n, found + n);
         }
     }
@@ -318,7 +318,7 @@ void row_need_top(struct row *row, int32_t k)
     if (k <= row->top_count) {
         return;
     }
-    const float least = row_reached_by(row, (size_t)k);
+    const float least = row_threshold(row, (size_t)k);
     const size_t near = row_gather(row, least, NULL, row->near_id, row->near_logit);
     row->top_count = 0;
     for (size_t i = 0; i < near; i++) {

@@ -1,5 +1,5 @@
 /* One row of raw logits, as the model gave it: is it usable, how much mass it has at a temperature, and the
- * log-probabilities that callers ask for. Penalties and biases are not in here (overlay.h). */
+ * log-probabilities that callers ask for. Penalties and biases are not in here (adjusted.h). */
 #ifndef NUCLEUS_ROW_H
 #define NUCLEUS_ROW_H
 
@@ -32,7 +32,7 @@ struct row {
     float *piece_max;    /* [pieces]: maxima of runs of groups that are read together */
     double *piece_total; /* sums of exp(logit - piece_max) */
     double *factor;      /* exp((piece_max - max) / temperature) */
-    float *folded_max;   /* work space of row_reached_by() */
+    float *folded_max;   /* work space of row_threshold() */
     struct weights weights;
     double total; /* sum of exp(logit - max); 0 = not known */
     double log_total;
@@ -65,16 +65,16 @@ const float *row_group(const struct row *row, size_t group);
 
 /* A logit as low as need be for at least k entries to reach it, and hardly lower than that takes; -inf where
  * only that is low enough. */
-float row_reached_by(struct row *row, size_t k);
+float row_threshold(struct row *row, size_t k);
 
-/* Entries of at least `least`, in ascending order of id, without those whose bit is set in `cover` (NULL: none).
+/* Entries of at least `least`, in ascending order of id, without those whose bit is set in `skip` (NULL: none).
  * Both arrays have room for n + GROUP + LANES: the tail is gathered with its padding, and a kernel writes LANES
  * at a time. */
-size_t row_gather(const struct row *row, float least, const uint64_t *cover, int32_t *id, float *found);
+size_t row_gather(const struct row *row, float least, const uint64_t *skip, int32_t *id, float *found);
 
 /* Float64 sums of all groups, relative to `origin`, unless group_mass is NULL; and, unless `found` is NULL, the
  * entries of at most `most` in the same pass. */
-size_t row_weigh_exactly(const struct row *row, double origin, double per_nat, double *group_mass, float most,
-                         const uint64_t *cover, int32_t *id, float *found);
+size_t row_weigh_exactly(const struct row *row, double origin, double exp_scale, double *group_mass, float most,
+                         const uint64_t *skip, int32_t *id, float *found);
 
 #endif

@@ -10,10 +10,10 @@
 #include "row.h"
 #include "slot.h"
 
-struct crew;
+struct thread_pool;
 
 /* What one thread needs to sample from a row. */
-struct worker {
+struct workspace {
     struct row row;
     struct distribution distribution;
 };
@@ -24,12 +24,12 @@ struct sampler {
     size_t max_slots;
     int32_t max_logprobs;
     struct slot *slots;   /* [max_slots] */
-    unsigned char *taken; /* [max_slots] while arguments are checked */
+    unsigned char *in_batch; /* [max_slots] while arguments are checked */
     size_t *run;          /* [max_slots + 1]: the first draw of each run of draws that read the same row */
     size_t runs;
     size_t threads;
-    struct worker *workers; /* [threads] */
-    struct crew *crew;      /* NULL for one thread */
+    struct workspace *workspaces; /* [threads] */
+    struct thread_pool *pool;      /* NULL for one thread */
 };
 
 /* What can be wrong with a call; `at` says where in the batch. */

@@ -14,17 +14,17 @@ struct params {
     double frequency_penalty;  /* finite */
     double repetition_penalty; /* finite, > 0; 1 = off */
     uint64_t seed;
-    uint32_t stream;  /* index of the choice */
+    uint32_t rng_stream;  /* index of the choice */
     int32_t top_k;    /* >= 0; 0 = off */
     int32_t logprobs; /* -1 = none, 0 = the drawn token's, k = k alternatives besides */
 };
 
 /* A token whose logit a slot changes: one that has a bias or, where there are penalties, was seen. */
-struct adjusted {
+struct adjustment {
     int32_t id;
     int32_t times; /* how often it was generated; 0 = in the prompt only, NOT_SEEN = it has a bias only */
     double bias;   /* finite or -inf */
-    double taken;  /* what presence and frequency penalty take: finite */
+    double penalty;  /* what presence and frequency penalty take: finite */
 };
 
 enum { NOT_SEEN = -1 };
@@ -34,8 +34,8 @@ struct slot {
     struct params params;
     /* In ascending order of id. With penalties there is room for the whole vocabulary from the start, so that
      * counting never needs memory; what is not used is never touched, and so hardly costs any. */
-    struct adjusted *adjusted;
-    size_t n_adjusted;
+    struct adjustment *adjustments;
+    size_t n_adjustments;
     uint64_t position; /* tokens generated so far */
 };
 

@@ -44,7 +44,7 @@ class Reference:
 
     mass: Floats
     """[rows, n_vocab]: exp((logit - max) / temperature) of what is kept, 0 elsewhere."""
-    edge_distance: Floats
+    cutoff_distance: Floats
     """[rows]: how near a nucleus' border comes to top_p: under 1e-12, rounding may move it by a token."""
 
     @property
@@ -98,12 +98,12 @@ def distributions(logits: NDArray[np.float32], choices: Sequence[Choice]) -> Ref
     share = reached / reached[:, -1:]
     before = np.concatenate([np.zeros((rows, 1)), share[:, :-1]], axis=1)
     mass[(top_p < 1) & (before >= top_p)] = 0.0
-    edge_distance = np.where(top_p[:, 0] < 1, np.abs(share - top_p).min(axis=1), 1.0)
+    cutoff_distance = np.where(top_p[:, 0] < 1, np.abs(share - top_p).min(axis=1), 1.0)
     mass[(temperature == 0) & (rank > 0)] = 0.0
 
     result = np.zeros_like(mass)
     np.put_along_axis(result, order, mass, axis=1)
-    return Reference(result, edge_distance)
+    return Reference(result, cutoff_distance)
 
 
 def logprobs(logits: NDArray[np.float32]) -> Floats:
@@ -166,5 +166,5 @@ def chi_square_limit(degrees: int, z: float = 4.75) -> float:
 
     E. B. Wilson, M. M. Hilferty, "The distribution of chi-square", PNAS 17 (1931).
     """
-    spread = 2.0 / (9.0 * degrees)
-    return float(degrees * (1.0 - spread + z * np.sqrt(spread)) ** 3)
+    variance = 2.0 / (9.0 * degrees)
+    return float(degrees * (1.0 - variance + z * np.sqrt(variance)) ** 3)

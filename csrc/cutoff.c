@@ -1,4 +1,4 @@
-#include "edge.h"
+#include "cutoff.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -11,28 +11,28 @@ static size_t padded(size_t n)
     return (n + LANES64 - 1) / LANES64 * LANES64;
 }
 
-bool edge_space_init(struct edge_space *space, size_t room)
+bool cutoff_scratch_init(struct cutoff_scratch *scratch, size_t room)
 {
     const size_t lanes = padded(room);
-    *space = (struct edge_space){0};
-    space->logit = malloc(lanes * sizeof *space->logit);
-    space->weight = malloc(lanes * sizeof *space->weight);
-    space->index = malloc(lanes * sizeof *space->index);
-    space->found = malloc(lanes * sizeof *space->found);
-    if (space->logit == NULL || space->weight == NULL || space->index == NULL || space->found == NULL) {
-        edge_space_clear(space);
+    *scratch = (struct cutoff_scratch){0};
+    scratch->logit = malloc(lanes * sizeof *scratch->logit);
+    scratch->weight = malloc(lanes * sizeof *scratch->weight);
+    scratch->index = malloc(lanes * sizeof *scratch->index);
+    scratch->found = malloc(lanes * sizeof *scratch->found);
+    if (scratch->logit == NULL || scratch->weight == NULL || scratch->index == NULL || scratch->found == NULL) {
+        cutoff_scratch_clear(scratch);
         return false;
     }
     return true;
 }
 
-void edge_space_clear(struct edge_space *space)
+void cutoff_scratch_clear(struct cutoff_scratch *scratch)
 {
-    free(space->logit);
-    free(space->weight);
-    free(space->index);
-    free(space->found);
-    *space = (struct edge_space){0};
+    free(scratch->logit);
+    free(scratch->weight);
+    free(scratch->index);
+    free(scratch->found);
+    *scratch = (struct cutoff_scratch){0};
 }
 
 /* What is left, in ascending order of index. */
@@ -50,14 +50,14 @@ static size_t index_of(const struct search *s, size_t i)
 
 /* --- narrowing ------------------------------------------------------------------------------------------ */
 
-/* Logits among which the edge is. */
+/* Logits among which the cutoff is. */
 struct interval {
     double from, below; /* from <= logit < below */
     double top, bottom; /* the ends where pivots make sense: finite */
     double above;       /* what the entries weigh that are not below it */
 };
 
-/* Cut the interval by pivots, and leave the part with the edge. */
+/* Cut the interval by pivots, and leave the part with the cutoff. */
 static void cut(const struct search *s, const struct kernels *kernels, struct interval *in)
 {
     double pivot[PIVOTS], above[PIVOTS];
@@ -80,30 +80,30 @@ static void cut(const struct search *s, const struct kernels *kernels, struct in
 }
 
 /* Leave the entries in an interval. False, and nothing changed, where that is none or all. */
-static bool keep_between(struct search *s, const struct kernels *kernels, struct edge_space *space,
+static bool keep_between(struct search *s, const struct kernels *kernels, struct cutoff_scratch *scratch,
                          const struct interval *in)
 {
-    const size_t left = kernels->between(s->logit, s->count, in->from, in->below, space->found);
+    const size_t left = kernels->between(s->logit, s->count, in->from, in->below, scratch->found);
     if (left == 0 || left == s->count) {
         return false;
     }
     for (size_t i = 0; i < left; i++) {
-        const size_t at = (size_t)space->found[i];
-        space->index[i] = (int32_t)index_of(s, at);
-        space->logit[i] = s->logit[at];
-        space->weight[i] = s->weight[at];
+        const size_t at = (size_t)scratch->found[i];
+        scratch->index[i] = (int32_t)index_of(s, at);
+        scratch->logit[i] = s->logit[at];
+        scratch->weight[i] = s->weight[at];
     }
     for (size_t i = left; i < padded(left); i++) {
-        space->logit[i] = -INFINITY;
-        space->weight[i] = 0.0;
+        scratch->logit[i] = -INFINITY;
+        scratch->weight[i] = 0.0;
     }
-    *s = (struct search){left, space->index, space->logit, space->weight, s->reached + in->above, s->target};
+    *s = (struct search){left, scratch->index, scratch->logit, scratch->weight, s->reached + in->above, s->target};
     return true;
 }
 
-/* Leave the entries near the edge: one in 729, if they lie evenly. False when all are equal: then all are in the
+/* Leave the entries near the cutoff: one in 729, if they lie evenly. False when all are equal: then all are in the
  * interval, or none where rounding keeps them from reaching the target. */
-static bool narrow(struct search *s, const struct kernels *kernels, struct edge_space *space)
+static bool narrow(struct search *s, const struct kernels *kernels, struct cutoff_scratch *scratch)
 {
     const size_t count = padded(s->count);
     const double max = kernels->largest(s->logit, count);
@@ -115,7 +115,7 @@ static bool narrow(struct search *s, const struct kernels *kernels, struct edge_
     for (int i = 0; i < CUTS; i++) {
         cut(s, kernels, &in);
     }
-    return keep_between(s, kernels, space, &in);
+    return keep_between(s, kernels, scratch, &in);
 }
 
 /* --- the last few --------------------------------------------------------------------------------------- */
@@ -132,25 +132,25 @@ static void sort(const double *logit, size_t n, int32_t *place)
     }
 }
 
-struct edge edge_find(struct edge_space *space, const struct kernels *kernels, const double *logit,
+struct cutoff cutoff_find(struct cutoff_scratch *scratch, const struct kernels *kernels, const double *logit,
                       const double *weight, size_t n, double reached, double target)
 {
     if (weight == NULL) {
         for (size_t i = 0; i < padded(n); i++) {
-            space->weight[i] = i < n ? 1.0 : 0.0;
+            scratch->weight[i] = i < n ? 1.0 : 0.0;
         }
-        weight = space->weight;
+        weight = scratch->weight;
     }
     struct search s = {n, NULL, logit, weight, reached, target};
-    while (s.count > FEW && narrow(&s, kernels, space)) {
+    while (s.count > FEW && narrow(&s, kernels, scratch)) {
     }
-    sort(s.logit, s.count, space->found);
-    struct edge edge = {index_of(&s, (size_t)space->found[0]), s.reached, s.reached};
-    for (size_t i = 0; i < s.count && edge.after < target; i++) {
-        const size_t at = (size_t)space->found[i];
+    sort(s.logit, s.count, scratch->found);
+    struct cutoff cutoff = {index_of(&s, (size_t)scratch->found[0]), s.reached, s.reached};
+    for (size_t i = 0; i < s.count && cutoff.after < target; i++) {
+        const size_t at = (size_t)scratch->found[i];
         if (s.weight[at] > 0.0) {
-            edge = (struct edge){index_of(&s, at), edge.after, edge.after + s.weight[at]};
+            cutoff = (struct cutoff){index_of(&s, at), cutoff.after, cutoff.after + s.weight[at]};
         }
     }
-    return edge;
+    return cutoff;
 }
