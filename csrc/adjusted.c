@@ -1,34 +1,17 @@
 #include "adjusted.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-bool adjusted_init(struct adjusted_row *adjusted, size_t n_vocab)
+void adjusted_init(struct adjusted_row *adjusted, struct arena *arena, size_t n_vocab)
 {
-    const size_t padded = n_vocab + BLOCK;
+    const size_t padded = n_vocab + BLOCK, words = group_count(n_vocab) * (GROUP / 64);
     *adjusted = (struct adjusted_row){0};
-    adjusted->id = malloc(n_vocab * sizeof *adjusted->id);
-    adjusted->logit = malloc(padded * sizeof *adjusted->logit);
-    adjusted->raw = malloc(padded * sizeof *adjusted->raw);
-    adjusted->mass = malloc(2 * padded * sizeof *adjusted->mass);
-    adjusted->is_adjusted = calloc(group_count(n_vocab) * (GROUP / 64), sizeof *adjusted->is_adjusted);
-    if (adjusted->id == NULL || adjusted->logit == NULL || adjusted->raw == NULL || adjusted->mass == NULL ||
-        adjusted->is_adjusted == NULL) {
-        adjusted_clear(adjusted);
-        return false;
-    }
-    return true;
-}
-
-void adjusted_clear(struct adjusted_row *adjusted)
-{
-    free(adjusted->id);
-    free(adjusted->logit);
-    free(adjusted->raw);
-    free(adjusted->mass);
-    free(adjusted->is_adjusted);
-    *adjusted = (struct adjusted_row){0};
+    adjusted->id = arena_take(arena, n_vocab, sizeof *adjusted->id);
+    adjusted->logit = arena_take(arena, padded, sizeof *adjusted->logit);
+    adjusted->raw = arena_take(arena, padded, sizeof *adjusted->raw);
+    adjusted->mass = arena_take(arena, 2 * padded, sizeof *adjusted->mass);
+    adjusted->is_adjusted = arena_take(arena, words, sizeof *adjusted->is_adjusted);
 }
 
 static void forget_tokens(struct adjusted_row *adjusted)

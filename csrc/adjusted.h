@@ -3,10 +3,10 @@
 #ifndef NUCLEUS_ADJUSTED_H
 #define NUCLEUS_ADJUSTED_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arena.h"
 #include "row.h"
 #include "slot.h"
 
@@ -23,8 +23,7 @@ struct adjusted_row {
     uint64_t *is_adjusted; /* one bit for each token of the row: is it in `id`? */
 };
 
-bool adjusted_init(struct adjusted_row *adjusted, size_t n_vocab);
-void adjusted_clear(struct adjusted_row *adjusted);
+void adjusted_init(struct adjusted_row *adjusted, struct arena *arena, size_t n_vocab);
 
 /* Lay a slot over a row whose status is ROW_OK. */
 void adjusted_build(struct adjusted_row *adjusted, struct row *row, const struct slot *slot);

@@ -1,42 +1,22 @@
 #include "candidates.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "search.h"
 
-bool candidates_init(struct candidates *c, const struct kernels *kernels, size_t n_vocab)
+void candidates_init(struct candidates *c, struct arena *arena, const struct kernels *kernels, size_t n_vocab)
 {
     const size_t room = n_vocab + GROUP + LANES;
     *c = (struct candidates){.kernels = kernels};
-    c->id = malloc(room * sizeof *c->id);
-    c->logit = malloc(room * sizeof *c->logit);
-    c->mass = malloc(room * sizeof *c->mass);
-    c->block_end = malloc(block_count(room) * sizeof *c->block_end);
-    c->found_id = malloc(room * sizeof *c->found_id);
-    c->picked = malloc(room * sizeof *c->picked);
-    c->found = malloc(room * sizeof *c->found);
-    if (c->id == NULL || c->logit == NULL || c->mass == NULL || c->block_end == NULL ||
-        c->found_id == NULL || c->picked == NULL || c->found == NULL ||
-        !cutoff_scratch_init(&c->scratch, room)) {
-        candidates_clear(c);
-        return false;
-    }
-    return true;
-}
-
-void candidates_clear(struct candidates *c)
-{
-    free(c->id);
-    free(c->logit);
-    free(c->mass);
-    free(c->block_end);
-    free(c->found_id);
-    free(c->picked);
-    free(c->found);
-    cutoff_scratch_clear(&c->scratch);
-    *c = (struct candidates){0};
+    c->id = arena_take(arena, room, sizeof *c->id);
+    c->logit = arena_take(arena, room, sizeof *c->logit);
+    c->mass = arena_take(arena, room, sizeof *c->mass);
+    c->block_end = arena_take(arena, block_count(room), sizeof *c->block_end);
+    c->found_id = arena_take(arena, room, sizeof *c->found_id);
+    c->found = arena_take(arena, room, sizeof *c->found);
+    c->picked = arena_take(arena, room, sizeof *c->picked);
+    cutoff_init(&c->scratch, arena, room);
 }
 
 /* --- gathering ------------------------------------------------------------------------------------------ */

@@ -2,12 +2,12 @@
 #ifndef NUCLEUS_CANDIDATES_H
 #define NUCLEUS_CANDIDATES_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cutoff.h"
 #include "adjusted.h"
+#include "arena.h"
+#include "cutoff.h"
 
 /* Entries are in ascending order of id. mass = exp((logit - max) / temperature), not normalised: the best
  * token has mass 1, and a token of mass 0 is never drawn. */
@@ -25,8 +25,7 @@ struct candidates {
     struct cutoff_scratch scratch;
 };
 
-bool candidates_init(struct candidates *c, const struct kernels *kernels, size_t n_vocab);
-void candidates_clear(struct candidates *c);
+void candidates_init(struct candidates *c, struct arena *arena, const struct kernels *kernels, size_t n_vocab);
 
 /* Take the tokens whose logit, after the overlay, is at least `least`. */
 void candidates_gather(struct candidates *c, const struct adjusted_row *adjusted, float least);

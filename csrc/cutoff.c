@@ -1,7 +1,7 @@
 #include "cutoff.h"
 
 #include <math.h>
-#include <stdlib.h>
+#include <stdbool.h>
 
 /* An interval is cut so often before the entries in it are copied; and so few entries are sorted. */
 enum { CUTS = 3, FEW = 16 };
@@ -11,28 +11,13 @@ static size_t padded(size_t n)
     return (n + LANES64 - 1) / LANES64 * LANES64;
 }
 
-bool cutoff_scratch_init(struct cutoff_scratch *scratch, size_t room)
+void cutoff_init(struct cutoff_scratch *scratch, struct arena *arena, size_t room)
 {
     const size_t lanes = padded(room);
-    *scratch = (struct cutoff_scratch){0};
-    scratch->logit = malloc(lanes * sizeof *scratch->logit);
-    scratch->weight = malloc(lanes * sizeof *scratch->weight);
-    scratch->index = malloc(lanes * sizeof *scratch->index);
-    scratch->found = malloc(lanes * sizeof *scratch->found);
-    if (scratch->logit == NULL || scratch->weight == NULL || scratch->index == NULL || scratch->found == NULL) {
-        cutoff_scratch_clear(scratch);
-        return false;
-    }
-    return true;
-}
-
-void cutoff_scratch_clear(struct cutoff_scratch *scratch)
-{
-    free(scratch->logit);
-    free(scratch->weight);
-    free(scratch->index);
-    free(scratch->found);
-    *scratch = (struct cutoff_scratch){0};
+    scratch->logit = arena_take(arena, lanes, sizeof *scratch->logit);
+    scratch->weight = arena_take(arena, lanes, sizeof *scratch->weight);
+    scratch->index = arena_take(arena, lanes, sizeof *scratch->index);
+    scratch->found = arena_take(arena, lanes, sizeof *scratch->found);
 }
 
 /* What is left, in ascending order of index. */

@@ -2,10 +2,10 @@
 #ifndef NUCLEUS_CUTOFF_H
 #define NUCLEUS_CUTOFF_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arena.h"
 #include "kernels.h"
 
 struct cutoff {
@@ -19,8 +19,7 @@ struct cutoff_scratch {
     int32_t *index, *found;
 };
 
-bool cutoff_scratch_init(struct cutoff_scratch *scratch, size_t room);
-void cutoff_scratch_clear(struct cutoff_scratch *scratch);
+void cutoff_init(struct cutoff_scratch *scratch, struct arena *arena, size_t room);
 
 /* Take n >= 1 entries from the best on (larger logit first, then lower index), add their weights (1 each if
  * NULL) to `reached`, and find the entry that brings it to `target`. All entries together do, but for rounding,

@@ -1,29 +1,16 @@
 #include "dense.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #include "exp64.h"
 #include "search.h"
 
-bool dense_init(struct dense *dense, size_t n_vocab)
+void dense_init(struct dense *dense, struct arena *arena, size_t n_vocab)
 {
     const size_t groups = group_count(n_vocab);
     *dense = (struct dense){0};
-    dense->group_mass = malloc(groups * sizeof *dense->group_mass);
-    dense->end = malloc(groups * sizeof *dense->end);
-    if (dense->group_mass == NULL || dense->end == NULL) {
-        dense_clear(dense);
-        return false;
-    }
-    return true;
-}
-
-void dense_clear(struct dense *dense)
-{
-    free(dense->group_mass);
-    free(dense->end);
-    *dense = (struct dense){0};
+    dense->group_mass = arena_take(arena, groups, sizeof *dense->group_mass);
+    dense->end = arena_take(arena, groups, sizeof *dense->end);
 }
 
 /* --- sums ----------------------------------------------------------------------------------------------- */

@@ -7,8 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "candidates.h"
 #include "adjusted.h"
+#include "arena.h"
+#include "candidates.h"
 
 /* The mass of the row at a temperature, in sums that get more exact as they are needed: first the total, within
  * an error; then sums over groups, within the same error; then exact ones. */
@@ -28,8 +29,7 @@ struct dense {
     bool exact;   /* that is 0 */
 };
 
-bool dense_init(struct dense *dense, size_t n_vocab);
-void dense_clear(struct dense *dense);
+void dense_init(struct dense *dense, struct arena *arena, size_t n_vocab);
 
 /* Spread the whole row out at a temperature: the total, and nothing dropped. False if no token is left. */
 bool dense_start(struct dense *dense, struct adjusted_row *adjusted, double temperature);

@@ -3,22 +3,12 @@
 #include <float.h>
 #include <math.h>
 
-bool distribution_init(struct distribution *d, const struct kernels *kernels, size_t n_vocab)
+void distribution_init(struct distribution *d, struct arena *arena, const struct kernels *kernels, size_t n_vocab)
 {
-    *d = (struct distribution){.listed = true};
-    if (!adjusted_init(&d->adjusted, n_vocab) || !candidates_init(&d->candidates, kernels, n_vocab) ||
-        !dense_init(&d->dense, n_vocab)) {
-        distribution_clear(d);
-        return false;
-    }
-    return true;
-}
-
-void distribution_clear(struct distribution *d)
-{
-    adjusted_clear(&d->adjusted);
-    candidates_clear(&d->candidates);
-    dense_clear(&d->dense);
+    adjusted_init(&d->adjusted, arena, n_vocab);
+    candidates_init(&d->candidates, arena, kernels, n_vocab);
+    dense_init(&d->dense, arena, n_vocab);
+    d->listed = true;
 }
 
 /* The next float32 that is not above x. */

@@ -6,8 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "candidates.h"
 #include "adjusted.h"
+#include "arena.h"
+#include "candidates.h"
 #include "row.h"
 #include "slot.h"
 #include "dense.h"
@@ -21,8 +22,8 @@ struct distribution {
     bool listed;
 };
 
-bool distribution_init(struct distribution *d, const struct kernels *kernels, size_t n_vocab);
-void distribution_clear(struct distribution *d);
+void distribution_init(struct distribution *d, struct arena *arena, const struct kernels *kernels,
+                       size_t n_vocab);
 
 /* The temperature at which distribution_build() will want the row weighed; 0 if it will not. */
 double distribution_weighing(const struct slot *slot, size_t n_vocab);

@@ -1,7 +1,6 @@
 #include "row.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Groups that are read together: 16 KiB of logits, which stay in the nearest cache from one pass to the
@@ -15,42 +14,21 @@ static size_t piece_count(size_t n)
     return (whole + PIECE_GROUPS - 1) / PIECE_GROUPS + (n % GROUP != 0);
 }
 
-bool row_init(struct row *row, const struct kernels *kernels, size_t n_vocab, int32_t max_top)
+void row_init(struct row *row, struct arena *arena, const struct kernels *kernels, size_t n_vocab, int32_t max_top)
 {
-    const size_t tops = max_top > 0 ? (size_t)max_top : 1, groups = group_count(n_vocab);
-    *row = (struct row){.kernels = kernels, .n = n_vocab, .groups = groups, .pieces = piece_count(n_vocab)};
-    row->lane_max = malloc(groups * LANES * sizeof *row->lane_max);
-    row->piece_max = malloc(row->pieces * sizeof *row->piece_max);
-    row->weights.group_mass = malloc(groups * sizeof *row->weights.group_mass);
-    row->piece_total = malloc(row->pieces * sizeof *row->piece_total);
-    row->folded_max = malloc((row->pieces + 1) * LANES * sizeof *row->folded_max);
-    row->factor = malloc((row->pieces + LANES64) * sizeof *row->factor);
-    row->top_id = malloc(tops * sizeof *row->top_id);
-    row->top_logit = malloc(tops * sizeof *row->top_logit);
-    row->near_id = malloc((n_vocab + GROUP + LANES) * sizeof *row->near_id);
-    row->near_logit = malloc((n_vocab + GROUP + LANES) * sizeof *row->near_logit);
-    if (row->lane_max == NULL || row->piece_max == NULL || row->weights.group_mass == NULL ||
-        row->piece_total == NULL || row->factor == NULL || row->folded_max == NULL || row->top_id == NULL ||
-        row->top_logit == NULL || row->near_id == NULL || row->near_logit == NULL) {
-        row_clear(row);
-        return false;
-    }
-    return true;
-}
-
-void row_clear(struct row *row)
-{
-    free(row->lane_max);
-    free(row->piece_max);
-    free(row->weights.group_mass);
-    free(row->piece_total);
-    free(row->factor);
-    free(row->folded_max);
-    free(row->top_id);
-    free(row->top_logit);
-    free(row->near_id);
-    free(row->near_logit);
-    *row = (struct row){0};
+    const size_t groups = group_count(n_vocab), pieces = piece_count(n_vocab);
+    const size_t tops = max_top > 0 ? (size_t)max_top : 1, near = n_vocab + GROUP + LANES;
+    *row = (struct row){.kernels = kernels, .n = n_vocab, .groups = groups, .pieces = pieces};
+    row->lane_max = arena_take(arena, groups * LANES, sizeof *row->lane_max);
+    row->piece_max = arena_take(arena, pieces, sizeof *row->piece_max);
+    row->piece_total = arena_take(arena, pieces, sizeof *row->piece_total);
+    row->factor = arena_take(arena, pieces + LANES64, sizeof *row->factor);
+    row->folded_max = arena_take(arena, (pieces + 1) * LANES, sizeof *row->folded_max);
+    row->weights.group_mass = arena_take(arena, groups, sizeof *row->weights.group_mass);
+    row->top_id = arena_take(arena, tops, sizeof *row->top_id);
+    row->top_logit = arena_take(arena, tops, sizeof *row->top_logit);
+    row->near_id = arena_take(arena, near, sizeof *row->near_id);
+    row->near_logit = arena_take(arena, near, sizeof *row->near_logit);
 }
 
 const float *row_group(const struct row *row, size_t group)

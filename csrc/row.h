@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arena.h"
 #include "kernels.h"
 
 /* Why a row gave no token; engine.sampling.RowStatus mirrors the numbers. */
@@ -43,8 +44,7 @@ struct row {
     float *near_logit;
 };
 
-bool row_init(struct row *row, const struct kernels *kernels, size_t n_vocab, int32_t max_top);
-void row_clear(struct row *row);
+void row_init(struct row *row, struct arena *arena, const struct kernels *kernels, size_t n_vocab, int32_t max_top);
 
 /* Read a row. The sums that will be needed are cheapest here, while the logits are in the nearest cache: the
  * total at temperature 1, and the weights at `temperature` (0: none). */

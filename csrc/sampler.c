@@ -9,10 +9,18 @@
 
 /* --- life ----------------------------------------------------------------------------------------------- */
 
-static bool workspace_init(struct workspace *workspace, const struct sampler *s)
+/* Take the arrays; the arena says whether there was memory for all of them. */
+static void take_arrays(struct sampler *s)
 {
-    return row_init(&workspace->row, s->kernels, s->n_vocab, s->max_logprobs) &&
-           distribution_init(&workspace->distribution, s->kernels, s->n_vocab);
+    struct arena *arena = &s->arena;
+    s->slots = arena_take(arena, s->max_slots, sizeof *s->slots);
+    s->in_batch = arena_take(arena, s->max_slots, sizeof *s->in_batch);
+    s->run = arena_take(arena, s->max_slots + 1, sizeof *s->run);
+    s->workspaces = arena_take(arena, s->threads, sizeof *s->workspaces);
+    for (size_t i = 0; i < s->threads && !arena->failed; i++) {
+        row_init(&s->workspaces[i].row, arena, s->kernels, s->n_vocab, s->max_logprobs);
+        distribution_init(&s->workspaces[i].distribution, arena, s->kernels, s->n_vocab);
+    }
 }
 
 struct sampler *sampler_new(const struct kernels *kernels, size_t n_vocab, size_t max_slots,
@@ -27,19 +35,11 @@ struct sampler *sampler_new(const struct kernels *kernels, size_t n_vocab, size_
     s->max_slots = max_slots;
     s->max_logprobs = max_logprobs;
     s->threads = threads;
-    s->slots = calloc(max_slots, sizeof *s->slots);
-    s->in_batch = calloc(max_slots, sizeof *s->in_batch);
-    s->run = calloc(max_slots + 1, sizeof *s->run);
-    s->workspaces = calloc(threads, sizeof *s->workspaces);
-    bool complete = s->slots != NULL && s->in_batch != NULL && s->run != NULL && s->workspaces != NULL;
-    for (size_t i = 0; complete && i < threads; i++) {
-        complete = workspace_init(&s->workspaces[i], s);
-    }
-    if (complete && threads > 1) {
+    take_arrays(s);
+    if (!s->arena.failed && threads > 1) {
         s->pool = thread_pool_new(threads);
-        complete = s->pool != NULL;
     }
-    if (!complete) {
+    if (s->arena.failed || (threads > 1 && s->pool == NULL)) {
         sampler_free(s);
         return NULL;
     }
@@ -52,17 +52,10 @@ void sampler_free(struct sampler *s)
         return;
     }
     thread_pool_free(s->pool);
-    for (size_t i = 0; s->workspaces != NULL && i < s->threads; i++) {
-        row_clear(&s->workspaces[i].row);
-        distribution_clear(&s->workspaces[i].distribution);
-    }
     for (size_t i = 0; s->slots != NULL && i < s->max_slots; i++) {
         slot_clear(&s->slots[i]);
     }
-    free(s->workspaces);
-    free(s->slots);
-    free(s->in_batch);
-    free(s->run);
+    arena_free(&s->arena);
     free(s);
 }
 

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arena.h"
 #include "distribution.h"
 #include "row.h"
 #include "slot.h"
@@ -23,6 +24,7 @@ struct sampler {
     size_t n_vocab;
     size_t max_slots;
     int32_t max_logprobs;
+    struct arena arena;   /* every array below, and those of the workspaces */
     struct slot *slots;   /* [max_slots] */
     unsigned char *in_batch; /* [max_slots] while arguments are checked */
     size_t *run;          /* [max_slots + 1]: the first draw of each run of draws that read the same row */
