@@ -15,41 +15,42 @@ void dense_init(struct dense *dense, struct arena *arena, size_t n_vocab)
 
 /* --- sums ----------------------------------------------------------------------------------------------- */
 
-/* What float64 sums of positive numbers are never off by, relative to the sum. */
+/* Bound on the relative error of a float64 sum of positive numbers. */
 #define ROUNDING 1e-12
 
-/* Whether float32 sums are worth anything: where biases or penalties took away nearly all of the mass, what is
- * left is less than their error. */
-static bool says_something(const struct dense *dense)
+/* Bound the mass of the row by its float32 sums and by what the adjusted tokens change. */
+static void estimate_total(struct dense *dense)
 {
-    return dense->error < dense->total / 256.0;
+    const struct row *row = dense->adjusted->row;
+    double after, before;
+    dense->change = adjusted_mass_change(dense->adjusted, dense->origin, dense->exp_scale, &after, &before);
+    dense->row_factor = exp2(((double)row->max - dense->origin) * dense->exp_scale / EXP64_STEPS);
+    dense->total = row->weights.total * dense->row_factor + (after - before);
+    dense->error = row->weights.error * dense->row_factor + ROUNDING * (dense->total + 2.0 * before + after);
+    /* Where bias or penalties removed nearly all of the mass, the rest is less than the error of the sums. */
+    dense->use_change = dense->error < dense->total / 256.0;
 }
 
 bool dense_start(struct dense *dense, struct adjusted_row *adjusted, double temperature)
 {
-    struct row *row = adjusted->row;
-    row_need_weights(row, temperature);
+    row_need_weights(adjusted->row, temperature);
     dense->adjusted = adjusted;
-    dense->exp_scale = exp_scale_at(temperature);
-    dense->dropped = NULL;
+    dense->exp_scale = exp_scale_at(temperature); /* step 4: temperature */
+    dense->nucleus = false;
     dense->cutoff_logit = -INFINITY;
     dense->cutoff_id = INT32_MAX;
-    dense->exact = false;
     dense->origin = adjusted->bound;
-    double after, before;
-    dense->change = adjusted_mass_change(adjusted, dense->origin, dense->exp_scale, &after, &before);
-    dense->row_factor = exp2(((double)row->max - dense->origin) * dense->exp_scale / EXP64_STEPS);
-    dense->total = row->weights.total * dense->row_factor + (after - before);
-    dense->error = row->weights.error * dense->row_factor + ROUNDING * (dense->total + 2.0 * before + after);
-    if (says_something(dense)) {
-        return true;
+    estimate_total(dense);
+    if (dense->use_change) {
+        dense->state = DENSE_TOTAL;
+    } else {
+        dense->origin = adjusted_largest(adjusted);
+        dense->state = dense->origin > -INFINITY ? DENSE_UNWEIGHED : DENSE_EMPTY;
     }
-    dense->change = NULL;
-    dense->origin = adjusted_largest(adjusted);
-    return dense->origin > -INFINITY;
+    return dense->state != DENSE_EMPTY;
 }
 
-/* Logits of a group after the overlay. */
+/* Read the logits of a group, after bias and penalties. */
 static void read_group(const struct dense *dense, size_t group, double logit[GROUP])
 {
     const struct adjusted_row *adjusted = dense->adjusted;
@@ -64,20 +65,21 @@ static void read_group(const struct dense *dense, size_t group, double logit[GRO
     }
 }
 
-/* Masses of a group; 0 for tokens that are not kept. */
+/* Weigh the tokens of a group; the mass is 0 for those that a nucleus drops. */
 static void weigh_group(const struct dense *dense, size_t group, double mass[GROUP])
 {
     const double cutoff = dense->cutoff_logit;
     double logit[GROUP];
     read_group(dense, group, logit);
-    for (size_t j = 0; cutoff > -INFINITY && j < GROUP; j++) {
-        const bool keep =
-            logit[j] > cutoff || (logit[j] == cutoff && (int32_t)(group * GROUP + j) <= dense->cutoff_id);
+    for (size_t j = 0; dense->nucleus && j < GROUP; j++) {
+        const int32_t id = (int32_t)(group * GROUP + j);
+        const bool keep = logit[j] > cutoff || (logit[j] == cutoff && id <= dense->cutoff_id);
         logit[j] = keep ? logit[j] : -INFINITY;
     }
     dense->adjusted->row->kernels->masses(logit, GROUP, dense->origin, dense->exp_scale, mass);
 }
 
+/* Return the mass of a group in float64, with nothing dropped. */
 static double exact_group(const struct dense *dense, size_t group)
 {
     double logit[GROUP], mass[GROUP], sum = 0.0;
@@ -89,15 +91,15 @@ static double exact_group(const struct dense *dense, size_t group)
     return sum;
 }
 
-/* Lay the covered tokens over the sums of the row's groups: add the change; or, where that would be mostly
- * rounding, weigh the groups again. */
+/* Bring the adjusted tokens into the sums of the row's groups: add what they change; or, where that would be
+ * mostly rounding, weigh their groups again. */
 static void adjust_groups(struct dense *dense)
 {
     const struct adjusted_row *adjusted = dense->adjusted;
     size_t weighed = SIZE_MAX;
     for (size_t i = 0; i < adjusted->count; i++) {
         const size_t group = (size_t)adjusted->id[i] / GROUP;
-        if (dense->change != NULL) {
+        if (dense->use_change) {
             dense->group_mass[group] += dense->change[i];
         } else if (group != weighed) {
             dense->group_mass[group] = exact_group(dense, group);
@@ -106,12 +108,14 @@ static void adjust_groups(struct dense *dense)
     }
 }
 
-/* Mass before a group, of what is kept. */
+/* Return the mass before a group, of what is kept. */
 static double kept_before(const struct dense *dense, size_t group)
 {
     const double before = group > 0 ? dense->end[group - 1] : 0.0;
-    const struct candidates *dropped = dense->dropped;
-    return dropped != NULL ? before - candidates_mass_before(dropped, (int32_t)(group * GROUP)) : before;
+    if (!dense->nucleus) {
+        return before;
+    }
+    return before - candidates_mass_before(dense->dropped, (int32_t)(group * GROUP));
 }
 
 static void add_groups(struct dense *dense)
@@ -127,7 +131,7 @@ static void add_groups(struct dense *dense)
 
 void dense_sum_roughly(struct dense *dense)
 {
-    if (dense->change == NULL) {
+    if (dense->state == DENSE_UNWEIGHED) {
         dense_sum_exactly(dense);
         return;
     }
@@ -137,27 +141,29 @@ void dense_sum_roughly(struct dense *dense)
     }
     adjust_groups(dense);
     add_groups(dense);
+    dense->state = DENSE_ROUGH;
 }
 
+/* The row's groups are summed in float64: bring in the adjusted tokens. */
 static void finish_exactly(struct dense *dense)
 {
     adjust_groups(dense);
     add_groups(dense);
-    dense->exact = true;
+    dense->state = DENSE_EXACT;
     dense->error = 0.0;
 }
 
 void dense_sum_exactly(struct dense *dense)
 {
     const struct row *row = dense->adjusted->row;
-    row_weigh_exactly(row, dense->origin, dense->exp_scale, dense->group_mass, 0.0f, NULL, NULL,
-                      NULL);
+    row_weigh_exactly(row, dense->origin, dense->exp_scale, dense->group_mass, 0.0f, NULL, NULL, NULL);
     finish_exactly(dense);
 }
 
 /* --- the nucleus ---------------------------------------------------------------------------------------- */
 
-/* The row is sampled in runs, since reading one entry of a cache line costs as much as reading all. */
+/* A sample of the row takes RUN neighbours at a time, since reading one entry of a cache line costs as much as
+ * reading all. */
 enum { RUN = 16, MOST_SAMPLES = 1024 };
 
 static size_t sample_size(size_t n)
@@ -165,83 +171,91 @@ static size_t sample_size(size_t n)
     return n < MOST_SAMPLES ? n : MOST_SAMPLES;
 }
 
-/* A logit above which there is about `share` of the mass, by a sample of the row. */
-static float guess_level(const struct dense *dense, double share, struct candidates *candidates)
+/* Estimate from a sample of the row a logit that about `share` of the mass lies above. */
+static float guess_level(const struct dense *dense, double share, struct candidates *sample)
 {
     const struct row *row = dense->adjusted->row;
     const size_t stride = (row->n * RUN + MOST_SAMPLES - 1) / MOST_SAMPLES;
-    candidates->count = 0;
+    sample->count = 0;
     for (size_t from = 0; from < row->n; from += stride > RUN ? stride : RUN) {
         for (size_t id = from; id < from + RUN && id < row->n; id++) {
             const double logit = (double)row->logit[id];
-            candidates->logit[candidates->count++] = logit < dense->origin ? logit : dense->origin;
+            sample->logit[sample->count++] = logit < dense->origin ? logit : dense->origin;
         }
     }
-    candidates_weigh(candidates, dense->origin, dense->exp_scale);
-    return (float)candidates->logit[candidates_cutoff(candidates, 0.0, share * candidates->total).entry];
+    candidates_weigh(sample, dense->origin, dense->exp_scale);
+    return (float)sample->logit[candidates_cutoff(sample, 0.0, share * sample->total).entry];
 }
 
-/* Gather the tokens from a level down, in one pass with the exact sums unless rough ones may do. */
-static void gather_low(struct dense *dense, float level, bool roughly, struct candidates *candidates)
+/* Gather the tokens of at most `level`. Sum the groups in float64 in the same pass, unless rough sums will do. */
+static void gather_low(struct dense *dense, float level, bool roughly, struct candidates *low)
 {
     double *group_mass = roughly ? NULL : dense->group_mass;
     const struct row *row = dense->adjusted->row;
     const size_t n = row_weigh_exactly(row, dense->origin, dense->exp_scale, group_mass, level,
-                                       dense->adjusted->is_adjusted, candidates->found_id, candidates->found);
+                                       dense->adjusted->is_adjusted, low->found_id, low->found);
     if (!roughly) {
         finish_exactly(dense);
     }
-    candidates_gather_low(candidates, dense->adjusted, level, n);
-    candidates_weigh(candidates, dense->origin, dense->exp_scale);
+    candidates_gather_low(low, dense->adjusted, level, n);
+    candidates_weigh(low, dense->origin, dense->exp_scale);
 }
 
-/* Look for the cutoff among the gathered tokens: so many of them are kept, beside all the others, that the rest
- * weighs at most 1 - top_p of the total. False if the cutoff is not among them, or if the error of the total
- * leaves it open. */
-static bool find_cutoff(struct dense *dense, double top_p, struct candidates *candidates)
+/* Look for the cutoff among the gathered tokens, of which the worst, with (1 - top_p) * total between them, are
+ * dropped. Return false if the cutoff is not among them, or if the error of the total leaves it open. */
+static bool find_cutoff(struct dense *dense, double top_p, struct candidates *low)
 {
-    const double most = candidates->total - (1.0 - top_p) * (dense->total - dense->error);
-    const double least = candidates->total - (1.0 - top_p) * (dense->total + dense->error);
-    const bool all = candidates->count == dense->adjusted->row->n;
-    if (candidates->count == 0 || (least <= 0.0 && !all)) {
+    const double most = low->total - (1.0 - top_p) * (dense->total - dense->error);
+    const double least = low->total - (1.0 - top_p) * (dense->total + dense->error);
+    const bool all = low->count == dense->adjusted->row->n;
+    if (low->count == 0 || (least <= 0.0 && !all)) {
         return false;
     }
-    const struct cutoff cutoff = candidates_cutoff(candidates, 0.0, least);
-    if (cutoff.after < most && !dense->exact) {
+    const struct cutoff cutoff = candidates_cutoff(low, 0.0, least);
+    if (cutoff.after < most && dense->state != DENSE_EXACT) {
         return false;
     }
-    dense->cutoff_logit = candidates->logit[cutoff.entry];
-    dense->cutoff_id = candidates->id[cutoff.entry];
+    dense->cutoff_logit = low->logit[cutoff.entry];
+    dense->cutoff_id = low->id[cutoff.entry];
     return true;
 }
 
-void dense_keep_nucleus(struct dense *dense, double top_p, struct candidates *candidates)
+/* Find the cutoff and leave in `low` the tokens around it, the dropped ones among them. They are gathered up to
+ * the level that a sample suggests, and somewhat more for the sample's own error. Where that is not enough, all
+ * are gathered. */
+static void find_nucleus(struct dense *dense, double top_p, bool roughly, struct candidates *low)
 {
-    /* What is dropped, 1 - top_p of the mass, is looked for from below: as far up as a sample says, and
-     * somewhat more for the sample's own error; where that was not enough, in the whole row. */
     const size_t n = dense->adjusted->row->n;
     const double error = 3.0 * sqrt(top_p * (1.0 - top_p) / (double)sample_size(n));
-    const float level = top_p > error ? guess_level(dense, top_p - error, candidates) : INFINITY;
-    /* Rough sums leave no draw open where the mass of a token is well above their error. */
-    const bool roughly = dense->change != NULL && dense->error * 8.0 < dense->total / (double)n;
-    gather_low(dense, level, roughly, candidates);
-    if (!find_cutoff(dense, top_p, candidates)) {
-        gather_low(dense, INFINITY, false, candidates);
-        find_cutoff(dense, top_p, candidates);
+    const float level = top_p > error ? guess_level(dense, top_p - error, low) : INFINITY;
+    gather_low(dense, level, roughly, low);
+    if (!find_cutoff(dense, top_p, low)) {
+        gather_low(dense, INFINITY, false, low);
+        find_cutoff(dense, top_p, low);
     }
-    candidates_remove_through(candidates, dense->cutoff_logit, dense->cutoff_id);
-    dense->dropped = candidates;
-    if (roughly && !dense->exact) {
-        dense_sum_roughly(dense);
-    } else {
+}
+
+/* step 7: top-p, where the nucleus has most of the tokens */
+void dense_keep_nucleus(struct dense *dense, double top_p, struct candidates *buffer)
+{
+    const double n = (double)dense->adjusted->row->n;
+    /* Rough sums leave no draw open where the mass of a token is well above their error. */
+    const bool roughly = dense->state == DENSE_TOTAL && dense->error * 8.0 < dense->total / n;
+    find_nucleus(dense, top_p, roughly, buffer);
+    candidates_remove_through(buffer, dense->cutoff_logit, dense->cutoff_id);
+    dense->dropped = buffer;
+    dense->nucleus = true;
+    if (dense->state == DENSE_EXACT) {
         add_groups(dense);
+    } else {
+        dense_sum_roughly(dense);
     }
 }
 
 /* --- the draw ------------------------------------------------------------------------------------------- */
 
-/* Walk through a group to the token that reaches beyond `target`. -1 if none does, or if the error of the sums
- * leaves open which one. */
+/* Walk through a group to the token at which the mass exceeds `target`. Return -1 if there is none, or if the
+ * error of the sums leaves open which token it is. */
 static int32_t walk(const struct dense *dense, size_t group, double target)
 {
     const double margin = 2.0 * dense->error;
@@ -251,14 +265,14 @@ static int32_t walk(const struct dense *dense, size_t group, double target)
         const double before = reached;
         reached += mass[j];
         if (reached > target) {
-            const bool sure = dense->exact || (target - before > margin && reached - target > margin);
+            const bool sure = dense->state == DENSE_EXACT || (target - before > margin && reached - target > margin);
             return sure ? (int32_t)(group * GROUP + j) : -1;
         }
     }
     return -1;
 }
 
-/* The group in which `target` is reached; their number if none is. */
+/* Return the first group with which the mass exceeds `target`; the number of groups if there is none. */
 static size_t group_beyond(const struct dense *dense, double target)
 {
     size_t low = 0, high = dense->adjusted->row->groups;
@@ -273,7 +287,7 @@ static size_t group_beyond(const struct dense *dense, double target)
     return low;
 }
 
-/* The last token of the first `groups` groups that may be drawn. */
+/* Return the last token of the first `groups` groups that may be drawn. */
 static int32_t last_of(const struct dense *dense, size_t groups)
 {
     while (groups-- > 0) {
@@ -285,9 +299,10 @@ static int32_t last_of(const struct dense *dense, size_t groups)
             }
         }
     }
-    return -1; /* not reached: the best token has mass */
+    return -1; /* never reached: the best token has mass */
 }
 
+/* step 8: draw from sums */
 int32_t dense_draw(struct dense *dense, double uniform)
 {
     const size_t groups = dense->adjusted->row->groups;
@@ -298,9 +313,21 @@ int32_t dense_draw(struct dense *dense, double uniform)
         if (id >= 0) {
             return id;
         }
-        if (dense->exact) { /* rounding: the target came up to the total, or a group's sum was not reached */
+        if (dense->state == DENSE_EXACT) {
+            /* Rounding: the target equals the total, or the group in order of its tokens adds up to less. */
             return last_of(dense, group < groups ? group + 1 : groups);
         }
         dense_sum_exactly(dense);
+    }
+}
+
+void dense_write_out(struct dense *dense, struct candidates *kept)
+{
+    const bool nucleus = dense->nucleus;
+    dense->nucleus = false; /* `dropped` may be what is overwritten here */
+    candidates_gather(kept, dense->adjusted, -INFINITY);
+    candidates_weigh(kept, adjusted_largest(dense->adjusted), dense->exp_scale);
+    if (nucleus) {
+        candidates_keep_through(kept, dense->cutoff_logit, dense->cutoff_id);
     }
 }

@@ -1,5 +1,5 @@
-/* The tokens that may be drawn, where they are many: not written out, but kept as sums over parts of the row,
- * from which the few masses that a draw needs are computed again. */
+/* The tokens that may be drawn, where they are many: not written out, but kept as sums over groups of the row.
+ * A draw computes the few masses that it needs again. */
 #ifndef NUCLEUS_DENSE_H
 #define NUCLEUS_DENSE_H
 
@@ -11,38 +11,60 @@
 #include "arena.h"
 #include "candidates.h"
 
-/* The mass of the row at a temperature, in sums that get more exact as they are needed: first the total, within
- * an error; then sums over groups, within the same error; then exact ones. */
+/* What is known about the mass of the row. It grows as it is needed, and only downwards in this list:
+ *
+ *   dense_start()          -> DENSE_EMPTY, DENSE_UNWEIGHED or DENSE_TOTAL
+ *   dense_sum_roughly()    DENSE_TOTAL -> DENSE_ROUGH, DENSE_UNWEIGHED -> DENSE_EXACT
+ *   dense_sum_exactly()    any of them -> DENSE_EXACT
+ *   dense_keep_nucleus()   DENSE_TOTAL, DENSE_UNWEIGHED -> DENSE_ROUGH or DENSE_EXACT
+ *   dense_draw()           DENSE_ROUGH stays, or -> DENSE_EXACT where the error leaves the token open */
+enum dense_state {
+    DENSE_EMPTY,     /* no token is left */
+    DENSE_UNWEIGHED, /* nothing: bias and penalties removed nearly all that float32 can weigh */
+    DENSE_TOTAL,     /* `total`, within `error` */
+    DENSE_ROUGH,     /* and the sums of the groups, within the same error */
+    DENSE_EXACT      /* all of it in float64; `error` is 0 */
+};
+
 struct dense {
+    enum dense_state state;
     struct adjusted_row *adjusted;
     double exp_scale;
     double origin;        /* masses are relative to this logit, which none exceeds */
-    const double *change; /* adjusted_mass_change(); NULL when the row's sums say nothing about what is left */
-    double row_factor;    /* what the row's weights are multiplied by to be relative to the origin */
-    double cutoff_logit;    /* the last token kept: what is as good as it, or better, may be drawn */
+    double row_factor;    /* times this, the row's weights are relative to the origin */
+    bool use_change;      /* `change` corrects a sum; where false, groups with adjusted tokens are weighed again */
+    const double *change; /* adjusted_mass_change() */
+    double *group_mass;   /* [groups]: sums, with nothing dropped */
+    double *end;          /* [groups]: mass up to and including each group, with nothing dropped */
+    double total;         /* mass of what is kept */
+    double error;         /* bound on the error of the total and of every `end` */
+
+    /* A nucleus keeps the tokens that are as good as the cutoff or better. It owns `dropped`, the others, from
+     * dense_keep_nucleus() to the next dense_start() or dense_write_out(). */
+    bool nucleus;        /* false: everything is kept, and the three below say nothing */
+    double cutoff_logit; /* of the last token kept */
     int32_t cutoff_id;
-    double *group_mass; /* [groups]: sums, with nothing dropped */
-    double *end;        /* [groups]: mass up to and with each group, with nothing dropped */
-    const struct candidates *dropped; /* what a nucleus drops: these entries; NULL for nothing */
-    double total;
-    double error; /* bound on the error of the total and of every `end` */
-    bool exact;   /* that is 0 */
+    struct candidates *dropped;
 };
 
 void dense_init(struct dense *dense, struct arena *arena, size_t n_vocab);
 
-/* Spread the whole row out at a temperature: the total, and nothing dropped. False if no token is left. */
+/* Weigh a row at a temperature above 0 and keep all of it. Return false if no token is left. */
 bool dense_start(struct dense *dense, struct adjusted_row *adjusted, double temperature);
 
-/* Find the sums of all groups: within the error, or in float64. */
+/* Find the sums of all groups, in float32 where it can or in float64. */
 void dense_sum_roughly(struct dense *dense);
 void dense_sum_exactly(struct dense *dense);
 
-/* Keep the smallest set of the best tokens whose mass reaches `top_p` of the total. The list is then that of
- * what is dropped, and has to stay as it is. */
-void dense_keep_nucleus(struct dense *dense, double top_p, struct candidates *candidates);
+/* Keep the smallest set of the best tokens whose mass reaches `top_p` of the total. The content of `buffer` is
+ * lost, and the buffer belongs to the dense form from here on: it holds the dropped tokens. */
+void dense_keep_nucleus(struct dense *dense, double top_p, struct candidates *buffer);
 
-/* As candidates_draw(). */
+/* Return the token that a uniform number in [0, 1) selects, as candidates_draw() does. */
 int32_t dense_draw(struct dense *dense, double uniform);
+
+/* Write all tokens that may be drawn into `kept`. This ends the dense form and hands its buffer back, so `kept`
+ * may be the buffer. */
+void dense_write_out(struct dense *dense, struct candidates *kept);
 
 #endif

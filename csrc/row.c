@@ -175,6 +175,20 @@ static void copy_tail(struct row *row)
     }
 }
 
+static enum row_status status_of(float max, bool nan)
+{
+    if (nan) {
+        return ROW_NAN_LOGIT;
+    }
+    if (max == INFINITY) {
+        return ROW_INFINITE_LOGIT;
+    }
+    if (max == -INFINITY) {
+        return ROW_NO_FINITE_LOGIT;
+    }
+    return ROW_OK;
+}
+
 void row_read(struct row *row, const float *logit, bool total, double temperature)
 {
     bool nan = false;
@@ -192,10 +206,7 @@ void row_read(struct row *row, const float *logit, bool total, double temperatur
             weigh_piece(row, &piece, temperature, total);
         }
     }
-    row->status = nan                     ? ROW_NAN_LOGIT
-                  : row->max == INFINITY  ? ROW_INFINITE_LOGIT
-                  : row->max == -INFINITY ? ROW_NO_FINITE_LOGIT
-                                          : ROW_OK;
+    row->status = status_of(row->max, nan);
     if (row->status == ROW_OK && temperature != 0.0) {
         finish_weights(row, temperature);
     }
@@ -206,14 +217,35 @@ void row_read(struct row *row, const float *logit, bool total, double temperatur
 
 /* --- entries -------------------------------------------------------------------------------------------- */
 
+/* Halve the interval between a logit that at least k of n maxima reach and one that fewer reach. Somewhat more
+ * than k is no harm, and a few halvings cost less than the entries that they spare. */
+static float raise_threshold(const struct kernels *kernels, const float *maxima, size_t n, size_t k,
+                             float enough, float missed)
+{
+    for (int halvings = 0; halvings < 16 && enough < missed; halvings++) {
+        const float middle = enough + (missed - enough) / 2.0f;
+        const size_t count = kernels->count(maxima, n, middle);
+        if (count < k) {
+            missed = middle;
+            continue;
+        }
+        enough = middle;
+        if (count <= k + k / 4) {
+            break;
+        }
+    }
+    return enough;
+}
+
 float row_threshold(struct row *row, size_t k)
 {
     const struct kernels *kernels = row->kernels;
-    /* The maxima of whole pieces' lanes are fewer, and mostly serve as well. */
-    const size_t folded = kernels->fold(row->lane_max, row->groups, PIECE_GROUPS, row->folded_max);
-    const bool coarse = k <= folded / 4;
-    const float *maxima = coarse ? row->folded_max : row->lane_max;
-    const size_t n = coarse ? folded : row->groups * LANES;
+    const float *maxima = row->folded_max;
+    size_t n = kernels->fold(row->lane_max, row->groups, PIECE_GROUPS, row->folded_max);
+    if (k > n / 4) { /* the maxima of whole pieces' lanes are fewer, and mostly serve as well; not here */
+        maxima = row->lane_max;
+        n = row->groups * LANES;
+    }
     float enough = row->max, missed = row->max, step = 1.0f;
     while (kernels->count(maxima, n, enough) < k) {
         missed = enough;
@@ -223,16 +255,7 @@ float row_threshold(struct row *row, size_t k)
             return -INFINITY;
         }
     }
-    /* Somewhat more than k is no harm, and a few halvings cost less than the entries that they spare. */
-    for (int halvings = 0; halvings < 16 && enough < missed; halvings++) {
-        const float middle = enough + (missed - enough) / 2.0f;
-        const size_t count = kernels->count(maxima, n, middle);
-        *(count >= k ? &enough : &missed) = middle;
-        if (count >= k && count <= k + k / 4) {
-            break;
-        }
-    }
-    return enough;
+    return raise_threshold(kernels, maxima, n, k, enough, missed);
 }
 
 /* Entries behind the end of the row, which are last, fall away. */

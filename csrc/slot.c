@@ -22,7 +22,10 @@ static bool penalizes(const struct params *p)
 static double bounded(double x)
 {
     const double most = 1e300;
-    return x > most ? most : (x < -most ? -most : x);
+    if (x > most) {
+        return most;
+    }
+    return x < -most ? -most : x;
 }
 
 /* --- adjusted tokens ------------------------------------------------------------------------------------ */
