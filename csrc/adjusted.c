@@ -14,10 +14,12 @@ void adjusted_init(struct adjusted_row *adjusted, struct arena *arena, size_t n_
     adjusted->is_adjusted = arena_take(arena, words, sizeof *adjusted->is_adjusted);
 }
 
+/* Clear the bits of the last slot's tokens. */
 static void forget_tokens(struct adjusted_row *adjusted)
 {
-    if (adjusted->count > 0) { /* one stretch of zeros is faster than many single ones */
-        const size_t first = (size_t)adjusted->id[0] / 64, last = (size_t)adjusted->id[adjusted->count - 1] / 64;
+    if (adjusted->count > 0) { /* clearing one range is faster than clearing many single words */
+        const size_t first = (size_t)adjusted->id[0] / 64;
+        const size_t last = (size_t)adjusted->id[adjusted->count - 1] / 64;
         memset(adjusted->is_adjusted + first, 0, (last - first + 1) * sizeof *adjusted->is_adjusted);
     }
     adjusted->count = 0;
@@ -45,7 +47,7 @@ float adjusted_threshold(const struct adjusted_row *adjusted, size_t k)
 {
     for (size_t asked = k;;) {
         const float least = row_threshold(adjusted->row, asked);
-        size_t above = 0;
+        size_t above = 0; /* adjusted tokens among those that reach it */
         for (size_t i = 0; i < adjusted->count; i++) {
             above += adjusted->raw[i] >= (double)least;
         }
@@ -80,18 +82,18 @@ void adjusted_build(struct adjusted_row *adjusted, struct row *row, const struct
     adjusted->bound = adjusted->adjusted_max > max ? adjusted->adjusted_max : max;
 }
 
-const double *adjusted_mass_change(struct adjusted_row *adjusted, double origin, double exp_scale, double *adjusted_total,
-                                  double *raw_total)
+const double *adjusted_mass_change(struct adjusted_row *adjusted, double origin, double exp_scale,
+                                   double *after_total, double *before_total)
 {
     const struct kernels *kernels = adjusted->row->kernels;
     const size_t padded = adjusted->padded;
     double *after = adjusted->mass, *before = adjusted->mass + padded;
     kernels->masses(adjusted->logit, padded, origin, exp_scale, after);
     kernels->masses(adjusted->raw, padded, origin, exp_scale, before);
-    *adjusted_total = *raw_total = 0.0;
+    *after_total = *before_total = 0.0;
     for (size_t i = 0; i < padded; i += BLOCK) {
-        *adjusted_total += block_sum(after + i);
-        *raw_total += block_sum(before + i);
+        *after_total += block_sum(after + i);
+        *before_total += block_sum(before + i);
     }
     for (size_t i = 0; i < adjusted->count; i++) {
         after[i] -= before[i];

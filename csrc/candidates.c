@@ -21,7 +21,7 @@ void candidates_init(struct candidates *c, struct arena *arena, const struct ker
 
 /* --- gathering ------------------------------------------------------------------------------------------ */
 
-/* Append the gathered tokens first to end - 1. */
+/* Append the gathered tokens from `first` to `end` - 1. */
 static void append_gathered(struct candidates *c, size_t first, size_t end)
 {
     const size_t n = end - first;
@@ -34,9 +34,10 @@ static void append_gathered(struct candidates *c, size_t first, size_t end)
     c->count += n;
 }
 
-/* Merge the `n` tokens gathered from the row, none of which is covered, with the covered ones that are at least
+/* Merge the `n` tokens gathered from the row, none of which is adjusted, with the adjusted ones that are at least
  * `from` and below `below`. */
-static void merge_adjusted(struct candidates *c, const struct adjusted_row *adjusted, size_t n, double from, double below)
+static void merge_adjusted(struct candidates *c, const struct adjusted_row *adjusted, size_t n, double from,
+                           double below)
 {
     const size_t n_picked = c->kernels->between(adjusted->logit, adjusted->count, from, below, c->picked);
     size_t merged = 0;
@@ -65,7 +66,7 @@ void candidates_gather_low(struct candidates *c, const struct adjusted_row *adju
 
 /* --- masses --------------------------------------------------------------------------------------------- */
 
-/* Add the masses up: block by block, and the blocks in order. */
+/* Add up the masses of each block, then the blocks in order. */
 static void add_masses(struct candidates *c)
 {
     c->total = 0.0;
@@ -85,7 +86,7 @@ void candidates_weigh(struct candidates *c, double max, double exp_scale)
     add_masses(c);
 }
 
-/* Take the mass of the entries from first to end - 1 that reach a logit. */
+/* Remove the mass of the entries from `first` to `end` - 1 that reach a logit. */
 static void remove_mass(struct candidates *c, size_t first, size_t end, double logit)
 {
     const double *logits = c->logit;
@@ -114,7 +115,7 @@ double candidates_mass_before(const struct candidates *c, int32_t id)
     return sum;
 }
 
-/* --- filters: an entry moves to where it is or before, so nothing is lost -------------------------------- */
+/* --- filters: an entry stays where it is or moves forward, so none is overwritten too early ------------- */
 
 static void move(struct candidates *c, size_t to, size_t from)
 {
@@ -156,7 +157,8 @@ void candidates_keep_through(struct candidates *c, double logit, int32_t id)
 void candidates_keep_best(struct candidates *c, size_t k)
 {
     if (k < c->count) {
-        const struct cutoff cutoff = cutoff_find(&c->scratch, c->kernels, c->logit, NULL, c->count, 0.0, (double)k);
+        const struct cutoff cutoff =
+            cutoff_find(&c->scratch, c->kernels, c->logit, NULL, c->count, 0.0, (double)k);
         candidates_keep_through(c, c->logit[cutoff.entry], c->id[cutoff.entry]);
     }
 }
@@ -168,11 +170,12 @@ struct cutoff candidates_cutoff(struct candidates *c, double reached, double tar
 
 /* --- the draw ------------------------------------------------------------------------------------------- */
 
+/* step 8: draw from candidates */
 int32_t candidates_draw(const struct candidates *c, double uniform)
 {
     const double target = uniform * c->total;
     size_t block = first_beyond(c->block_end, block_count(c->count), target);
-    size_t last = c->count; /* where no entry is reached, the last possible one before this is drawn */
+    size_t last = c->count; /* the end of the entries that are searched */
     if (block < block_count(c->count)) {
         last = (block + 1) * BLOCK < c->count ? (block + 1) * BLOCK : c->count;
         double reached = block > 0 ? c->block_end[block - 1] : 0.0;
@@ -183,8 +186,8 @@ int32_t candidates_draw(const struct candidates *c, double uniform)
             }
         }
     }
-    /* Rounding: the product came up to the total, or the block's sum in order stayed below its sum by
-     * lanes. */
+    /* Rounding: the target equals the total, or the block in order of its entries adds up to less than by lanes.
+     * The last entry that has mass is drawn. */
     while (last > 1 && c->mass[last - 1] == 0.0) {
         last--;
     }

@@ -3,8 +3,10 @@
 #include <math.h>
 #include <stdbool.h>
 
-/* An interval is cut so often before the entries in it are copied; and so few entries are sorted. */
-enum { CUTS = 3, FEW = 16 };
+enum {
+    CUTS = 3, /* of an interval, before the entries in it are copied */
+    FEW = 16  /* entries are sorted in the end */
+};
 
 static size_t padded(size_t n)
 {
@@ -20,10 +22,10 @@ void cutoff_init(struct cutoff_scratch *scratch, struct arena *arena, size_t roo
     scratch->found = arena_take(arena, lanes, sizeof *scratch->found);
 }
 
-/* What is left, in ascending order of index. */
+/* The entries among which the cutoff is, in ascending order of index. */
 struct search {
     size_t count;
-    const int32_t *index; /* NULL while that is all entries */
+    const int32_t *index; /* NULL: entry i has the index i */
     const double *logit, *weight;
     double reached, target;
 };
@@ -35,20 +37,21 @@ static size_t index_of(const struct search *s, size_t i)
 
 /* --- narrowing ------------------------------------------------------------------------------------------ */
 
-/* Logits among which the cutoff is. */
+/* The interval of logits that the cutoff is in. */
 struct interval {
     double from, below; /* from <= logit < below */
     double top, bottom; /* the ends where pivots make sense: finite */
-    double above;       /* what the entries weigh that are not below it */
+    double above;       /* weight of the entries from `below` on */
 };
 
-/* Cut the interval by pivots, and leave the part with the cutoff. */
+/* Cut the interval by pivots and keep the part that the cutoff is in. */
 static void cut(const struct search *s, const struct kernels *kernels, struct interval *in)
 {
     double pivot[PIVOTS], above[PIVOTS];
     for (int k = 0; k < PIVOTS; k++) {
-        const double part = (k + 1.0) / (PIVOTS + 1.0), x = (1.0 - part) * in->top + part * in->bottom;
-        pivot[k] = x > in->bottom && x < in->top ? x : in->top; /* the top and the bottom are always parted */
+        const double part = (k + 1.0) / (PIVOTS + 1.0);
+        const double x = (1.0 - part) * in->top + part * in->bottom;
+        pivot[k] = x > in->bottom && x < in->top ? x : in->top; /* separates the top from the bottom */
     }
     kernels->weigh_above(s->logit, s->weight, padded(s->count), pivot, above);
     int k = 0;
@@ -64,7 +67,7 @@ static void cut(const struct search *s, const struct kernels *kernels, struct in
     }
 }
 
-/* Leave the entries in an interval. False, and nothing changed, where that is none or all. */
+/* Keep the entries in an interval. Return false, and change nothing, where these are none or all. */
 static bool keep_between(struct search *s, const struct kernels *kernels, struct cutoff_scratch *scratch,
                          const struct interval *in)
 {
@@ -86,8 +89,8 @@ static bool keep_between(struct search *s, const struct kernels *kernels, struct
     return true;
 }
 
-/* Leave the entries near the cutoff: one in 729, if they lie evenly. False when all are equal: then all are in the
- * interval, or none where rounding keeps them from reaching the target. */
+/* Keep the entries near the cutoff: one in (PIVOTS + 1)^CUTS = 729 if they are evenly distributed. Return false
+ * when all are equal: then all are in the interval, or none where rounding keeps them below the target. */
 static bool narrow(struct search *s, const struct kernels *kernels, struct cutoff_scratch *scratch)
 {
     const size_t count = padded(s->count);
@@ -105,7 +108,7 @@ static bool narrow(struct search *s, const struct kernels *kernels, struct cutof
 
 /* --- the last few --------------------------------------------------------------------------------------- */
 
-/* Sort by descending logit; stable, so that equal logits stay in order, and nothing moves where all are. */
+/* Sort by descending logit. The sort is stable: equal logits stay in order of index. */
 static void sort(const double *logit, size_t n, int32_t *place)
 {
     for (size_t i = 0; i < n; i++) {

@@ -3,18 +3,17 @@
 #include <math.h>
 #include <string.h>
 
-/* Groups that are read together: 16 KiB of logits, which stay in the nearest cache from one pass to the
- * next. */
+/* Groups that are read together: 16 KiB of logits, which stay in the nearest cache between two passes. */
 enum { PIECE_GROUPS = 16 };
 
-/* The tail is a piece by itself. */
 static size_t piece_count(size_t n)
 {
     const size_t whole = n / GROUP;
     return (whole + PIECE_GROUPS - 1) / PIECE_GROUPS + (n % GROUP != 0);
 }
 
-void row_init(struct row *row, struct arena *arena, const struct kernels *kernels, size_t n_vocab, int32_t max_top)
+void row_init(struct row *row, struct arena *arena, const struct kernels *kernels, size_t n_vocab,
+              int32_t max_top)
 {
     const size_t groups = group_count(n_vocab), pieces = piece_count(n_vocab);
     const size_t tops = max_top > 0 ? (size_t)max_top : 1, near = n_vocab + GROUP + LANES;
@@ -42,7 +41,7 @@ struct piece {
     size_t number, first, groups;
 };
 
-/* Move on to the next piece; start with a zeroed one. */
+/* Move on to the next piece, the first one from a zeroed piece. Return false at the end of the row. */
 static bool next_piece(const struct row *row, struct piece *piece)
 {
     const size_t whole = row->n / GROUP, first = piece->first + piece->groups;
@@ -58,13 +57,13 @@ static bool next_piece(const struct row *row, struct piece *piece)
 
 /* --- sums ----------------------------------------------------------------------------------------------- */
 
-/* Bound on the relative error of a float32 sum over the row.
+/* Return a bound on the relative error of a float32 sum over the row: 2^-24 (3 ln(n / total) + 20).
  *
- * An exponent d / T suffers three roundings (the distance d, the factor, their product): 3 * 2^-24 of itself.
- * Over the row that makes 3 * 2^-24 times the mean of d / T under the distribution, which is its entropy less
- * ln(total), and the entropy is at most ln n. A mass suffers 7.2 units of 2^-24 from the quadratic and 3 from
- * roundings, the additions 9; that and what is left out here (products of errors, the -126 at which exponents
- * end) is less than 20. */
+ * An exponent d / T has three roundings (the distance d, the factor, their product): 3 * 2^-24 of itself. Over the
+ * row that adds 3 * 2^-24 * mean(|d| / T) under the distribution; with the entropy H = mean(|d| / T) + ln(total)
+ * and H <= ln n, the mean is at most ln(n / total). In units of 2^-24, the quadratic adds 7.2 to a mass, roundings
+ * add 3, and the additions 9. These, the products of errors and the end of the exponents at -126 are less than
+ * 20. */
 static double mass_error(size_t n, double total)
 {
     return 0x1p-24 * (3.0 * log((double)n / total) + 20.0);
@@ -75,7 +74,7 @@ static bool fits_float32(double temperature)
     return temperature >= 1e-20 && temperature <= 1e20;
 }
 
-/* What the masses of pieces are multiplied by to be relative to the maximum of the row. */
+/* Find the factors that make the masses of pieces relative to the maximum of the row. */
 static void find_factors(struct row *row, double temperature)
 {
     double piece_max[LANES64];
@@ -120,14 +119,14 @@ static void finish_total(struct row *row)
     set_total(row, total);
 }
 
-/* Masses at a temperature, or the total at temperature 1, or both at once. */
+/* Weigh a piece at a temperature (0: none), or for the total at temperature 1, or for both in one pass. */
 static void weigh_piece(struct row *row, const struct piece *piece, double temperature, bool total)
 {
     const struct kernels *kernels = row->kernels;
     const float *logit = row_group(row, piece->first), max = row->piece_max[piece->number];
     double *group_mass = row->weights.group_mass + piece->first;
     double *piece_total = &row->piece_total[piece->number];
-    if (isinf(max)) { /* all is -inf; or there is a +inf, and the row will be refused */
+    if (isinf(max)) { /* all logits are -inf, or one is +inf and the row will be refused */
         memset(group_mass, 0, piece->groups * sizeof *group_mass);
         *piece_total = 0.0;
     } else if (temperature == 0.0) {
@@ -242,7 +241,7 @@ float row_threshold(struct row *row, size_t k)
     const struct kernels *kernels = row->kernels;
     const float *maxima = row->folded_max;
     size_t n = kernels->fold(row->lane_max, row->groups, PIECE_GROUPS, row->folded_max);
-    if (k > n / 4) { /* the maxima of whole pieces' lanes are fewer, and mostly serve as well; not here */
+    if (k > n / 4) { /* too many for the maxima of whole pieces, which are fewer and mostly enough */
         maxima = row->lane_max;
         n = row->groups * LANES;
     }
@@ -258,7 +257,7 @@ float row_threshold(struct row *row, size_t k)
     return raise_threshold(kernels, maxima, n, k, enough, missed);
 }
 
-/* Entries behind the end of the row, which are last, fall away. */
+/* Drop the entries behind the end of the row, which are the last. */
 static size_t drop_padding(const struct row *row, const int32_t *id, size_t count)
 {
     while (count > 0 && (size_t)id[count - 1] >= row->n) {
@@ -295,7 +294,7 @@ size_t row_weigh_exactly(const struct row *row, double origin, double exp_scale,
     return drop_padding(row, id, n);
 }
 
-/* Insert into the descending list of at most k, behind its equals: ids come in ascending order. */
+/* Insert into the top k, which are in descending order, behind equal logits: ids come in ascending order. */
 static void insert_top(struct row *row, int32_t k, int32_t id, float logit)
 {
     if (row->top_count == k && logit <= row->top_logit[k - 1]) {
@@ -327,6 +326,7 @@ void row_need_top(struct row *row, int32_t k)
     }
 }
 
+/* step 1: log-probabilities */
 double row_logprob(const struct row *row, float logit)
 {
     return ((double)logit - (double)row->max) - row->log_total;

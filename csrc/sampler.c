@@ -101,7 +101,7 @@ enum sampler_fault sampler_prepare(struct sampler *s, const struct sampler_batch
     return fault;
 }
 
-/* Log-probabilities of token i, with k alternatives (-1: none at all); status and token are already in place. */
+/* step 1: log-probabilities of token i, with k alternatives (-1: none at all). Its status and token are set. */
 static void write_logprobs(struct row *row, const struct sampler_batch *batch, size_t i, int32_t k)
 {
     int32_t *top_token = batch->top_tokens + i * batch->top_columns;
@@ -123,7 +123,7 @@ static void write_logprobs(struct row *row, const struct sampler_batch *batch, s
     }
 }
 
-/* Draw i from the distribution that is in place. */
+/* step 8: make draw i from the distribution of its run. */
 static void draw_token(struct workspace *workspace, const struct slot *slot, const struct sampler_batch *batch,
                        size_t i, enum row_status status)
 {
@@ -136,7 +136,7 @@ static void draw_token(struct workspace *workspace, const struct slot *slot, con
     write_logprobs(&workspace->row, batch, i, slot->params.logprobs);
 }
 
-/* Whether any of the draws wants log-probabilities. */
+/* Return true if any of the draws wants log-probabilities. */
 static bool wants_total(const struct sampler *s, const struct sampler_batch *batch, size_t first, size_t end)
 {
     for (size_t i = first; i < end; i++) {
@@ -167,7 +167,7 @@ static void draw_run(void *context, size_t worker, size_t run)
              distribution_weighing(&s->slots[batch->slots[first]], s->n_vocab));
     for (size_t i = first; i < end; i++) {
         const struct slot *slot = &s->slots[batch->slots[i]];
-        /* The n choices of one prompt read the same row alike: one pass serves them all. */
+        /* The n choices of one prompt have the same distribution: one pass serves them all. */
         if (previous == NULL || !slot_same_distribution(slot, previous)) {
             status = workspace->row.status == ROW_OK
                          ? distribution_build(&workspace->distribution, &workspace->row, slot)
@@ -178,10 +178,10 @@ static void draw_run(void *context, size_t worker, size_t run)
     }
 }
 
-/* Below so many entries in a batch, waking a thread takes longer than its share. */
+/* In a smaller batch, waking a thread takes longer than its share of the work. */
 enum { ENTRIES_WORTH_A_THREAD = 65536 };
 
-/* Do work for each of `count` rows, on all threads if that is worth it. */
+/* Call work() for each of `count` rows, on all threads if that is worth it. */
 static void for_each_row(struct sampler *s, void (*work)(void *, size_t, size_t), void *context, size_t count)
 {
     if (s->pool != NULL && count > 1 && count * s->n_vocab >= ENTRIES_WORTH_A_THREAD) {
@@ -197,7 +197,7 @@ void sampler_draw(struct sampler *s, const struct sampler_batch *batch)
 {
     struct sampling sampling = {s, batch};
     for_each_row(s, draw_run, &sampling, s->runs);
-    /* Only now, so that a draw never meets a neighbour's slot half advanced. */
+    /* Only now, so that no draw sees a slot that has been advanced in this call. */
     for (size_t i = 0; i < batch->n_draws; i++) {
         if (batch->status[i] == ROW_OK) {
             slot_advance(&s->slots[batch->slots[i]], batch->tokens[i]);

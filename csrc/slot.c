@@ -17,8 +17,8 @@ static bool penalizes(const struct params *p)
     return p->presence_penalty != 0.0 || p->frequency_penalty != 0.0 || p->repetition_penalty != 1.0;
 }
 
-/* Extreme biases and penalties might add up to an infinity, which would turn the next step into NaN. Within
- * these bounds no three do. */
+/* Bound a bias or penalty. Extreme ones might add up to an infinity, which the next step would turn into NaN; three
+ * bounded ones do not. */
 static double bounded(double x)
 {
     const double most = 1e300;
@@ -28,9 +28,9 @@ static double bounded(double x)
     return x < -most ? -most : x;
 }
 
-/* --- adjusted tokens ------------------------------------------------------------------------------------ */
+/* --- adjustments ------------------------------------------------------------------------------------ */
 
-/* The first adjusted token that is not below `token`. */
+/* Return the place of the first adjustment whose token is not below `token`. */
 static size_t first_adjustment(const struct slot *slot, int32_t token)
 {
     size_t low = 0, high = slot->n_adjustments;
@@ -45,7 +45,7 @@ static size_t first_adjustment(const struct slot *slot, int32_t token)
     return low;
 }
 
-/* The entry of a token, which gets one if it has none. */
+/* Return the adjustment of a token; make one if it has none. */
 static struct adjustment *adjustment_of(struct slot *slot, int32_t token)
 {
     const size_t at = first_adjustment(slot, token);
@@ -57,6 +57,7 @@ static struct adjustment *adjustment_of(struct slot *slot, int32_t token)
     return entry;
 }
 
+/* Count a token that is in the prompt or was generated. */
 static void count_token(struct slot *slot, int32_t token, bool generated)
 {
     const struct params *p = &slot->params;
@@ -85,7 +86,7 @@ static size_t mark_tokens(int64_t *marked, size_t n, const int32_t *tokens, size
     return n + n_tokens;
 }
 
-/* Fill in what a choice starts from, in order of the tokens, so that none has to make room. */
+/* Add what a choice starts from, in order of the tokens, so that no adjustment has to be moved. */
 static bool add_first_adjustments(struct slot *slot, const struct slot_start *start)
 {
     const bool counts = penalizes(&slot->params);
@@ -94,7 +95,7 @@ static bool add_first_adjustments(struct slot *slot, const struct slot_start *st
         return false;
     }
     size_t n = mark_tokens(marked, 0, start->bias_id, start->n_bias, BIASED);
-    if (slot->params.repetition_penalty != 1.0) { /* the prompt matters to this one only */
+    if (slot->params.repetition_penalty != 1.0) { /* the prompt counts for this penalty only */
         n = mark_tokens(marked, n, start->prompt, start->n_prompt, IN_PROMPT);
     }
     if (counts) {
@@ -153,10 +154,12 @@ void slot_adjust(const struct slot *slot, const float *row, double *raw, double 
     const size_t count = slot->n_adjustments;
     const double by = slot->params.repetition_penalty;
     double *restrict before = raw, *restrict after = logit;
+    /* step 2: bias */
     for (size_t i = 0; i < count; i++) {
         before[i] = (double)row[adjustments[i].id];
         after[i] = before[i] + adjustments[i].bias;
     }
+    /* step 3: penalties; repetition first */
     for (size_t i = 0; by != 1.0 && i < count; i++) {
         if (adjustments[i].times != NOT_SEEN && after[i] > -INFINITY) {
             after[i] = bounded(after[i] > 0.0 ? after[i] / by : after[i] * by);

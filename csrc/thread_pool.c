@@ -40,13 +40,13 @@ struct worker {
 struct thread_pool {
     thread_pool_task *task; /* these two are written before the tickets that allow reading them */
     void *context;
-    atomic_uint_least64_t tickets; /* number of tasks, then of tickets taken, in 32 bits each */
-    atomic_size_t active;          /* workers that may be at work, the caller aside */
+    atomic_uint_least64_t tickets; /* high 32 bits: number of tasks; low: tickets handed out */
+    atomic_size_t active;          /* workers that may have a task, without the caller */
     atomic_size_t asleep;
     atomic_bool over;
     pthread_mutex_t lock; /* to go to sleep, and to wake */
     pthread_cond_t work, idle;
-    pid_t process; /* a child of it has none of the workers */
+    pid_t process; /* a forked child has no workers */
     size_t started;
     struct worker workers[];
 };
@@ -84,7 +84,7 @@ static void wait_until(struct thread_pool *pool, bool (*holds)(struct thread_poo
         pause_briefly();
     }
     pthread_mutex_lock(&pool->lock);
-    atomic_fetch_add(&pool->asleep, 1); /* before looking again: who changes it looks at this afterwards */
+    atomic_fetch_add(&pool->asleep, 1); /* before the next check: wake() reads this after a change */
     while (!holds(pool)) {
         pthread_cond_wait(changed, &pool->lock);
     }
@@ -103,8 +103,8 @@ static void wake(struct thread_pool *pool, pthread_cond_t *changed)
 
 /* --- work ----------------------------------------------------------------------------------------------- */
 
-/* A ticket says how many tasks there are as well, so one that was taken too late is never mistaken for one of
- * the next run. */
+/* Run tasks while there are tickets. A ticket also holds the number of tasks of its run, so a late one is never
+ * taken for one of the next run. */
 static void work(struct thread_pool *pool, size_t worker)
 {
     for (;;) {
