@@ -557,7 +557,7 @@ cdef class Sampler:
             gives one token. Tokens whose probability underflows (under e^-708 of the best) are left out.
 
         Raises:
-            ValueError: The shape or dtype is wrong, the slot is not open, or no token of the row can be drawn.
+            ValueError: The shape or dtype is wrong, the slot is not open, or no token can be drawn.
             IndexError: ``slot`` is out of range.
             RuntimeError: Another thread is in a call of this sampler.
 

@@ -1,5 +1,5 @@
-/* A row after bias and penalties. They change the logits of a few tokens: those are kept beside the row, which is
- * neither copied nor written to. */
+/* A row after bias and penalties. They change the logits of a few tokens: those are kept beside the row,
+ * which is neither copied nor written to. */
 #ifndef NUCLEUS_ADJUSTED_H
 #define NUCLEUS_ADJUSTED_H
 
@@ -34,9 +34,9 @@ float adjusted_threshold(const struct adjusted_row *adjusted, size_t k);
 /* Return the largest logit of all tokens. */
 double adjusted_largest(const struct adjusted_row *adjusted);
 
-/* Return, for each adjusted token, its mass after less its mass before, relative to `origin`, which is at least
- * the bound. Set the total mass of the adjusted tokens after and before. The array is valid until the next
- * call. */
+/* Return, for each adjusted token, its mass after less its mass before, relative to `origin`, which is at
+ * least the bound. Set the total mass of the adjusted tokens after and before. The array is valid until the
+ * next call. */
 const double *adjusted_mass_change(struct adjusted_row *adjusted, double origin, double exp_scale,
                                    double *after_total, double *before_total);
 

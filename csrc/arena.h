@@ -1,7 +1,7 @@
 /* Arrays that live and die together.
  *
- * Each array is an allocation of its own, so that a sanitized build notices a step over the end of any of them.
- * A failure is remembered: an init function takes all its arrays and does not check each. */
+ * Each array is an allocation of its own, so that a sanitized build notices a step over the end of any of
+ * them. A failure is remembered: an init function takes all its arrays and does not check each. */
 #ifndef NUCLEUS_ARENA_H
 #define NUCLEUS_ARENA_H
 

@@ -34,8 +34,8 @@ static void append_gathered(struct candidates *c, size_t first, size_t end)
     c->count += n;
 }
 
-/* Merge the `n` tokens gathered from the row, none of which is adjusted, with the adjusted ones that are at least
- * `from` and below `below`. */
+/* Merge the `n` tokens gathered from the row, none of which is adjusted, with the adjusted ones that are at
+ * least `from` and below `below`. */
 static void merge_adjusted(struct candidates *c, const struct adjusted_row *adjusted, size_t n, double from,
                            double below)
 {
@@ -186,8 +186,8 @@ int32_t candidates_draw(const struct candidates *c, double uniform)
             }
         }
     }
-    /* Rounding: the target equals the total, or the block in order of its entries adds up to less than by lanes.
-     * The last entry that has mass is drawn. */
+    /* Rounding: the target equals the total, or the block in order of its entries adds up to less than by
+     * lanes. The last entry that has mass is drawn. */
     while (last > 1 && c->mass[last - 1] == 0.0) {
         last--;
     }

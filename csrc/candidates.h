@@ -30,8 +30,8 @@ void candidates_init(struct candidates *c, struct arena *arena, const struct ker
 /* Gather the tokens whose logit, after bias and penalties, is at least `least`. */
 void candidates_gather(struct candidates *c, const struct adjusted_row *adjusted, float least);
 
-/* Gather the tokens whose logit is at most `most`. The `n` of them that are not adjusted are already in found_id
- * and found. */
+/* Gather the tokens whose logit is at most `most`. The `n` of them that are not adjusted are already in
+ * found_id and found. */
 void candidates_gather_low(struct candidates *c, const struct adjusted_row *adjusted, float most, size_t n);
 
 /* Compute the masses relative to `max`, and their sums. */
@@ -55,8 +55,8 @@ void candidates_remove_through(struct candidates *c, double logit, int32_t id);
 /* Return the mass of the entries whose id is lower. */
 double candidates_mass_before(const struct candidates *c, int32_t id);
 
-/* Return the token that a uniform number in [0, 1) selects: the first, in ascending order of id, at which the sum
- * of the masses exceeds uniform * total. */
+/* Return the token that a uniform number in [0, 1) selects: the first, in ascending order of id, at which the
+ * sum of the masses exceeds uniform * total. */
 int32_t candidates_draw(const struct candidates *c, double uniform);
 
 #endif

@@ -85,12 +85,14 @@ static bool keep_between(struct search *s, const struct kernels *kernels, struct
         scratch->logit[i] = -INFINITY;
         scratch->weight[i] = 0.0;
     }
-    *s = (struct search){left, scratch->index, scratch->logit, scratch->weight, s->reached + in->above, s->target};
+    const double reached = s->reached + in->above;
+    *s = (struct search){left, scratch->index, scratch->logit, scratch->weight, reached, s->target};
     return true;
 }
 
-/* Keep the entries near the cutoff: one in (PIVOTS + 1)^CUTS = 729 if they are evenly distributed. Return false
- * when all are equal: then all are in the interval, or none where rounding keeps them below the target. */
+/* Keep the entries near the cutoff: one in (PIVOTS + 1)^CUTS = 729 if they are evenly distributed. Return
+ * false when all are equal: then all are in the interval, or none where rounding keeps them below the
+ * target. */
 static bool narrow(struct search *s, const struct kernels *kernels, struct cutoff_scratch *scratch)
 {
     const size_t count = padded(s->count);

@@ -23,9 +23,9 @@ struct cutoff_scratch {
 void cutoff_init(struct cutoff_scratch *scratch, struct arena *arena, size_t room);
 
 /* Take n >= 1 entries, the best first (larger logit, then lower index), and add their weights to `reached`:
- * return the entry at which the sum reaches `target`. Where rounding keeps even the sum of all below the target,
- * return one of the last entries. `weight` is NULL for a weight of 1 each. The arrays are padded to a multiple of
- * LANES64 with logits of -inf and weights of 0. */
+ * return the entry at which the sum reaches `target`. Where rounding keeps even the sum of all below the
+ * target, return one of the last entries. `weight` is NULL for a weight of 1 each. The arrays are padded to a
+ * multiple of LANES64 with logits of -inf and weights of 0. */
 struct cutoff cutoff_find(struct cutoff_scratch *scratch, const struct kernels *kernels, const double *logit,
                           const double *weight, size_t n, double reached, double target);
 

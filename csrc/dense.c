@@ -162,8 +162,8 @@ void dense_sum_exactly(struct dense *dense)
 
 /* --- the nucleus ---------------------------------------------------------------------------------------- */
 
-/* A sample of the row takes RUN neighbours at a time, since reading one entry of a cache line costs as much as
- * reading all. */
+/* A sample of the row takes RUN neighbours at a time, since reading one entry of a cache line costs as much
+ * as reading all. */
 enum { RUN = 16, MOST_SAMPLES = 1024 };
 
 static size_t sample_size(size_t n)
@@ -187,7 +187,8 @@ static float guess_level(const struct dense *dense, double share, struct candida
     return (float)sample->logit[candidates_cutoff(sample, 0.0, share * sample->total).entry];
 }
 
-/* Gather the tokens of at most `level`. Sum the groups in float64 in the same pass, unless rough sums will do. */
+/* Gather the tokens of at most `level`. Sum the groups in float64 in the same pass, unless rough sums will
+ * do. */
 static void gather_low(struct dense *dense, float level, bool roughly, struct candidates *low)
 {
     double *group_mass = roughly ? NULL : dense->group_mass;
@@ -201,8 +202,8 @@ static void gather_low(struct dense *dense, float level, bool roughly, struct ca
     candidates_weigh(low, dense->origin, dense->exp_scale);
 }
 
-/* Look for the cutoff among the gathered tokens, of which the worst, with (1 - top_p) * total between them, are
- * dropped. Return false if the cutoff is not among them, or if the error of the total leaves it open. */
+/* Look for the cutoff among the gathered tokens, of which the worst, with (1 - top_p) * total between them,
+ * are dropped. Return false if the cutoff is not among them, or if the error of the total leaves it open. */
 static bool find_cutoff(struct dense *dense, double top_p, struct candidates *low)
 {
     const double most = low->total - (1.0 - top_p) * (dense->total - dense->error);
@@ -220,9 +221,9 @@ static bool find_cutoff(struct dense *dense, double top_p, struct candidates *lo
     return true;
 }
 
-/* Find the cutoff and leave in `low` the tokens around it, the dropped ones among them. They are gathered up to
- * the level that a sample suggests, and somewhat more for the sample's own error. Where that is not enough, all
- * are gathered. */
+/* Find the cutoff and leave in `low` the tokens around it, the dropped ones among them. They are gathered up
+ * to the level that a sample suggests, and somewhat more for the sample's own error. Where that is not
+ * enough, all are gathered. */
 static void find_nucleus(struct dense *dense, double top_p, bool roughly, struct candidates *low)
 {
     const size_t n = dense->adjusted->row->n;
@@ -265,8 +266,8 @@ static int32_t walk(const struct dense *dense, size_t group, double target)
         const double before = reached;
         reached += mass[j];
         if (reached > target) {
-            const bool sure = dense->state == DENSE_EXACT || (target - before > margin && reached - target > margin);
-            return sure ? (int32_t)(group * GROUP + j) : -1;
+            const bool beyond_error = target - before > margin && reached - target > margin;
+            return dense->state == DENSE_EXACT || beyond_error ? (int32_t)(group * GROUP + j) : -1;
         }
     }
     return -1;

@@ -1,5 +1,5 @@
-/* The tokens that may be drawn, where they are many: not written out, but kept as sums over groups of the row.
- * A draw computes the few masses that it needs again. */
+/* The tokens that may be drawn, where they are many: not written out, but as sums over groups of the row. A
+ * draw computes the few masses that it needs again. */
 #ifndef NUCLEUS_DENSE_H
 #define NUCLEUS_DENSE_H
 
@@ -32,7 +32,7 @@ struct dense {
     double exp_scale;
     double origin;        /* masses are relative to this logit, which none exceeds */
     double row_factor;    /* times this, the row's weights are relative to the origin */
-    bool use_change;      /* `change` corrects a sum; where false, groups with adjusted tokens are weighed again */
+    bool use_change;      /* `change` corrects sums; if false, groups with adjusted tokens are weighed again */
     const double *change; /* adjusted_mass_change() */
     double *group_mass;   /* [groups]: sums, with nothing dropped */
     double *end;          /* [groups]: mass up to and including each group, with nothing dropped */

@@ -27,7 +27,7 @@ static float logit_of_mass(double mass, double max, double temperature)
     return float_below(max - (slack - log(mass)) * (1.0 + slack) * temperature);
 }
 
-/* --- four ways to a distribution: each returns false if no token is left ---------------------------------- */
+/* --- four ways to a distribution: each returns false if no token is left -------------------------------- */
 
 /* step 4: temperature 0 keeps the first of the largest logits. */
 static bool keep_argmax(struct distribution *d)

@@ -32,8 +32,8 @@ void distribution_init(struct distribution *d, struct arena *arena, const struct
 /* Return the temperature at which distribution_build() will need the weights of the row; 0 if it will not. */
 double distribution_weighing(const struct slot *slot, size_t n_vocab);
 
-/* Apply all of a slot's parameters to a row whose status is ROW_OK. Return ROW_OK, or ROW_NO_FINITE_LOGIT when
- * every token is banned. */
+/* Apply all of a slot's parameters to a row whose status is ROW_OK. Return ROW_OK, or ROW_NO_FINITE_LOGIT
+ * when every token is banned. */
 enum row_status distribution_build(struct distribution *d, struct row *row, const struct slot *slot);
 
 /* Return the token that a uniform number in [0, 1) selects. */

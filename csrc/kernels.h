@@ -1,7 +1,7 @@
 /* The loops over whole rows, once for each instruction set.
  *
- * Every version does the same IEEE operations in the same order, so all give the same bits, and only the speed
- * depends on which one runs. kernels.inc has the code; the headers in simd/ have what differs. */
+ * Every version does the same IEEE operations in the same order, so all give the same bits, and only the
+ * speed depends on which one runs. kernels.inc has the code; the headers in simd/ have what differs. */
 #ifndef NUCLEUS_KERNELS_H
 #define NUCLEUS_KERNELS_H
 
@@ -31,12 +31,12 @@ struct kernels {
      * Return the maximum of all. */
     float (*scan)(const float *logit, size_t groups, float *lane_max, bool *nan);
 
-    /* Return the mass of `groups` groups relative to `max`, summed in float32 within a group. Write that of each
-     * group to group_mass, unless it is NULL. */
+    /* Return the mass of `groups` groups relative to `max`, summed in float32 within a group. Write that of
+     * each group to group_mass, unless it is NULL. */
     double (*weigh)(const float *logit, size_t groups, float max, struct weighing at, double *group_mass);
 
-    /* Weigh at two temperatures in one pass: write the mass of each group at the first one, and the mass of all
-     * at the second. */
+    /* Weigh at two temperatures in one pass: write the mass of each group at the first one, and the mass of
+     * all at the second. */
     void (*weigh_twice)(const float *logit, size_t groups, float max, struct weighing at, double *group_mass,
                         struct weighing second, double *second_total);
 
@@ -46,9 +46,9 @@ struct kernels {
     /* Write the maximum of each lane over every `fold_groups` groups of lane_max. Return how many there are. */
     size_t (*fold)(const float *lane_max, size_t groups, size_t fold_groups, float *folded);
 
-    /* Write ids and logits of the entries that are at least `least`, in ascending order, without those whose bit
-     * is set in `skip` (NULL: none). Ids count from `first`, a multiple of GROUP. Groups whose lane_max are all
-     * lower are not read. Return how many there are; id and found have room for LANES more. */
+    /* Write ids and logits of the entries that are at least `least`, in ascending order, without those whose
+     * bit is set in `skip` (NULL: none). Ids count from `first`, a multiple of GROUP. Groups whose lane_max
+     * are all lower are not read. Return how many there are; id and found have room for LANES more. */
     size_t (*gather)(const float *logit, size_t groups, const float *lane_max, float least,
                      const uint64_t *skip, int32_t first, int32_t *id, float *found);
 
@@ -56,8 +56,8 @@ struct kernels {
     size_t (*gather_low)(const float *logit, size_t groups, float most, const uint64_t *skip, int32_t first,
                          int32_t *id, float *found);
 
-    /* Write mass = 2^((logit - max) * exp_scale / 16) in float64 for n entries (a multiple of LANES64); logit <= max,
-     * and exp_scale = exp_scale_at(temperature). */
+    /* Write mass = 2^((logit - max) * exp_scale / 16) in float64 for n entries (a multiple of LANES64), where
+     * logit <= max and exp_scale = exp_scale_at(temperature). */
     void (*masses)(const double *logit, size_t n, double max, double exp_scale, double *mass);
 
     /* Return the largest of n logits (a multiple of LANES64). */
@@ -67,14 +67,14 @@ struct kernels {
      * `top`. */
     double (*depth)(const double *logit, size_t n, double top);
 
-    /* Write, for each pivot, the weight of those of n entries (a multiple of LANES64) whose logit is at least the
-     * pivot. */
+    /* Write, for each pivot, the weight of those of n entries (a multiple of LANES64) whose logit is at least
+     * the pivot. */
     void (*weigh_above)(const double *logit, const double *weight, size_t n, const double pivot[PIVOTS],
                         double above[PIVOTS]);
 
     /* Write the indices of those of n entries that are at least `from` and below `below`, in ascending order.
-     * Return how many there are. Up to a multiple of LANES64, entries behind the n may be read and `index` may
-     * be written. */
+     * Return how many there are. Up to a multiple of LANES64, entries behind the n may be read and `index`
+     * may be written. */
     size_t (*between)(const double *logit, size_t n, double from, double below, int32_t *index);
 
     /* Write the float64 sums of these masses over each group of a row, in the order of blocks.h. */

@@ -1,10 +1,9 @@
 /* The random numbers: Philox4x32-10, a counter-based generator.
  *
  * Written from J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel Random Numbers: As Easy as 1, 2,
- * 3", SC 2011. A draw is a pure function of (seed, rng_stream, position): there is no state to advance, to save
- * or to share, so a choice draws the same in any batch. What these functions return is part of the compatibility
- * guarantee in docs/sampler.md: do not change them within a major version.
- */
+ * 3", SC 2011. A draw is a pure function of (seed, rng_stream, position): there is no state to advance, to
+ * save or to share, so a choice draws the same in any batch. What these functions return is part of the
+ * compatibility guarantee in docs/sampler.md: do not change them within a major version. */
 #ifndef NUCLEUS_RANDOM_H
 #define NUCLEUS_RANDOM_H
 

@@ -35,7 +35,7 @@ const float *row_group(const struct row *row, size_t group)
     return (group + 1) * GROUP <= row->n ? row->logit + group * GROUP : row->tail;
 }
 
-/* --- pieces: PIECE_GROUPS whole groups each; the tail is a piece by itself ------------------------------- */
+/* --- pieces: PIECE_GROUPS whole groups each; the tail is a piece by itself ------------------------------ */
 
 struct piece {
     size_t number, first, groups;
@@ -59,11 +59,12 @@ static bool next_piece(const struct row *row, struct piece *piece)
 
 /* Return a bound on the relative error of a float32 sum over the row: 2^-24 (3 ln(n / total) + 20).
  *
- * An exponent d / T has three roundings (the distance d, the factor, their product): 3 * 2^-24 of itself. Over the
- * row that adds 3 * 2^-24 * mean(|d| / T) under the distribution; with the entropy H = mean(|d| / T) + ln(total)
- * and H <= ln n, the mean is at most ln(n / total). In units of 2^-24, the quadratic adds 7.2 to a mass, roundings
- * add 3, and the additions 9. These, the products of errors and the end of the exponents at -126 are less than
- * 20. */
+ * An exponent d / T has three roundings (the distance d, the factor, their product): 3 * 2^-24 of itself.
+ * Over the row that adds 3 * 2^-24 * mean(|d| / T), the mean under the distribution. Its entropy is
+ * H = mean(|d| / T) + ln(total), and H <= ln n, so the mean is at most ln(n / total).
+ *
+ * In units of 2^-24, the quadratic adds 7.2 to a mass, roundings add 3, and the additions 9. With the products
+ * of errors, and with the end of the exponents at -126, that is less than 20. */
 static double mass_error(size_t n, double total)
 {
     return 0x1p-24 * (3.0 * log((double)n / total) + 20.0);
@@ -216,8 +217,8 @@ void row_read(struct row *row, const float *logit, bool total, double temperatur
 
 /* --- entries -------------------------------------------------------------------------------------------- */
 
-/* Halve the interval between a logit that at least k of n maxima reach and one that fewer reach. Somewhat more
- * than k is no harm, and a few halvings cost less than the entries that they spare. */
+/* Halve the interval between a logit that at least k of n maxima reach and one that fewer reach. Somewhat
+ * more than k is no harm, and a few halvings cost less than the entries that they spare. */
 static float raise_threshold(const struct kernels *kernels, const float *maxima, size_t n, size_t k,
                              float enough, float missed)
 {

@@ -68,12 +68,13 @@ const float *row_group(const struct row *row, size_t group);
 float row_threshold(struct row *row, size_t k);
 
 /* Gather the entries of at least `least`, in ascending order of id, without those whose bit is set in `skip`
- * (NULL: none). Return how many there are. Both arrays have room for n + GROUP + LANES: the tail is gathered with
- * its padding, and a kernel writes LANES at a time. */
+ * (NULL: none). Return how many there are. Both arrays have room for n + GROUP + LANES: the tail is gathered
+ * with its padding, and a kernel writes LANES at a time. */
 size_t row_gather(const struct row *row, float least, const uint64_t *skip, int32_t *id, float *found);
 
-/* Make two passes in one, each of which can be left out. Unless group_mass is NULL, sum all groups in float64,
- * relative to `origin`. Unless `found` is NULL, gather the entries of at most `most` as row_gather() does. */
+/* Make two passes in one, each of which can be left out. Unless group_mass is NULL, sum all groups in
+ * float64, relative to `origin`. Unless `found` is NULL, gather the entries of at most `most` as row_gather()
+ * does. */
 size_t row_weigh_exactly(const struct row *row, double origin, double exp_scale, double *group_mass,
                          float most, const uint64_t *skip, int32_t *id, float *found);
 

@@ -233,7 +233,8 @@ enum row_status sampler_distribution(struct sampler *s, const float *logits, siz
     if (workspace->row.status != ROW_OK) {
         return workspace->row.status;
     }
-    const enum row_status status = distribution_build(&workspace->distribution, &workspace->row, &s->slots[slot]);
+    const enum row_status status =
+        distribution_build(&workspace->distribution, &workspace->row, &s->slots[slot]);
     if (status == ROW_OK) {
         distribution_write_out(&workspace->distribution);
     }

@@ -24,14 +24,14 @@ struct sampler {
     size_t n_vocab;
     size_t max_slots;
     int32_t max_logprobs;
-    struct arena arena;   /* every array below, and those of the workspaces */
-    struct slot *slots;   /* [max_slots] */
-    unsigned char *in_batch; /* [max_slots]: is the slot in the batch that is checked? */
-    size_t *run;          /* [max_slots + 1]: the first draw of each run; the draws of a run read the same row */
-    size_t runs;
     size_t threads;
+    struct arena arena;           /* every array below, and those of the workspaces */
+    struct slot *slots;           /* [max_slots] */
+    unsigned char *in_batch;      /* [max_slots]: is the slot in the batch that is checked? */
+    size_t runs;                  /* of draws that follow each other and read the same row */
+    size_t *run;                  /* [max_slots + 1]: the first draw of each run, then n_draws */
     struct workspace *workspaces; /* [threads] */
-    struct thread_pool *pool;      /* NULL for one thread */
+    struct thread_pool *pool;     /* NULL for one thread */
 };
 
 /* What can be wrong with a batch. */
@@ -71,8 +71,8 @@ enum sampler_fault sampler_prepare(struct sampler *s, const struct sampler_batch
  * nothing. */
 void sampler_draw(struct sampler *s, const struct sampler_batch *batch);
 
-/* Score tokens[i] in row i, with k <= top_columns alternatives. `slots` and `rows` are not read. A row that cannot
- * be used gets a status and no scores. Allocates nothing. */
+/* Score tokens[i] in row i, with k <= top_columns alternatives. `slots` and `rows` are not read. A row that
+ * cannot be used gets a status and no scores. Allocates nothing. */
 void sampler_score(struct sampler *s, const struct sampler_batch *batch, int32_t k);
 
 /* Read a row and write all tokens that a slot may draw into the candidates of workspace 0. Draw nothing. */

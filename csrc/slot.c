@@ -17,8 +17,8 @@ static bool penalizes(const struct params *p)
     return p->presence_penalty != 0.0 || p->frequency_penalty != 0.0 || p->repetition_penalty != 1.0;
 }
 
-/* Bound a bias or penalty. Extreme ones might add up to an infinity, which the next step would turn into NaN; three
- * bounded ones do not. */
+/* Bound a bias or penalty. Extreme ones might add up to an infinity, which the next step would turn into NaN;
+ * three bounded ones do not. */
 static double bounded(double x)
 {
     const double most = 1e300;
@@ -28,7 +28,7 @@ static double bounded(double x)
     return x < -most ? -most : x;
 }
 
-/* --- adjustments ------------------------------------------------------------------------------------ */
+/* --- adjustments ---------------------------------------------------------------------------------------- */
 
 /* Return the place of the first adjustment whose token is not below `token`. */
 static size_t first_adjustment(const struct slot *slot, int32_t token)

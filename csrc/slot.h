@@ -62,8 +62,8 @@ void slot_clear(struct slot *slot);
 /* Count a generated token and move to the next position. */
 void slot_advance(struct slot *slot, int32_t token);
 
-/* Write the logits of the adjusted tokens in float64: `raw` from the row, and `logit` after bias and penalties,
- * finite or -inf. */
+/* Write the logits of the adjusted tokens in float64: `raw` from the row, and `logit` after bias and
+ * penalties, finite or -inf. */
 void slot_adjust(const struct slot *slot, const float *row, double *raw, double *logit);
 
 /* Return true if the two slots make the same distribution of any row. Seeds do not matter. */

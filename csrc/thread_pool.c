@@ -51,7 +51,7 @@ struct thread_pool {
     struct worker workers[];
 };
 
-/* --- waiting: looking for some microseconds, since waking takes longer than most tasks; then asleep ------- */
+/* --- waiting: looking for some microseconds, since waking takes longer than most tasks; then asleep ----- */
 
 enum { LOOKS = 2000 };
 
@@ -103,8 +103,8 @@ static void wake(struct thread_pool *pool, pthread_cond_t *changed)
 
 /* --- work ----------------------------------------------------------------------------------------------- */
 
-/* Run tasks while there are tickets. A ticket also holds the number of tasks of its run, so a late one is never
- * taken for one of the next run. */
+/* Run tasks while there are tickets. A ticket also holds the number of tasks of its run, so a late one is
+ * never taken for one of the next run. */
 static void work(struct thread_pool *pool, size_t worker)
 {
     for (;;) {

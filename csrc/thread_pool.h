@@ -1,5 +1,5 @@
-/* Threads that share the rows of a batch with the caller. Between two batches a worker looks for work for some
- * microseconds, then it sleeps. */
+/* Threads that share the rows of a batch with the caller. Between two batches a worker looks for work for
+ * some microseconds, then it sleeps. */
 #ifndef NUCLEUS_THREAD_POOL_H
 #define NUCLEUS_THREAD_POOL_H
 
