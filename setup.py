@@ -22,7 +22,7 @@ SANITIZE = SANITIZERS if os.environ.get("NUCLEUS_BUILD_SANITIZE") == "1" else []
 sampler = Extension(
     "engine._sampler",
     sources=["csrc/_sampler.pyx", *sorted(str(path) for path in Path("csrc").glob("*.c"))],
-    depends=sorted(str(path) for path in Path("csrc").iterdir() if path.suffix in {".h", ".inc", ".pxd"}),
+    depends=sorted(str(path) for path in Path("csrc").rglob("*") if path.suffix in {".h", ".inc", ".pxd"}),
     include_dirs=["csrc"],
     # No contraction to fused multiply-adds and no fast-math: every machine must round alike and draw alike.
     extra_compile_args=[

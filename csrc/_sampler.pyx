@@ -13,14 +13,14 @@ import numpy as np
 from libc.math cimport INFINITY, isfinite
 from libc.stdint cimport INT32_MAX, int32_t, uint32_t
 
-from csrc.kernels cimport (
+from csrc.c_api cimport (
     ROW_OK,
     SAMPLER_BAD_SLOT,
     SAMPLER_CLOSED_SLOT,
     SAMPLER_OK,
     SAMPLER_SLOT_TWICE,
     c_kernels,
-    c_list,
+    c_candidates,
     c_params,
     c_philox4x32_10,
     c_sampler,
@@ -90,7 +90,7 @@ KERNELS = _usable_kernels()
 
 
 cdef const c_kernels *_chosen_kernels() except NULL:
-    """The best kernels for this machine, or those that the environment names."""
+    """Return the best kernels for this machine, or those that the environment names."""
     name = os.environ.get("NUCLEUS_KERNELS") or KERNELS[0]
     if name not in KERNELS:
         raise ValueError(f"NUCLEUS_KERNELS must be one of {', '.join(KERNELS)} on this machine, got {name!r}")
@@ -100,8 +100,8 @@ cdef const c_kernels *_chosen_kernels() except NULL:
 def philox4x32(counter, key):
     """Return the four 32-bit words of Philox4x32-10 for a counter of four words and a key of two.
 
-    The generator behind every draw (Salmon et al., SC 2011), exposed so that its published test vectors can
-    be run.
+    This is the generator behind every draw (Salmon et al., SC 2011). It is public so that its published test
+    vectors can be run.
 
     Raises:
         ValueError: There are not four and two words, or one is not in [0, 2**32).
@@ -126,8 +126,14 @@ def uniform(seed, stream, position):
         stream: Index of the choice, in [0, 2**32).
         position: Number of tokens the choice has generated before, in [0, 2**64).
 
+    Returns:
+        A multiple of 2**-53.
+
     Raises:
         ValueError: An argument is out of its range.
+
+    See also:
+        :meth:`Sampler.sample`, which draws with these numbers (step 8).
     """
     return draw_uniform(
         _within("seed", seed, 0, 2**64 - 1, ValueError),
@@ -137,7 +143,7 @@ def uniform(seed, stream, position):
 
 
 cdef object _within(str name, object value, object low, object high, type error):
-    """The value as an int, or an error that names it and the limits."""
+    """Return the value as an int, or raise an error that names it and the limits."""
     number = index(value)
     if not low <= number <= high:
         raise error(f"{name} must be in [{low}, {high}], got {number}")
@@ -145,7 +151,7 @@ cdef object _within(str name, object value, object low, object high, type error)
 
 
 cdef object _token_array(str name, object tokens, size_t n_vocab):
-    """Token ids as a contiguous int32 array, each one checked."""
+    """Return token ids as a contiguous int32 array, each one checked."""
     array = np.asarray(tokens)
     if array.ndim != 1:
         raise ValueError(f"{name} must have one dimension, got {array.ndim}")
@@ -164,33 +170,43 @@ cdef object _token_array(str name, object tokens, size_t n_vocab):
 cdef class Sampler:
     """Exact sampling for up to ``max_slots`` choices over a vocabulary of ``n_vocab`` tokens.
 
-    A slot holds one choice: its parameters, its place in its stream of random numbers, and the tokens it has
-    seen as far as its penalties need them. What a choice draws depends on its parameters, its seed and
+    A slot holds one choice: its parameters, its position in its stream of random numbers, and the tokens it
+    has seen as far as its penalties need them. What a choice draws depends on its parameters, its seed and
     stream, its position and its logits, never on the other draws of the call. ``docs/sampler.md`` defines
-    every step.
+    the eight steps from a row of logits to a token.
 
-    A sampler is for one thread at a time: it lets go of the GIL while it works, and a second thread that
-    calls it meanwhile gets a RuntimeError.
+    A sampler is for one thread at a time: it releases the GIL while it works, and a second thread that calls
+    it meanwhile gets a RuntimeError.
+
+    Example:
+        >>> sampler = Sampler(n_vocab=32_000, max_slots=8)
+        >>> sampler.open(0, SamplingParams(seed=42, temperature=0.7, top_p=0.95, logprobs=5))
+        >>> draws = sampler.sample(logits, slots=np.array([0], np.int32))  # logits: float32 [1, 32_000]
+        >>> draws.tokens.shape, draws.top_tokens.shape
+        ((1,), (1, 20))
 
     Args:
         n_vocab: Width of a row of logits, in [1, 2**30].
         max_slots: Number of slots, at least 1.
         max_logprobs: The largest ``SamplingParams.logprobs`` that a slot may ask for.
-        threads: How many threads share the rows of a call, the caller among them; the others sleep between
+        threads: How many threads share the rows of a call, the caller included; the others sleep between
             calls. What is drawn does not depend on it.
 
-    Which instructions it uses does not change a bit of what it returns. The environment variable
-    ``NUCLEUS_KERNELS`` forces one of :data:`engine.sampling.KERNELS`; by default it is the first.
+    All kernels return the same bits. The environment variable ``NUCLEUS_KERNELS`` forces one of
+    :data:`engine.sampling.KERNELS`; by default the sampler uses the first.
 
     Raises:
         ValueError: A number is out of its range, or NUCLEUS_KERNELS names what this machine does not have.
         MemoryError: There is no memory for ``n_vocab`` (about 100 bytes a token and thread, of which few are
             ever touched) or ``max_slots``, or no thread.
+
+    See also:
+        :class:`engine.sampling.SamplingParams`, what a slot is opened with.
     """
 
     cdef c_sampler *_core
     cdef bint _busy
-    cdef sampler_batch _batch  # aims at the arrays below
+    cdef sampler_batch _batch  # points to the arrays below
     cdef object _tokens, _logprobs, _top_tokens, _top_logprobs, _status
     cdef dict _draws
 
@@ -250,18 +266,19 @@ cdef class Sampler:
 
     @property
     def kernels(self):
-        """Which of :data:`engine.sampling.KERNELS` it uses."""
+        """The one of :data:`engine.sampling.KERNELS` that this sampler uses."""
         return self._core.kernels.name.decode()
 
     def open(self, slot, params, *, stream=0, prompt=(), generated=()):
-        """Put a choice into a slot; what was in the slot before is gone.
+        """Put a choice into a slot. What was in the slot before is gone.
 
         Args:
             slot: In [0, max_slots).
             params: A :class:`engine.sampling.SamplingParams`; copied.
-            stream: Index of the choice among those that share a seed, in [0, 2**32): choices differ by it.
+            stream: Index of the choice among those that share a seed, in [0, 2**32). Each stream has its own
+                random numbers.
             prompt: Token ids [k] of the prompt; read for ``repetition_penalty`` only.
-            generated: Token ids [k] that this choice has generated already, when it is resumed: it goes on
+            generated: Token ids [k] that this choice has generated already, when it is resumed. It continues
                 exactly as if it had never stopped.
 
         Raises:
@@ -269,6 +286,15 @@ cdef class Sampler:
             ValueError: A token id, ``stream`` or a parameter is out of range.
             TypeError: Token ids are not integers.
             MemoryError: There is no memory for the bias or for the tokens seen; the slot is as it was.
+            RuntimeError: Another thread is in a call of this sampler.
+
+        Example:
+            >>> params = SamplingParams(seed=42, presence_penalty=0.5)
+            >>> for choice in range(4):  # four choices of one prompt
+            ...     sampler.open(choice, params, stream=choice, prompt=[1, 2, 3])
+
+        See also:
+            :meth:`close`, :meth:`sample`.
         """
         self._refuse_while_busy()
         number = _within("slot", slot, 0, self._core.max_slots - 1, IndexError)
@@ -289,7 +315,7 @@ cdef class Sampler:
         result.frequency_penalty = given.frequency_penalty
         result.repetition_penalty = given.repetition_penalty
         result.seed = _within("seed", given.seed, 0, 2**64 - 1, ValueError)
-        result.stream = _within("stream", stream, 0, 2**32 - 1, ValueError)
+        result.rng_stream = _within("stream", stream, 0, 2**32 - 1, ValueError)
         result.top_k = max(-1, min(index(given.top_k), self._core.n_vocab))
         result.logprobs = -1
         if given.logprobs is not None:
@@ -330,10 +356,14 @@ cdef class Sampler:
         return 0
 
     def close(self, slot):
-        """Empty a slot and free its memory; closing a closed slot does nothing.
+        """Empty a slot and free its memory. Closing a closed slot does nothing.
 
         Raises:
             IndexError: ``slot`` is out of range.
+            RuntimeError: Another thread is in a call of this sampler.
+
+        See also:
+            :meth:`open`.
         """
         self._refuse_while_busy()
         number = _within("slot", slot, 0, self._core.max_slots - 1, IndexError)
@@ -347,18 +377,18 @@ cdef class Sampler:
     ):
         """Draw one token for each of ``slots``, count it in its slot and advance the slot's position.
 
-        The GIL is released once for the whole batch. Neighbouring draws that read the same row with equal
-        parameters (seed, stream and ``logprobs`` aside) and no penalty in effect share the work on the row.
+        The GIL is released once for the whole batch. Draws that follow each other and read the same row with
+        equal parameters (except seed, stream and ``logprobs``) and no penalty in effect share the work on it.
 
         Args:
-            logits: float32 [n_rows, n_vocab], C-contiguous; only read. Unused rows are not looked at.
+            logits: float32 [n_rows, n_vocab], C-contiguous; only read. Unused rows are not read.
             slots: int32 [m], open slots, each at most once.
             rows: int32 [m], the row of ``logits`` that each draw reads. None: draw ``i`` reads row ``i``, and
                 m must be n_rows.
 
         Returns:
-            The draws. A row with NaN, +inf or no finite logit gives its draws the token -1 and a status,
-            leaves their slots as they were, and disturbs no other draw.
+            The :class:`Draws`. A row with NaN, +inf or no finite logit gives its draws the token -1 and a
+            status, leaves their slots as they were, and affects no other draw.
 
         Raises:
             ValueError: A dtype or shape is wrong, a slot is not open or given twice.
@@ -367,6 +397,14 @@ cdef class Sampler:
             RuntimeError: Another thread is in a call of this sampler.
 
         Whenever this method raises, nothing was drawn.
+
+        Example:
+            >>> slots = np.array([0, 1, 2, 3], np.int32)
+            >>> rows = np.zeros(4, np.int32)  # all four read row 0
+            >>> tokens = sampler.sample(logits, slots, rows).tokens.copy()
+
+        See also:
+            :meth:`distribution`, which draws nothing; :meth:`score`, for tokens that are given.
         """
         self._refuse_while_busy()
         cdef size_t n = slots.shape[0]
@@ -390,7 +428,7 @@ cdef class Sampler:
         return draws
 
     def score(self, const float[:, ::1] logits not None, tokens, *, logprobs=0):
-        """Return the raw log-probability of a given token in each row; no slot is looked at.
+        """Return the raw log-probability of a given token in each row. No slot is read or changed.
 
         Args:
             logits: float32 [m, n_vocab], C-contiguous; only read.
@@ -398,12 +436,20 @@ cdef class Sampler:
             logprobs: How many alternatives to report with each, in [0, max_logprobs].
 
         Returns:
-            The scores, in arrays that are the caller's.
+            The :class:`Scores`, in new arrays.
 
         Raises:
             ValueError: A shape or dtype is wrong, a token or ``logprobs`` is out of range.
             TypeError: The tokens are not integers.
             RuntimeError: Another thread is in a call of this sampler.
+
+        Example:
+            >>> scores = sampler.score(logits, tokens=[11], logprobs=2)  # logits: float32 [1, n_vocab]
+            >>> scores.logprobs.shape, scores.top_tokens.shape
+            ((1,), (1, 2))
+
+        See also:
+            :meth:`sample`, which reports the log-probabilities of what it draws.
         """
         self._refuse_while_busy()
         cdef int32_t k = _within("logprobs", logprobs, 0, self._core.max_logprobs, ValueError)
@@ -450,7 +496,7 @@ cdef class Sampler:
         return 0
 
     cdef object _draws_of(self, size_t n):
-        """The views of the first n draws; the same every time, since making them takes a microsecond."""
+        """Return views of the first n draws, the same ones every time: making them takes a microsecond."""
         draws = self._draws.get(n)
         if draws is None:
             columns = self._core.max_logprobs
@@ -484,7 +530,7 @@ cdef class Sampler:
         return 0
 
     cdef int _prepare(self) except -1:
-        """Check every index of the batch, and turn the C side's fault into an exception."""
+        """Check every index of the batch, and raise an exception for a fault that the C side found."""
         cdef size_t at = 0
         cdef sampler_fault fault = sampler_prepare(self._core, &self._batch, &at)
         if fault == SAMPLER_OK:
@@ -500,7 +546,7 @@ cdef class Sampler:
         raise IndexError(f"rows[{at}] must be in [0, {self._batch.n_rows - 1}], got {row}")
 
     def distribution(self, const float[::1] logits not None, slot):
-        """Return the tokens that a slot may draw next from a row, with their probabilities; nothing is drawn.
+        """Return the tokens that a slot may draw next from a row, with their probabilities. Nothing is drawn.
 
         Args:
             logits: float32 [n_vocab], C-contiguous; only read.
@@ -511,8 +557,18 @@ cdef class Sampler:
             gives one token. Tokens whose probability underflows (under e^-708 of the best) are left out.
 
         Raises:
-            ValueError: The shape or dtype is wrong, the slot is not open, or the row gives nothing to draw.
+            ValueError: The shape or dtype is wrong, the slot is not open, or no token can be drawn.
             IndexError: ``slot`` is out of range.
+            RuntimeError: Another thread is in a call of this sampler.
+
+        Example:
+            >>> sampler.open(0, SamplingParams(seed=42, top_k=3))
+            >>> ids, probabilities = sampler.distribution(logits[0], slot=0)
+            >>> len(ids)
+            3
+
+        See also:
+            :meth:`sample`, which draws from it.
         """
         self._refuse_while_busy()
         cdef size_t number = _within("slot", slot, 0, self._core.max_slots - 1, IndexError)
@@ -529,7 +585,7 @@ cdef class Sampler:
         return self._kept()
 
     cdef object _kept(self):
-        cdef const c_list *kept = &self._core.workers[0].distribution.list
+        cdef const c_candidates *kept = &self._core.workspaces[0].distribution.candidates
         ids = np.empty(kept.count, np.int32)
         probabilities = np.empty(kept.count, np.float64)
         cdef int32_t[::1] id_view = ids

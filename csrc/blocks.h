@@ -1,9 +1,9 @@
-/* How a row is cut up. These numbers are part of the definition of every sum: they fix the order of the
- * additions, and with it every bit of the result, whatever the instruction set.
+/* How a row is cut up. These numbers define every sum: they fix the order of the additions, and so every bit
+ * of the result, whatever the instruction set.
  *
  * A row is cut into groups of GROUP entries. A float32 sum over a group has LANES partial sums, a float64 one
- * LANES64; they are joined as a tree, and the groups are added in order, in float64. A list of tokens is cut
- * into blocks of BLOCK in the same way. */
+ * LANES64; they are joined as a tree, and the groups are added in order, in float64. Candidates are cut into
+ * blocks of BLOCK in the same way. */
 #ifndef NUCLEUS_BLOCKS_H
 #define NUCLEUS_BLOCKS_H
 

@@ -2,157 +2,163 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdbool.h>
 
-bool distribution_init(struct distribution *d, const struct kernels *kernels, size_t n_vocab)
+void distribution_init(struct distribution *d, struct arena *arena, const struct kernels *kernels,
+                       size_t n_vocab)
 {
-    *d = (struct distribution){.listed = true};
-    if (!overlay_init(&d->overlay, n_vocab) || !list_init(&d->list, kernels, n_vocab) ||
-        !spread_init(&d->spread, n_vocab)) {
-        distribution_clear(d);
-        return false;
-    }
-    return true;
+    adjusted_init(&d->adjusted, arena, n_vocab);
+    candidates_init(&d->candidates, arena, kernels, n_vocab);
+    dense_init(&d->dense, arena, n_vocab);
+    d->form = FORM_CANDIDATES;
 }
 
-void distribution_clear(struct distribution *d)
-{
-    overlay_clear(&d->overlay);
-    list_clear(&d->list);
-    spread_clear(&d->spread);
-}
-
-/* The next float32 that is not above x. */
+/* Return the largest float32 that is not above x. */
 static float float_below(double x)
 {
     const float rounded = (float)x;
     return (double)rounded > x ? nextafterf(rounded, -INFINITY) : rounded;
 }
 
-/* A logit that every token of this mass or more reaches. */
+/* Return a logit that every token of at least this mass reaches. */
 static float logit_of_mass(double mass, double max, double temperature)
 {
     const double slack = 1e-9; /* a mass is rounded, and so is its logarithm */
     return float_below(max - (slack - log(mass)) * (1.0 + slack) * temperature);
 }
 
-/* --- the ways to a distribution: each is false if no token is left --------------------------------------- */
+/* --- four ways to a distribution: each returns false if no token is left -------------------------------- */
 
-/* Temperature 0: the first of the largest logits. */
+/* step 4: temperature 0 keeps the first of the largest logits. */
 static bool keep_argmax(struct distribution *d)
 {
-    const double max = overlay_largest(&d->overlay);
-    struct list *list = &d->list;
-    list_gather(list, &d->overlay, float_below(max));
+    const double max = adjusted_largest(&d->adjusted);
+    struct candidates *candidates = &d->candidates;
+    candidates_gather(candidates, &d->adjusted, float_below(max));
     size_t i = 0;
-    while (list->logit[i] != max) {
+    while (candidates->logit[i] != max) {
         i++;
     }
-    list->id[0] = list->id[i];
-    list->logit[0] = max;
-    list->count = 1;
-    list_weigh(list, max, 1.0);
-    d->listed = true;
+    candidates->id[0] = candidates->id[i];
+    candidates->logit[0] = max;
+    candidates->count = 1;
+    candidates_weigh(candidates, max, 1.0);
+    d->form = FORM_CANDIDATES;
     return max > -INFINITY;
 }
 
-static void keep_through(struct list *list, struct edge edge)
+static bool has_top_k(const struct params *p, size_t n)
 {
-    list_keep_through(list, list->logit[edge.entry], list->id[edge.entry]);
+    return p->top_k > 0 && (size_t)p->top_k < n;
 }
 
-/* min_p and top_k leave so few tokens that the rest of the row is never weighed. */
-static bool keep_few(struct distribution *d, struct row *row, const struct params *p)
+/* Return a logit that every token reaches that can pass min_p and top_k. */
+static float least_needed(const struct distribution *d, const struct params *p, double max)
 {
-    const double max = overlay_largest(&d->overlay);
-    const bool top_k = p->top_k > 0 && (size_t)p->top_k < row->n;
-    float least = -INFINITY;
+    const size_t n = d->adjusted.row->n;
+    const float kth = has_top_k(p, n) ? adjusted_threshold(&d->adjusted, (size_t)p->top_k) : -INFINITY;
+    if (p->min_p == 0.0) {
+        return kth;
+    }
+    const float floor_logit = logit_of_mass(p->min_p, max, p->temperature);
+    return floor_logit > kth ? floor_logit : kth;
+}
+
+static void keep_through(struct candidates *candidates, struct cutoff cutoff)
+{
+    candidates_keep_through(candidates, candidates->logit[cutoff.entry], candidates->id[cutoff.entry]);
+}
+
+/* min_p and top_k leave few tokens: the rest of the row is never weighed. */
+static bool keep_few(struct distribution *d, const struct params *p)
+{
+    struct candidates *candidates = &d->candidates;
+    const double max = adjusted_largest(&d->adjusted);
     if (max == -INFINITY) {
         return false;
     }
-    if (top_k) {
-        least = overlay_reached_by(&d->overlay, (size_t)p->top_k);
+    candidates_gather(candidates, &d->adjusted, least_needed(d, p, max));
+    /* step 4: temperature */
+    candidates_weigh(candidates, max, exp_scale_at(p->temperature));
+    /* step 5: min-p; tokens without mass go as well */
+    candidates_keep_heavier(candidates, p->min_p > DBL_MIN ? p->min_p : DBL_MIN);
+    /* step 6: top-k */
+    if (has_top_k(p, d->adjusted.row->n)) {
+        candidates_keep_best(candidates, (size_t)p->top_k);
     }
-    if (p->min_p > 0.0) {
-        const float floor_logit = logit_of_mass(p->min_p, max, p->temperature);
-        least = floor_logit > least ? floor_logit : least;
-    }
-    list_gather(&d->list, &d->overlay, least);
-    list_weigh(&d->list, max, per_nat_at(p->temperature));
-    list_keep_heavier(&d->list, p->min_p > DBL_MIN ? p->min_p : DBL_MIN);
-    if (top_k) {
-        list_keep_best(&d->list, (size_t)p->top_k);
-    }
+    /* step 7: top-p */
     if (p->top_p < 1.0) {
-        keep_through(&d->list, list_edge(&d->list, 0.0, p->top_p * d->list.total));
+        keep_through(candidates, candidates_cutoff(candidates, 0.0, p->top_p * candidates->total));
     }
-    d->listed = true;
+    d->form = FORM_CANDIDATES;
     return true;
 }
 
-/* Candidates in so few lanes are always worth a list. */
+/* It is always worth writing tokens out that are in so few lanes. */
 enum { FEW_LANES = 256 };
 
-/* Write out the tokens among which the nucleus must be. Which ones these are is a guess, that tokens lighter
- * than some part of 1 - top_p are not needed; it is right when the rest has the mass. */
-static bool list_candidates(struct distribution *d, const struct row *row, const struct params *p,
-                            double needed)
+/* Write out tokens among which the nucleus must be. The guess is that tokens lighter than some part of
+ * 1 - top_p are not needed; it is right if the others have the mass `needed`. Return false if that would be too
+ * many tokens. */
+static bool gather_candidates(struct distribution *d, const struct params *p, double needed)
 {
-    const struct spread *spread = &d->spread;
+    const struct dense *dense = &d->dense;
+    const struct row *row = d->adjusted.row;
     const size_t lanes = row->groups * LANES;
     for (double part = 1.0 / 128.0; part * (double)row->n > 0.5; part /= 8.0) {
-        const double mass = part * (1.0 - p->top_p) * spread->total;
-        const float least = logit_of_mass(mass < 1.0 ? mass : 1.0, spread->origin, p->temperature);
+        const double mass = part * (1.0 - p->top_p) * dense->total;
+        const float least = logit_of_mass(mass < 1.0 ? mass : 1.0, dense->origin, p->temperature);
         if (row->kernels->count(row->lane_max, lanes, least) > lanes / 4 + FEW_LANES) {
             return false;
         }
-        list_gather(&d->list, &d->overlay, least);
-        list_weigh(&d->list, spread->origin, spread->per_nat);
-        if (d->list.total >= needed) {
+        candidates_gather(&d->candidates, &d->adjusted, least);
+        candidates_weigh(&d->candidates, dense->origin, dense->exp_scale);
+        if (d->candidates.total >= needed) {
             return true;
         }
     }
     return false;
 }
 
-/* A nucleus of few tokens. Float32 sums say where it ends, within their error; where that leaves the last
- * token open, float64 decides. False if the nucleus has too many tokens to be listed. */
-static bool keep_small_nucleus(struct distribution *d, const struct row *row, const struct params *p)
+/* step 7: top-p, where the nucleus has few tokens. Float32 sums say where it ends, within their error; where
+ * that leaves the last token open, float64 decides. Return false if the nucleus has too many tokens. */
+static bool keep_small_nucleus(struct distribution *d, const struct params *p)
 {
-    struct spread *spread = &d->spread;
-    const double least = p->top_p * (spread->total - spread->error);
-    const double most = p->top_p * (spread->total + spread->error);
-    if (spread->change == NULL || !list_candidates(d, row, p, most)) {
+    struct dense *dense = &d->dense;
+    const double least = p->top_p * (dense->total - dense->error);
+    const double most = p->top_p * (dense->total + dense->error);
+    if (dense->state == DENSE_UNWEIGHED || !gather_candidates(d, p, most)) {
         return false;
     }
-    struct edge edge = list_edge(&d->list, 0.0, least);
-    if (edge.after < most) { /* what reaches the least that the target can be does not reach the most */
-        spread_sum_exactly(spread);
-        edge = list_edge(&d->list, 0.0, p->top_p * spread->total);
+    struct cutoff cutoff = candidates_cutoff(&d->candidates, 0.0, least);
+    if (cutoff.after < most) { /* this token is the last for the least possible total, not for the most */
+        dense_sum_exactly(dense);
+        cutoff = candidates_cutoff(&d->candidates, 0.0, p->top_p * dense->total);
     }
-    keep_through(&d->list, edge);
-    d->listed = true;
+    keep_through(&d->candidates, cutoff);
+    d->form = FORM_CANDIDATES;
     return true;
 }
 
-static bool keep_nucleus(struct distribution *d, const struct row *row, const struct params *p)
+static bool keep_nucleus(struct distribution *d, const struct params *p)
 {
-    if (!spread_start(&d->spread, &d->overlay, p->temperature)) {
+    if (!dense_start(&d->dense, &d->adjusted, p->temperature)) {
         return false;
     }
-    if (!keep_small_nucleus(d, row, p)) {
-        spread_keep_nucleus(&d->spread, p->top_p, &d->list);
-        d->listed = false;
+    if (!keep_small_nucleus(d, p)) {
+        dense_keep_nucleus(&d->dense, p->top_p, &d->candidates);
+        d->form = FORM_DENSE;
     }
     return true;
 }
 
 static bool keep_all(struct distribution *d, const struct params *p)
 {
-    if (!spread_start(&d->spread, &d->overlay, p->temperature)) {
+    if (!dense_start(&d->dense, &d->adjusted, p->temperature)) {
         return false;
     }
-    spread_sum_roughly(&d->spread);
-    d->listed = false;
+    dense_sum_roughly(&d->dense);
+    d->form = FORM_DENSE;
     return true;
 }
 
@@ -160,7 +166,7 @@ static bool keep_all(struct distribution *d, const struct params *p)
 
 static bool keeps_few(const struct params *p, size_t n)
 {
-    return p->min_p > 0.0 || (p->top_k > 0 && (size_t)p->top_k < n);
+    return p->min_p > 0.0 || has_top_k(p, n);
 }
 
 double distribution_weighing(const struct slot *slot, size_t n_vocab)
@@ -168,28 +174,38 @@ double distribution_weighing(const struct slot *slot, size_t n_vocab)
     return keeps_few(&slot->params, n_vocab) ? 0.0 : slot->params.temperature;
 }
 
+static bool keep_allowed(struct distribution *d, const struct params *p)
+{
+    if (p->temperature == 0.0) {
+        return keep_argmax(d);
+    }
+    if (keeps_few(p, d->adjusted.row->n)) {
+        return keep_few(d, p);
+    }
+    if (p->top_p < 1.0) {
+        return keep_nucleus(d, p);
+    }
+    return keep_all(d, p);
+}
+
 enum row_status distribution_build(struct distribution *d, struct row *row, const struct slot *slot)
 {
-    const struct params *p = &slot->params;
-    overlay_build(&d->overlay, row, slot);
-    const bool left = p->temperature == 0.0       ? keep_argmax(d)
-                      : keeps_few(p, row->n)      ? keep_few(d, row, p)
-                      : p->top_p < 1.0            ? keep_nucleus(d, row, p)
-                                                  : keep_all(d, p);
-    return left ? ROW_OK : ROW_NO_FINITE_LOGIT;
+    adjusted_build(&d->adjusted, row, slot); /* steps 2 and 3: bias and penalties */
+    return keep_allowed(d, &slot->params) ? ROW_OK : ROW_NO_FINITE_LOGIT;
 }
 
 int32_t distribution_draw(struct distribution *d, double uniform)
 {
-    return d->listed ? list_draw(&d->list, uniform) : spread_draw(&d->spread, uniform);
+    if (d->form == FORM_CANDIDATES) {
+        return candidates_draw(&d->candidates, uniform);
+    }
+    return dense_draw(&d->dense, uniform);
 }
 
 void distribution_write_out(struct distribution *d)
 {
-    if (!d->listed) {
-        list_gather(&d->list, &d->overlay, -INFINITY);
-        list_weigh(&d->list, overlay_largest(&d->overlay), d->spread.per_nat);
-        list_keep_through(&d->list, d->spread.edge_logit, d->spread.edge_id);
-        d->listed = true;
+    if (d->form == FORM_DENSE) {
+        dense_write_out(&d->dense, &d->candidates);
+        d->form = FORM_CANDIDATES;
     }
 }

@@ -1,40 +1,45 @@
-/* From one row of logits and one slot to the tokens that may be drawn. */
+/* One row of logits and one slot: which tokens may be drawn, and the draw. */
 #ifndef NUCLEUS_DISTRIBUTION_H
 #define NUCLEUS_DISTRIBUTION_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "list.h"
-#include "overlay.h"
+#include "adjusted.h"
+#include "arena.h"
+#include "candidates.h"
+#include "dense.h"
 #include "row.h"
 #include "slot.h"
-#include "spread.h"
 
-/* Memory for one row, used again for every row, and the result of the last one: a list of tokens, or the row
- * spread out. */
-struct distribution {
-    struct overlay overlay;
-    struct list list;
-    struct spread spread;
-    bool listed;
+/* Where the tokens are that may be drawn. */
+enum form {
+    FORM_CANDIDATES, /* in `candidates`, each with its mass */
+    FORM_DENSE       /* in `dense`, as sums over the row; its nucleus owns `candidates` */
 };
 
-bool distribution_init(struct distribution *d, const struct kernels *kernels, size_t n_vocab);
-void distribution_clear(struct distribution *d);
+/* Memory for one row, used again for every row, and the result of the last one. */
+struct distribution {
+    struct adjusted_row adjusted;
+    enum form form;
+    struct candidates candidates;
+    struct dense dense;
+};
 
-/* The temperature at which distribution_build() will want the row weighed; 0 if it will not. */
+void distribution_init(struct distribution *d, struct arena *arena, const struct kernels *kernels,
+                       size_t n_vocab);
+
+/* Return the temperature at which distribution_build() will need the weights of the row; 0 if it will not. */
 double distribution_weighing(const struct slot *slot, size_t n_vocab);
 
-/* Apply all of a slot's parameters to a usable row. ROW_OK, or ROW_NO_FINITE_LOGIT when everything is
- * banned. */
+/* Apply all of a slot's parameters to a row whose status is ROW_OK. Return ROW_OK, or ROW_NO_FINITE_LOGIT
+ * when every token is banned. */
 enum row_status distribution_build(struct distribution *d, struct row *row, const struct slot *slot);
 
-/* The token that a uniform number in [0, 1) selects. */
+/* Return the token that a uniform number in [0, 1) selects. */
 int32_t distribution_draw(struct distribution *d, double uniform);
 
-/* Write all the tokens that may be drawn into the list, however many. */
+/* Bring the distribution into FORM_CANDIDATES, however many tokens that are. */
 void distribution_write_out(struct distribution *d);
 
 #endif

@@ -14,8 +14,8 @@
 /* Adding this to |y| < 2^22 leaves the integer next to y in the low bits of the significand. */
 #define EXP32_SHIFT 0x1.8p23f
 
-/* 2^(f / 16) = 1 + f (C1 + f C2): with a = ln 2 / 16, C2 = a^2 / 2, and C1 = a + a^3 / 32 spreads the cubic
- * term evenly over |f| <= 1/2 (Chebyshev). */
+/* 2^(f / 16) = 1 + f (C1 + f C2): with a = ln 2 / 16, C2 = a^2 / 2, and C1 = a + a^3 / 32 keeps the
+ * error from the cubic term even over |f| <= 1/2 (Chebyshev). */
 #define EXP32_C1 0x1.62e984p-5f
 #define EXP32_C2 0x1.ebfbe0p-11f
 

@@ -1,10 +1,10 @@
 /* The exponential of the float64 kernels: 2^y for y <= 0, the same bits on every machine.
  *
- * libm's functions differ in the last bit between systems, and one bit can move a token over the edge of a
- * nucleus. This one is made of IEEE additions, multiplications and integer operations alone, in a fixed order.
- * y arrives as 16 y = n + f with n an integer and |f| <= 1/2, both exact. A table has the 16 values of
- * 2^(i / 16), and 2^(f / 16) = 1 + f p(f), where p interpolates at the Chebyshev nodes of the interval (degree
- * 4). Relative error: under 1e-14. */
+ * libm's functions differ in the last bit between systems, and one bit can move a token over the cutoff of a
+ * nucleus. This one is made of IEEE additions, multiplications and integer operations alone, in a fixed
+ * order. y arrives as 16 y = n + f with n an integer and |f| <= 1/2, both exact. A table has the 16 values of
+ * 2^(i / 16), and 2^(f / 16) = 1 + f p(f), where p interpolates at the Chebyshev nodes of the interval
+ * (degree 4). Relative error: under 1e-14. */
 #ifndef NUCLEUS_EXP64_H
 #define NUCLEUS_EXP64_H
 

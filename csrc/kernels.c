@@ -17,7 +17,7 @@ const uint64_t exp64_table[EXP64_STEPS] = {
     0x3feee89f995ad3ad, 0x3fef199bdd85529c, 0x3fef5818dcfba487, 0x3fefa4afa2a490da,
 };
 
-double per_nat_at(double temperature)
+double exp_scale_at(double temperature)
 {
     /* Lower ones count as this: the quotient must be finite, since 0 times infinity would be NaN. */
     const double lowest = 1e-300;
@@ -26,10 +26,15 @@ double per_nat_at(double temperature)
 
 struct weighing weighing_at(double temperature)
 {
-    const double steps = per_nat_at(temperature) * EXP32_STEPS / EXP64_STEPS;
     /* Bounded on both sides, so that neither number is 0 or infinite. */
-    const float bounded = (float)(steps > 0x1p100 ? 0x1p100 : steps < 0x1p-100 ? 0x1p-100 : steps);
-    return (struct weighing){bounded, -126.0f * EXP32_STEPS / bounded};
+    const double least = 0x1p-100, most = 0x1p100;
+    double scale = exp_scale_at(temperature) * EXP32_STEPS / EXP64_STEPS;
+    if (scale > most) {
+        scale = most;
+    } else if (scale < least) {
+        scale = least;
+    }
+    return (struct weighing){(float)scale, -126.0f * EXP32_STEPS / (float)scale};
 }
 
 extern const struct kernels kernels_avx512, kernels_avx2, kernels_neon, kernels_scalar;

@@ -1,7 +1,7 @@
-/* The loops that read whole rows, in one version for each instruction set.
+/* The loops over whole rows, once for each instruction set.
  *
- * Every version does the same IEEE operations in the same order, so all of them give the same bits: which
- * one runs is a matter of speed alone. kernels.inc has the code, lanes_*.h what the sets differ in. */
+ * Every version does the same IEEE operations in the same order, so all give the same bits, and only the
+ * speed depends on which one runs. kernels.inc has the code; the headers in simd/ have what differs. */
 #ifndef NUCLEUS_KERNELS_H
 #define NUCLEUS_KERNELS_H
 
@@ -13,76 +13,78 @@
 
 /* One temperature for weigh(): mass = exp((logit - max) / temperature) in float32. */
 struct weighing {
-    float per_nat; /* 16 log2(e) / temperature */
-    float lowest;  /* distances below this count as this: mass 2^-126, which no sum notices */
+    float exp_scale; /* 16 log2(e) / temperature */
+    float lowest;    /* distances below this count as this: a mass of 2^-126 changes no sum */
 };
 
 struct weighing weighing_at(double temperature);
 
-/* 16 log2(e) / temperature for the float64 kernels, finite. */
-double per_nat_at(double temperature);
+/* Return 16 log2(e) / temperature for the float64 kernels; it is finite. */
+double exp_scale_at(double temperature);
 
 enum { PIVOTS = 8 };
 
 struct kernels {
     const char *name;
 
-    /* Read `groups` groups: the maximum of each lane of each group goes to lane_max[groups * LANES], the
-     * maximum of all is returned, and *nan is set if there is one. */
+    /* Write the maximum of each lane of each group to lane_max[groups * LANES]. Set *nan if there is a NaN.
+     * Return the maximum of all. */
     float (*scan)(const float *logit, size_t groups, float *lane_max, bool *nan);
 
-    /* The sum of the masses of `groups` groups relative to `max`, in float32 within a group. Each group's
-     * goes to group_mass, unless that is NULL. */
+    /* Return the mass of `groups` groups relative to `max`, summed in float32 within a group. Write that of
+     * each group to group_mass, unless it is NULL. */
     double (*weigh)(const float *logit, size_t groups, float max, struct weighing at, double *group_mass);
 
-    /* Two temperatures at once: the groups' sums at the one, and the sum of all at the other. */
+    /* Weigh at two temperatures in one pass: write the mass of each group at the first one, and the mass of
+     * all at the second. */
     void (*weigh_twice)(const float *logit, size_t groups, float max, struct weighing at, double *group_mass,
                         struct weighing second, double *second_total);
 
-    /* How many of n (a multiple of LANES) numbers are at least `least`. */
+    /* Return how many of n numbers (a multiple of LANES) are at least `least`. */
     size_t (*count)(const float *x, size_t n, float least);
 
-    /* Maxima of each lane over every `fold_groups` groups of lane_max. Returns how many there are. */
+    /* Write the maximum of each lane over every `fold_groups` groups of lane_max. Return how many there are. */
     size_t (*fold)(const float *lane_max, size_t groups, size_t fold_groups, float *folded);
 
-    /* Ids, from `first` on (a multiple of GROUP), and logits of the entries that are at least `least`, in
-     * ascending order, without those whose bit is set in `cover` (NULL: none); only groups are read in which a
-     * lane_max is. Returns how many. id and found have room for LANES more. */
+    /* Write ids and logits of the entries that are at least `least`, in ascending order, without those whose
+     * bit is set in `skip` (NULL: none). Ids count from `first`, a multiple of GROUP. Groups whose lane_max
+     * are all lower are not read. Return how many there are; id and found have room for LANES more. */
     size_t (*gather)(const float *logit, size_t groups, const float *lane_max, float least,
-                     const uint64_t *cover, int32_t first, int32_t *id, float *found);
+                     const uint64_t *skip, int32_t first, int32_t *id, float *found);
 
-    /* The same for the entries that are at most `most`; all groups are read. */
-    size_t (*gather_low)(const float *logit, size_t groups, float most, const uint64_t *cover, int32_t first,
+    /* Do the same for the entries that are at most `most`; all groups are read. */
+    size_t (*gather_low)(const float *logit, size_t groups, float most, const uint64_t *skip, int32_t first,
                          int32_t *id, float *found);
 
-    /* mass = 2^((logit - max) * per_nat / 16) in float64 for n entries (a multiple of LANES64); logit <= max,
-     * and per_nat = per_nat_at(temperature). */
-    void (*masses)(const double *logit, size_t n, double max, double per_nat, double *mass);
+    /* Write mass = 2^((logit - max) * exp_scale / 16) in float64 for n entries (a multiple of LANES64), where
+     * logit <= max and exp_scale = exp_scale_at(temperature). */
+    void (*masses)(const double *logit, size_t n, double max, double exp_scale, double *mass);
 
-    /* The largest of n logits (a multiple of LANES64). */
+    /* Return the largest of n logits (a multiple of LANES64). */
     double (*largest)(const double *logit, size_t n);
 
-    /* How far below `top`, which none exceeds, the smallest finite one of n logits (a multiple of LANES64)
-     * is. */
+    /* Return `top` less the smallest finite one of n logits (a multiple of LANES64), none of which exceeds
+     * `top`. */
     double (*depth)(const double *logit, size_t n, double top);
 
-    /* For each of PIVOTS numbers: what the entries that are at least that weigh, n of them (a multiple of
-     * LANES64). */
+    /* Write, for each pivot, the weight of those of n entries (a multiple of LANES64) whose logit is at least
+     * the pivot. */
     void (*weigh_above)(const double *logit, const double *weight, size_t n, const double pivot[PIVOTS],
                         double above[PIVOTS]);
 
-    /* Indices of the n entries that are at least `from` and below `below`, in ascending order. Returns how
-     * many. What lies behind them, up to a multiple of LANES64, may be read, and index be written there. */
+    /* Write the indices of those of n entries that are at least `from` and below `below`, in ascending order.
+     * Return how many there are. Up to a multiple of LANES64, entries behind the n may be read and `index`
+     * may be written. */
     size_t (*between)(const double *logit, size_t n, double from, double below, int32_t *index);
 
-    /* Sums of the same masses over the groups of a row, in the order that blocks.h lays down. */
-    void (*weigh_exactly)(const float *logit, size_t groups, double max, double per_nat, double *group_mass);
+    /* Write the float64 sums of these masses over each group of a row, in the order of blocks.h. */
+    void (*weigh_exactly)(const float *logit, size_t groups, double max, double exp_scale, double *group_mass);
 };
 
-/* The sets that this machine can run, best first, then NULL. */
+/* Return the sets that this machine can run, best first, then NULL. */
 const struct kernels *const *kernels_usable(void);
 
-/* The usable set of that name, or NULL. */
+/* Return the usable set of that name, or NULL. */
 const struct kernels *kernels_named(const char *name);
 
 #endif

@@ -1,6 +1,6 @@
 /* The kernels for AVX2. */
 #if defined(__GNUC__) && defined(__x86_64__)
-/* For this file alone; what runs it asks the processor first. */
+/* The instructions are for this file alone: kernels_usable() asks the processor before anything here runs. */
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
 #else
@@ -8,7 +8,7 @@
 #endif
 
 #include "kernels.h"
-#include "lanes_avx2.h"
+#include "simd/avx2.h"
 
 #define KERNELS kernels_avx2
 #define KERNELS_NAME "avx2"

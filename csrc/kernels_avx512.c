@@ -1,6 +1,6 @@
 /* The kernels for AVX-512 (F, BW, DQ, VL). */
 #if defined(__GNUC__) && defined(__x86_64__)
-/* For this file alone; what runs it asks the processor first. */
+/* The instructions are for this file alone: kernels_usable() asks the processor before anything here runs. */
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl"))), apply_to = function)
 #else
@@ -8,7 +8,7 @@
 #endif
 
 #include "kernels.h"
-#include "lanes_avx512.h"
+#include "simd/avx512.h"
 
 #define KERNELS kernels_avx512
 #define KERNELS_NAME "avx512"

@@ -2,7 +2,7 @@
 #if defined(__GNUC__) && defined(__aarch64__)
 
 #include "kernels.h"
-#include "lanes_neon.h"
+#include "simd/neon.h"
 
 #define KERNELS kernels_neon
 #define KERNELS_NAME "neon"

@@ -1,6 +1,6 @@
 /* The kernels in plain C. */
 #include "kernels.h"
-#include "lanes_scalar.h"
+#include "simd/scalar.h"
 
 #define KERNELS kernels_scalar
 #define KERNELS_NAME "scalar"

@@ -1,56 +1,33 @@
 #include "row.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* Groups that are read together: 16 KiB of logits, which stay in the nearest cache from one pass to the
- * next. */
+/* Groups that are read together: 16 KiB of logits, which stay in the nearest cache between two passes. */
 enum { PIECE_GROUPS = 16 };
 
-/* The tail is a piece by itself. */
 static size_t piece_count(size_t n)
 {
     const size_t whole = n / GROUP;
     return (whole + PIECE_GROUPS - 1) / PIECE_GROUPS + (n % GROUP != 0);
 }
 
-bool row_init(struct row *row, const struct kernels *kernels, size_t n_vocab, int32_t max_top)
+void row_init(struct row *row, struct arena *arena, const struct kernels *kernels, size_t n_vocab,
+              int32_t max_top)
 {
-    const size_t tops = max_top > 0 ? (size_t)max_top : 1, groups = group_count(n_vocab);
-    *row = (struct row){.kernels = kernels, .n = n_vocab, .groups = groups, .pieces = piece_count(n_vocab)};
-    row->lane_max = malloc(groups * LANES * sizeof *row->lane_max);
-    row->piece_max = malloc(row->pieces * sizeof *row->piece_max);
-    row->weights.group_mass = malloc(groups * sizeof *row->weights.group_mass);
-    row->piece_total = malloc(row->pieces * sizeof *row->piece_total);
-    row->folded_max = malloc((row->pieces + 1) * LANES * sizeof *row->folded_max);
-    row->factor = malloc((row->pieces + LANES64) * sizeof *row->factor);
-    row->top_id = malloc(tops * sizeof *row->top_id);
-    row->top_logit = malloc(tops * sizeof *row->top_logit);
-    row->near_id = malloc((n_vocab + GROUP + LANES) * sizeof *row->near_id);
-    row->near_logit = malloc((n_vocab + GROUP + LANES) * sizeof *row->near_logit);
-    if (row->lane_max == NULL || row->piece_max == NULL || row->weights.group_mass == NULL ||
-        row->piece_total == NULL || row->factor == NULL || row->folded_max == NULL || row->top_id == NULL ||
-        row->top_logit == NULL || row->near_id == NULL || row->near_logit == NULL) {
-        row_clear(row);
-        return false;
-    }
-    return true;
-}
-
-void row_clear(struct row *row)
-{
-    free(row->lane_max);
-    free(row->piece_max);
-    free(row->weights.group_mass);
-    free(row->piece_total);
-    free(row->factor);
-    free(row->folded_max);
-    free(row->top_id);
-    free(row->top_logit);
-    free(row->near_id);
-    free(row->near_logit);
-    *row = (struct row){0};
+    const size_t groups = group_count(n_vocab), pieces = piece_count(n_vocab);
+    const size_t tops = max_top > 0 ? (size_t)max_top : 1, near = n_vocab + GROUP + LANES;
+    *row = (struct row){.kernels = kernels, .n = n_vocab, .groups = groups, .pieces = pieces};
+    row->lane_max = arena_take(arena, groups * LANES, sizeof *row->lane_max);
+    row->piece_max = arena_take(arena, pieces, sizeof *row->piece_max);
+    row->piece_total = arena_take(arena, pieces, sizeof *row->piece_total);
+    row->factor = arena_take(arena, pieces + LANES64, sizeof *row->factor);
+    row->folded_max = arena_take(arena, (pieces + 1) * LANES, sizeof *row->folded_max);
+    row->weights.group_mass = arena_take(arena, groups, sizeof *row->weights.group_mass);
+    row->top_id = arena_take(arena, tops, sizeof *row->top_id);
+    row->top_logit = arena_take(arena, tops, sizeof *row->top_logit);
+    row->near_id = arena_take(arena, near, sizeof *row->near_id);
+    row->near_logit = arena_take(arena, near, sizeof *row->near_logit);
 }
 
 const float *row_group(const struct row *row, size_t group)
@@ -58,13 +35,13 @@ const float *row_group(const struct row *row, size_t group)
     return (group + 1) * GROUP <= row->n ? row->logit + group * GROUP : row->tail;
 }
 
-/* --- pieces: PIECE_GROUPS whole groups each; the tail is a piece by itself ------------------------------- */
+/* --- pieces: PIECE_GROUPS whole groups each; the tail is a piece by itself ------------------------------ */
 
 struct piece {
     size_t number, first, groups;
 };
 
-/* Move on to the next piece; start with a zeroed one. */
+/* Move on to the next piece, the first one from a zeroed piece. Return false at the end of the row. */
 static bool next_piece(const struct row *row, struct piece *piece)
 {
     const size_t whole = row->n / GROUP, first = piece->first + piece->groups;
@@ -80,13 +57,14 @@ static bool next_piece(const struct row *row, struct piece *piece)
 
 /* --- sums ----------------------------------------------------------------------------------------------- */
 
-/* Bound on the relative error of a float32 sum over the row.
+/* Return a bound on the relative error of a float32 sum over the row: 2^-24 (3 ln(n / total) + 20).
  *
- * An exponent d / T suffers three roundings (the distance d, the factor, their product): 3 * 2^-24 of itself.
- * Over the row that makes 3 * 2^-24 times the mean of d / T under the distribution, which is its entropy less
- * ln(total), and the entropy is at most ln n. A mass suffers 7.2 units of 2^-24 from the quadratic and 3 from
- * roundings, the additions 9; that and what is left out here (products of errors, the -126 at which exponents
- * end) is less than 20. */
+ * An exponent d / T has three roundings (the distance d, the factor, their product): 3 * 2^-24 of itself.
+ * Over the row that adds 3 * 2^-24 * mean(|d| / T), the mean under the distribution. Its entropy is
+ * H = mean(|d| / T) + ln(total), and H <= ln n, so the mean is at most ln(n / total).
+ *
+ * In units of 2^-24, the quadratic adds 7.2 to a mass, roundings add 3, and the additions 9. With the products
+ * of errors, and with the end of the exponents at -126, that is less than 20. */
 static double mass_error(size_t n, double total)
 {
     return 0x1p-24 * (3.0 * log((double)n / total) + 20.0);
@@ -97,7 +75,7 @@ static bool fits_float32(double temperature)
     return temperature >= 1e-20 && temperature <= 1e20;
 }
 
-/* What the masses of pieces are multiplied by to be relative to the maximum of the row. */
+/* Find the factors that make the masses of pieces relative to the maximum of the row. */
 static void find_factors(struct row *row, double temperature)
 {
     double piece_max[LANES64];
@@ -105,7 +83,7 @@ static void find_factors(struct row *row, double temperature)
         for (size_t k = 0; k < LANES64; k++) {
             piece_max[k] = from + k < row->pieces ? (double)row->piece_max[from + k] : -INFINITY;
         }
-        row->kernels->masses(piece_max, LANES64, (double)row->max, per_nat_at(temperature),
+        row->kernels->masses(piece_max, LANES64, (double)row->max, exp_scale_at(temperature),
                              row->factor + from);
     }
 }
@@ -142,14 +120,14 @@ static void finish_total(struct row *row)
     set_total(row, total);
 }
 
-/* Masses at a temperature, or the total at temperature 1, or both at once. */
+/* Weigh a piece at a temperature (0: none), or for the total at temperature 1, or for both in one pass. */
 static void weigh_piece(struct row *row, const struct piece *piece, double temperature, bool total)
 {
     const struct kernels *kernels = row->kernels;
     const float *logit = row_group(row, piece->first), max = row->piece_max[piece->number];
     double *group_mass = row->weights.group_mass + piece->first;
     double *piece_total = &row->piece_total[piece->number];
-    if (isinf(max)) { /* all is -inf; or there is a +inf, and the row will be refused */
+    if (isinf(max)) { /* all logits are -inf, or one is +inf and the row will be refused */
         memset(group_mass, 0, piece->groups * sizeof *group_mass);
         *piece_total = 0.0;
     } else if (temperature == 0.0) {
@@ -197,6 +175,20 @@ static void copy_tail(struct row *row)
     }
 }
 
+static enum row_status status_of(float max, bool nan)
+{
+    if (nan) {
+        return ROW_NAN_LOGIT;
+    }
+    if (max == INFINITY) {
+        return ROW_INFINITE_LOGIT;
+    }
+    if (max == -INFINITY) {
+        return ROW_NO_FINITE_LOGIT;
+    }
+    return ROW_OK;
+}
+
 void row_read(struct row *row, const float *logit, bool total, double temperature)
 {
     bool nan = false;
@@ -214,10 +206,7 @@ void row_read(struct row *row, const float *logit, bool total, double temperatur
             weigh_piece(row, &piece, temperature, total);
         }
     }
-    row->status = nan                     ? ROW_NAN_LOGIT
-                  : row->max == INFINITY  ? ROW_INFINITE_LOGIT
-                  : row->max == -INFINITY ? ROW_NO_FINITE_LOGIT
-                                          : ROW_OK;
+    row->status = status_of(row->max, nan);
     if (row->status == ROW_OK && temperature != 0.0) {
         finish_weights(row, temperature);
     }
@@ -228,14 +217,35 @@ void row_read(struct row *row, const float *logit, bool total, double temperatur
 
 /* --- entries -------------------------------------------------------------------------------------------- */
 
-float row_reached_by(struct row *row, size_t k)
+/* Halve the interval between a logit that at least k of n maxima reach and one that fewer reach. Somewhat
+ * more than k is no harm, and a few halvings cost less than the entries that they spare. */
+static float raise_threshold(const struct kernels *kernels, const float *maxima, size_t n, size_t k,
+                             float enough, float missed)
+{
+    for (int halvings = 0; halvings < 16 && enough < missed; halvings++) {
+        const float middle = enough + (missed - enough) / 2.0f;
+        const size_t count = kernels->count(maxima, n, middle);
+        if (count < k) {
+            missed = middle;
+            continue;
+        }
+        enough = middle;
+        if (count <= k + k / 4) {
+            break;
+        }
+    }
+    return enough;
+}
+
+float row_threshold(struct row *row, size_t k)
 {
     const struct kernels *kernels = row->kernels;
-    /* The maxima of whole pieces' lanes are fewer, and mostly serve as well. */
-    const size_t folded = kernels->fold(row->lane_max, row->groups, PIECE_GROUPS, row->folded_max);
-    const bool coarse = k <= folded / 4;
-    const float *maxima = coarse ? row->folded_max : row->lane_max;
-    const size_t n = coarse ? folded : row->groups * LANES;
+    const float *maxima = row->folded_max;
+    size_t n = kernels->fold(row->lane_max, row->groups, PIECE_GROUPS, row->folded_max);
+    if (k > n / 4) { /* too many for the maxima of whole pieces, which are fewer and mostly enough */
+        maxima = row->lane_max;
+        n = row->groups * LANES;
+    }
     float enough = row->max, missed = row->max, step = 1.0f;
     while (kernels->count(maxima, n, enough) < k) {
         missed = enough;
@@ -245,19 +255,10 @@ float row_reached_by(struct row *row, size_t k)
             return -INFINITY;
         }
     }
-    /* Somewhat more than k is no harm, and a few halvings cost less than the entries that they spare. */
-    for (int halvings = 0; halvings < 16 && enough < missed; halvings++) {
-        const float middle = enough + (missed - enough) / 2.0f;
-        const size_t count = kernels->count(maxima, n, middle);
-        *(count >= k ? &enough : &missed) = middle;
-        if (count >= k && count <= k + k / 4) {
-            break;
-        }
-    }
-    return enough;
+    return raise_threshold(kernels, maxima, n, k, enough, missed);
 }
 
-/* Entries behind the end of the row, which are last, fall away. */
+/* Drop the entries behind the end of the row, which are the last. */
 static size_t drop_padding(const struct row *row, const int32_t *id, size_t count)
 {
     while (count > 0 && (size_t)id[count - 1] >= row->n) {
@@ -266,35 +267,35 @@ static size_t drop_padding(const struct row *row, const int32_t *id, size_t coun
     return count;
 }
 
-size_t row_gather(const struct row *row, float least, const uint64_t *cover, int32_t *id, float *found)
+size_t row_gather(const struct row *row, float least, const uint64_t *skip, int32_t *id, float *found)
 {
     const size_t whole = row->n / GROUP;
-    size_t n = row->kernels->gather(row->logit, whole, row->lane_max, least, cover, 0, id, found);
+    size_t n = row->kernels->gather(row->logit, whole, row->lane_max, least, skip, 0, id, found);
     if (whole < row->groups) {
-        n += row->kernels->gather(row->tail, 1, row->lane_max + whole * LANES, least, cover,
+        n += row->kernels->gather(row->tail, 1, row->lane_max + whole * LANES, least, skip,
                                   (int32_t)(whole * GROUP), id + n, found + n);
     }
     return drop_padding(row, id, n);
 }
 
-size_t row_weigh_exactly(const struct row *row, double origin, double per_nat, double *group_mass, float most,
-                         const uint64_t *cover, int32_t *id, float *found)
+size_t row_weigh_exactly(const struct row *row, double origin, double exp_scale, double *group_mass, float most,
+                         const uint64_t *skip, int32_t *id, float *found)
 {
     size_t n = 0;
     for (struct piece piece = {0}; next_piece(row, &piece);) {
         const float *logit = row_group(row, piece.first);
         if (group_mass != NULL) {
-            row->kernels->weigh_exactly(logit, piece.groups, origin, per_nat, group_mass + piece.first);
+            row->kernels->weigh_exactly(logit, piece.groups, origin, exp_scale, group_mass + piece.first);
         }
         if (found != NULL) {
-            n += row->kernels->gather_low(logit, piece.groups, most, cover, (int32_t)(piece.first * GROUP),
+            n += row->kernels->gather_low(logit, piece.groups, most, skip, (int32_t)(piece.first * GROUP),
                                           id + n, found + n);
         }
     }
     return drop_padding(row, id, n);
 }
 
-/* Insert into the descending list of at most k, behind its equals: ids come in ascending order. */
+/* Insert into the top k, which are in descending order, behind equal logits: ids come in ascending order. */
 static void insert_top(struct row *row, int32_t k, int32_t id, float logit)
 {
     if (row->top_count == k && logit <= row->top_logit[k - 1]) {
@@ -318,7 +319,7 @@ void row_need_top(struct row *row, int32_t k)
     if (k <= row->top_count) {
         return;
     }
-    const float least = row_reached_by(row, (size_t)k);
+    const float least = row_threshold(row, (size_t)k);
     const size_t near = row_gather(row, least, NULL, row->near_id, row->near_logit);
     row->top_count = 0;
     for (size_t i = 0; i < near; i++) {
@@ -326,6 +327,7 @@ void row_need_top(struct row *row, int32_t k)
     }
 }
 
+/* step 1: log-probabilities */
 double row_logprob(const struct row *row, float logit)
 {
     return ((double)logit - (double)row->max) - row->log_total;

@@ -4,15 +4,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "crew.h"
+#include "thread_pool.h"
 #include "random.h"
 
 /* --- life ----------------------------------------------------------------------------------------------- */
 
-static bool worker_init(struct worker *worker, const struct sampler *s)
+/* Take the arrays; the arena says whether there was memory for all of them. */
+static void take_arrays(struct sampler *s)
 {
-    return row_init(&worker->row, s->kernels, s->n_vocab, s->max_logprobs) &&
-           distribution_init(&worker->distribution, s->kernels, s->n_vocab);
+    struct arena *arena = &s->arena;
+    s->slots = arena_take(arena, s->max_slots, sizeof *s->slots);
+    s->in_batch = arena_take(arena, s->max_slots, sizeof *s->in_batch);
+    s->run = arena_take(arena, s->max_slots + 1, sizeof *s->run);
+    s->workspaces = arena_take(arena, s->threads, sizeof *s->workspaces);
+    for (size_t i = 0; i < s->threads && !arena->failed; i++) {
+        row_init(&s->workspaces[i].row, arena, s->kernels, s->n_vocab, s->max_logprobs);
+        distribution_init(&s->workspaces[i].distribution, arena, s->kernels, s->n_vocab);
+    }
 }
 
 struct sampler *sampler_new(const struct kernels *kernels, size_t n_vocab, size_t max_slots,
@@ -27,19 +35,11 @@ struct sampler *sampler_new(const struct kernels *kernels, size_t n_vocab, size_
     s->max_slots = max_slots;
     s->max_logprobs = max_logprobs;
     s->threads = threads;
-    s->slots = calloc(max_slots, sizeof *s->slots);
-    s->taken = calloc(max_slots, sizeof *s->taken);
-    s->run = calloc(max_slots + 1, sizeof *s->run);
-    s->workers = calloc(threads, sizeof *s->workers);
-    bool complete = s->slots != NULL && s->taken != NULL && s->run != NULL && s->workers != NULL;
-    for (size_t i = 0; complete && i < threads; i++) {
-        complete = worker_init(&s->workers[i], s);
+    take_arrays(s);
+    if (!s->arena.failed && threads > 1) {
+        s->pool = thread_pool_new(threads);
     }
-    if (complete && threads > 1) {
-        s->crew = crew_new(threads);
-        complete = s->crew != NULL;
-    }
-    if (!complete) {
+    if (s->arena.failed || (threads > 1 && s->pool == NULL)) {
         sampler_free(s);
         return NULL;
     }
@@ -51,18 +51,11 @@ void sampler_free(struct sampler *s)
     if (s == NULL) {
         return;
     }
-    crew_free(s->crew);
-    for (size_t i = 0; s->workers != NULL && i < s->threads; i++) {
-        row_clear(&s->workers[i].row);
-        distribution_clear(&s->workers[i].distribution);
-    }
+    thread_pool_free(s->pool);
     for (size_t i = 0; s->slots != NULL && i < s->max_slots; i++) {
         slot_clear(&s->slots[i]);
     }
-    free(s->workers);
-    free(s->slots);
-    free(s->taken);
-    free(s->run);
+    arena_free(&s->arena);
     free(s);
 }
 
@@ -82,20 +75,20 @@ static enum sampler_fault check_draw(struct sampler *s, const struct sampler_bat
     if (!s->slots[slot].open) {
         return SAMPLER_CLOSED_SLOT;
     }
-    if (s->taken[slot]) {
+    if (s->in_batch[slot]) {
         return SAMPLER_SLOT_TWICE;
     }
     if ((batch->rows != NULL && batch->rows[i] < 0) || row_of(batch, i) >= batch->n_rows) {
         return SAMPLER_BAD_ROW;
     }
-    s->taken[slot] = 1;
+    s->in_batch[slot] = 1;
     return SAMPLER_OK;
 }
 
 enum sampler_fault sampler_prepare(struct sampler *s, const struct sampler_batch *batch, size_t *at)
 {
     enum sampler_fault fault = SAMPLER_OK;
-    memset(s->taken, 0, s->max_slots);
+    memset(s->in_batch, 0, s->max_slots);
     s->runs = 0;
     for (size_t i = 0; i < batch->n_draws && fault == SAMPLER_OK; i++) {
         *at = i;
@@ -108,7 +101,7 @@ enum sampler_fault sampler_prepare(struct sampler *s, const struct sampler_batch
     return fault;
 }
 
-/* Log-probabilities of token i, with k alternatives (-1: none at all); status and token are already in place. */
+/* step 1: log-probabilities of token i, with k alternatives (-1: none at all). Its status and token are set. */
 static void write_logprobs(struct row *row, const struct sampler_batch *batch, size_t i, int32_t k)
 {
     int32_t *top_token = batch->top_tokens + i * batch->top_columns;
@@ -130,20 +123,20 @@ static void write_logprobs(struct row *row, const struct sampler_batch *batch, s
     }
 }
 
-/* Draw i from the distribution that is in place. */
-static void draw_token(struct worker *worker, const struct slot *slot, const struct sampler_batch *batch,
+/* step 8: make draw i from the distribution of its run. */
+static void draw_token(struct workspace *workspace, const struct slot *slot, const struct sampler_batch *batch,
                        size_t i, enum row_status status)
 {
     batch->status[i] = (int32_t)status;
     batch->tokens[i] = -1;
     if (status == ROW_OK) {
-        const double uniform = draw_uniform(slot->params.seed, slot->params.stream, slot->position);
-        batch->tokens[i] = distribution_draw(&worker->distribution, uniform);
+        const double uniform = draw_uniform(slot->params.seed, slot->params.rng_stream, slot->position);
+        batch->tokens[i] = distribution_draw(&workspace->distribution, uniform);
     }
-    write_logprobs(&worker->row, batch, i, slot->params.logprobs);
+    write_logprobs(&workspace->row, batch, i, slot->params.logprobs);
 }
 
-/* Whether any of the draws wants log-probabilities. */
+/* Return true if any of the draws wants log-probabilities. */
 static bool wants_total(const struct sampler *s, const struct sampler_batch *batch, size_t first, size_t end)
 {
     for (size_t i = first; i < end; i++) {
@@ -160,39 +153,39 @@ struct sampling {
 };
 
 /* Make the draws of one run, which read the same row. */
-static void draw_run(void *context, size_t member, size_t run)
+static void draw_run(void *context, size_t worker, size_t run)
 {
     const struct sampling *sampling = context;
     const struct sampler *s = sampling->sampler;
     const struct sampler_batch *batch = sampling->batch;
-    struct worker *worker = &s->workers[member];
+    struct workspace *workspace = &s->workspaces[worker];
     const size_t first = s->run[run], end = s->run[run + 1];
     const struct slot *previous = NULL;
     enum row_status status = ROW_OK;
-    row_read(&worker->row, batch->logits + row_of(batch, first) * s->n_vocab,
+    row_read(&workspace->row, batch->logits + row_of(batch, first) * s->n_vocab,
              wants_total(s, batch, first, end),
              distribution_weighing(&s->slots[batch->slots[first]], s->n_vocab));
     for (size_t i = first; i < end; i++) {
         const struct slot *slot = &s->slots[batch->slots[i]];
-        /* The n choices of one prompt read the same row alike: one pass serves them all. */
+        /* The n choices of one prompt have the same distribution: one pass serves them all. */
         if (previous == NULL || !slot_same_distribution(slot, previous)) {
-            status = worker->row.status == ROW_OK
-                         ? distribution_build(&worker->distribution, &worker->row, slot)
-                         : worker->row.status;
+            status = workspace->row.status == ROW_OK
+                         ? distribution_build(&workspace->distribution, &workspace->row, slot)
+                         : workspace->row.status;
         }
-        draw_token(worker, slot, batch, i, status);
+        draw_token(workspace, slot, batch, i, status);
         previous = slot;
     }
 }
 
-/* Below so many entries in a batch, waking a thread takes longer than its share. */
+/* In a smaller batch, waking a thread takes longer than its share of the work. */
 enum { ENTRIES_WORTH_A_THREAD = 65536 };
 
-/* Do work for each of `count` rows, on all threads if that is worth it. */
+/* Call work() for each of `count` rows, on all threads if that is worth it. */
 static void for_each_row(struct sampler *s, void (*work)(void *, size_t, size_t), void *context, size_t count)
 {
-    if (s->crew != NULL && count > 1 && count * s->n_vocab >= ENTRIES_WORTH_A_THREAD) {
-        crew_run(s->crew, work, context, count);
+    if (s->pool != NULL && count > 1 && count * s->n_vocab >= ENTRIES_WORTH_A_THREAD) {
+        thread_pool_run(s->pool, work, context, count);
         return;
     }
     for (size_t i = 0; i < count; i++) {
@@ -204,7 +197,7 @@ void sampler_draw(struct sampler *s, const struct sampler_batch *batch)
 {
     struct sampling sampling = {s, batch};
     for_each_row(s, draw_run, &sampling, s->runs);
-    /* Only now, so that a draw never meets a neighbour's slot half advanced. */
+    /* Only now, so that no draw sees a slot that has been advanced in this call. */
     for (size_t i = 0; i < batch->n_draws; i++) {
         if (batch->status[i] == ROW_OK) {
             slot_advance(&s->slots[batch->slots[i]], batch->tokens[i]);
@@ -218,10 +211,10 @@ struct scoring {
     int32_t alternatives;
 };
 
-static void score_row(void *context, size_t member, size_t i)
+static void score_row(void *context, size_t worker, size_t i)
 {
     const struct scoring *scoring = context;
-    struct row *row = &scoring->sampler->workers[member].row;
+    struct row *row = &scoring->sampler->workspaces[worker].row;
     row_read(row, scoring->batch->logits + i * scoring->sampler->n_vocab, true, 0.0);
     scoring->batch->status[i] = (int32_t)row->status;
     write_logprobs(row, scoring->batch, i, scoring->alternatives);
@@ -235,14 +228,15 @@ void sampler_score(struct sampler *s, const struct sampler_batch *batch, int32_t
 
 enum row_status sampler_distribution(struct sampler *s, const float *logits, size_t slot)
 {
-    struct worker *worker = &s->workers[0];
-    row_read(&worker->row, logits, false, distribution_weighing(&s->slots[slot], s->n_vocab));
-    if (worker->row.status != ROW_OK) {
-        return worker->row.status;
+    struct workspace *workspace = &s->workspaces[0];
+    row_read(&workspace->row, logits, false, distribution_weighing(&s->slots[slot], s->n_vocab));
+    if (workspace->row.status != ROW_OK) {
+        return workspace->row.status;
     }
-    const enum row_status status = distribution_build(&worker->distribution, &worker->row, &s->slots[slot]);
+    const enum row_status status =
+        distribution_build(&workspace->distribution, &workspace->row, &s->slots[slot]);
     if (status == ROW_OK) {
-        distribution_write_out(&worker->distribution);
+        distribution_write_out(&workspace->distribution);
     }
     return status;
 }

@@ -6,14 +6,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arena.h"
 #include "distribution.h"
 #include "row.h"
 #include "slot.h"
 
-struct crew;
+struct thread_pool;
 
 /* What one thread needs to sample from a row. */
-struct worker {
+struct workspace {
     struct row row;
     struct distribution distribution;
 };
@@ -23,16 +24,17 @@ struct sampler {
     size_t n_vocab;
     size_t max_slots;
     int32_t max_logprobs;
-    struct slot *slots;   /* [max_slots] */
-    unsigned char *taken; /* [max_slots] while arguments are checked */
-    size_t *run;          /* [max_slots + 1]: the first draw of each run of draws that read the same row */
-    size_t runs;
     size_t threads;
-    struct worker *workers; /* [threads] */
-    struct crew *crew;      /* NULL for one thread */
+    struct arena arena;           /* every array below, and those of the workspaces */
+    struct slot *slots;           /* [max_slots] */
+    unsigned char *in_batch;      /* [max_slots]: is the slot in the batch that is checked? */
+    size_t runs;                  /* of draws that follow each other and read the same row */
+    size_t *run;                  /* [max_slots + 1]: the first draw of each run, then n_draws */
+    struct workspace *workspaces; /* [threads] */
+    struct thread_pool *pool;     /* NULL for one thread */
 };
 
-/* What can be wrong with a call; `at` says where in the batch. */
+/* What can be wrong with a batch. */
 enum sampler_fault {
     SAMPLER_OK = 0,
     SAMPLER_BAD_SLOT = 1,
@@ -56,12 +58,12 @@ struct sampler_batch {
     int32_t *status;
 };
 
-/* NULL without memory or threads. */
+/* Return NULL without memory or threads. */
 struct sampler *sampler_new(const struct kernels *kernels, size_t n_vocab, size_t max_slots,
                             int32_t max_logprobs, size_t threads);
 void sampler_free(struct sampler *s);
 
-/* Check slots and rows; sampler_draw() needs this first and then cannot fail. */
+/* Check slots and rows; `at` is the draw at fault. After this, sampler_draw() cannot fail. */
 enum sampler_fault sampler_prepare(struct sampler *s, const struct sampler_batch *batch, size_t *at);
 
 /* Draw for every slot of a prepared batch, count the tokens and advance the slots. A row that cannot be
@@ -69,11 +71,11 @@ enum sampler_fault sampler_prepare(struct sampler *s, const struct sampler_batch
  * nothing. */
 void sampler_draw(struct sampler *s, const struct sampler_batch *batch);
 
-/* Score a token of each row, `tokens[i]` of row i, with k alternatives, at most top_columns. Slots and rows are not
- * looked at. A row that is not usable has a status and no scores. Allocates nothing. */
+/* Score tokens[i] in row i, with k <= top_columns alternatives. `slots` and `rows` are not read. A row that
+ * cannot be used gets a status and no scores. Allocates nothing. */
 void sampler_score(struct sampler *s, const struct sampler_batch *batch, int32_t k);
 
-/* Read a row and write out all that a slot may draw, without drawing. */
+/* Read a row and write all tokens that a slot may draw into the candidates of workspace 0. Draw nothing. */
 enum row_status sampler_distribution(struct sampler *s, const float *logits, size_t slot);
 
 #endif

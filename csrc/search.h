@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The first of n ascending sums that lies beyond `target`; n if none does. */
+/* Return the first of n ascending sums that exceeds `target`; n if none does. */
 static inline size_t first_beyond(const double *sum, size_t n, double target)
 {
     size_t low = 0, high = n;
@@ -20,7 +20,7 @@ static inline size_t first_beyond(const double *sum, size_t n, double target)
     return low;
 }
 
-/* The first of n ascending ids that is not below `id`; n if all are. */
+/* Return the first of n ascending ids that is not below `id`; n if all are below. */
 static inline size_t first_from(const int32_t *ids, size_t n, int32_t id)
 {
     size_t low = 0, high = n;

@@ -17,23 +17,26 @@ static bool penalizes(const struct params *p)
     return p->presence_penalty != 0.0 || p->frequency_penalty != 0.0 || p->repetition_penalty != 1.0;
 }
 
-/* Extreme biases and penalties might add up to an infinity, which would turn the next step into NaN. Within
- * these bounds no three do. */
+/* Bound a bias or penalty. Extreme ones might add up to an infinity, which the next step would turn into NaN;
+ * three bounded ones do not. */
 static double bounded(double x)
 {
     const double most = 1e300;
-    return x > most ? most : (x < -most ? -most : x);
+    if (x > most) {
+        return most;
+    }
+    return x < -most ? -most : x;
 }
 
-/* --- adjusted tokens ------------------------------------------------------------------------------------ */
+/* --- adjustments ---------------------------------------------------------------------------------------- */
 
-/* The first adjusted token that is not below `token`. */
-static size_t first_adjusted(const struct slot *slot, int32_t token)
+/* Return the place of the first adjustment whose token is not below `token`. */
+static size_t first_adjustment(const struct slot *slot, int32_t token)
 {
-    size_t low = 0, high = slot->n_adjusted;
+    size_t low = 0, high = slot->n_adjustments;
     while (low < high) {
         const size_t middle = low + (high - low) / 2;
-        if (slot->adjusted[middle].id < token) {
+        if (slot->adjustments[middle].id < token) {
             low = middle + 1;
         } else {
             high = middle;
@@ -42,25 +45,26 @@ static size_t first_adjusted(const struct slot *slot, int32_t token)
     return low;
 }
 
-/* The entry of a token, which gets one if it has none. */
-static struct adjusted *adjusted_for(struct slot *slot, int32_t token)
+/* Return the adjustment of a token; make one if it has none. */
+static struct adjustment *adjustment_of(struct slot *slot, int32_t token)
 {
-    const size_t at = first_adjusted(slot, token);
-    struct adjusted *entry = slot->adjusted + at;
-    if (at == slot->n_adjusted || entry->id != token) {
-        memmove(entry + 1, entry, (slot->n_adjusted++ - at) * sizeof *entry);
-        *entry = (struct adjusted){.id = token, .times = NOT_SEEN};
+    const size_t at = first_adjustment(slot, token);
+    struct adjustment *entry = slot->adjustments + at;
+    if (at == slot->n_adjustments || entry->id != token) {
+        memmove(entry + 1, entry, (slot->n_adjustments++ - at) * sizeof *entry);
+        *entry = (struct adjustment){.id = token, .times = NOT_SEEN};
     }
     return entry;
 }
 
-static void see(struct slot *slot, int32_t token, bool generated)
+/* Count a token that is in the prompt or was generated. */
+static void count_token(struct slot *slot, int32_t token, bool generated)
 {
     const struct params *p = &slot->params;
-    struct adjusted *entry = adjusted_for(slot, token);
+    struct adjustment *entry = adjustment_of(slot, token);
     entry->times = (entry->times == NOT_SEEN ? 0 : entry->times) + generated;
     if (entry->times > 0) {
-        entry->taken = bounded(entry->times * bounded(p->frequency_penalty) + bounded(p->presence_penalty));
+        entry->penalty = bounded(entry->times * bounded(p->frequency_penalty) + bounded(p->presence_penalty));
     }
 }
 
@@ -82,8 +86,8 @@ static size_t mark_tokens(int64_t *marked, size_t n, const int32_t *tokens, size
     return n + n_tokens;
 }
 
-/* Fill in what a choice starts from, in order of the tokens, so that none has to make room. */
-static bool adjust_start(struct slot *slot, const struct slot_start *start)
+/* Add what a choice starts from, in order of the tokens, so that no adjustment has to be moved. */
+static bool add_first_adjustments(struct slot *slot, const struct slot_start *start)
 {
     const bool counts = penalizes(&slot->params);
     int64_t *marked = malloc((start->n_bias + start->n_prompt + start->n_generated + 1) * sizeof *marked);
@@ -91,7 +95,7 @@ static bool adjust_start(struct slot *slot, const struct slot_start *start)
         return false;
     }
     size_t n = mark_tokens(marked, 0, start->bias_id, start->n_bias, BIASED);
-    if (slot->params.repetition_penalty != 1.0) { /* the prompt matters to this one only */
+    if (slot->params.repetition_penalty != 1.0) { /* the prompt counts for this penalty only */
         n = mark_tokens(marked, n, start->prompt, start->n_prompt, IN_PROMPT);
     }
     if (counts) {
@@ -104,9 +108,9 @@ static bool adjust_start(struct slot *slot, const struct slot_start *start)
         const enum mark mark = (enum mark)(marked[i] % MARKS);
         if (mark == BIASED) {
             const double bias = start->bias[biases++];
-            adjusted_for(slot, token)->bias = bias > -INFINITY ? bounded(bias) : bias;
+            adjustment_of(slot, token)->bias = bias > -INFINITY ? bounded(bias) : bias;
         } else {
-            see(slot, token, mark == GENERATED);
+            count_token(slot, token, mark == GENERATED);
         }
     }
     free(marked);
@@ -120,8 +124,8 @@ bool slot_init(struct slot *slot, size_t n_vocab, const struct params *params, c
     if (room == 0) {
         return true;
     }
-    slot->adjusted = malloc(room * sizeof *slot->adjusted);
-    if (slot->adjusted != NULL && adjust_start(slot, start)) {
+    slot->adjustments = malloc(room * sizeof *slot->adjustments);
+    if (slot->adjustments != NULL && add_first_adjustments(slot, start)) {
         return true;
     }
     slot_clear(slot);
@@ -130,14 +134,14 @@ bool slot_init(struct slot *slot, size_t n_vocab, const struct params *params, c
 
 void slot_clear(struct slot *slot)
 {
-    free(slot->adjusted);
+    free(slot->adjustments);
     *slot = (struct slot){.open = false};
 }
 
 void slot_advance(struct slot *slot, int32_t token)
 {
     if (penalizes(&slot->params)) {
-        see(slot, token, true);
+        count_token(slot, token, true);
     }
     slot->position++;
 }
@@ -146,36 +150,38 @@ void slot_advance(struct slot *slot, int32_t token)
 
 void slot_adjust(const struct slot *slot, const float *row, double *raw, double *logit)
 {
-    const struct adjusted *adjusted = slot->adjusted;
-    const size_t count = slot->n_adjusted;
+    const struct adjustment *adjustments = slot->adjustments;
+    const size_t count = slot->n_adjustments;
     const double by = slot->params.repetition_penalty;
     double *restrict before = raw, *restrict after = logit;
+    /* step 2: bias */
     for (size_t i = 0; i < count; i++) {
-        before[i] = (double)row[adjusted[i].id];
-        after[i] = before[i] + adjusted[i].bias;
+        before[i] = (double)row[adjustments[i].id];
+        after[i] = before[i] + adjustments[i].bias;
     }
+    /* step 3: penalties; repetition first */
     for (size_t i = 0; by != 1.0 && i < count; i++) {
-        if (adjusted[i].times != NOT_SEEN && after[i] > -INFINITY) {
+        if (adjustments[i].times != NOT_SEEN && after[i] > -INFINITY) {
             after[i] = bounded(after[i] > 0.0 ? after[i] / by : after[i] * by);
         }
     }
     for (size_t i = 0; i < count; i++) {
-        after[i] -= adjusted[i].taken;
+        after[i] -= adjustments[i].penalty;
     }
 }
 
 /* --- comparison ----------------------------------------------------------------------------------------- */
 
-static bool same_adjusted(const struct slot *a, const struct slot *b)
+static bool same_adjustments(const struct slot *a, const struct slot *b)
 {
-    const size_t count = a->n_adjusted;
-    return count == b->n_adjusted &&
-           (count == 0 || memcmp(a->adjusted, b->adjusted, count * sizeof *a->adjusted) == 0);
+    const size_t count = a->n_adjustments;
+    return count == b->n_adjustments &&
+           (count == 0 || memcmp(a->adjustments, b->adjustments, count * sizeof *a->adjustments) == 0);
 }
 
 bool slot_same_distribution(const struct slot *a, const struct slot *b)
 {
     const struct params *p = &a->params, *q = &b->params;
     return p->temperature == q->temperature && p->top_p == q->top_p && p->min_p == q->min_p &&
-           p->top_k == q->top_k && p->repetition_penalty == q->repetition_penalty && same_adjusted(a, b);
+           p->top_k == q->top_k && p->repetition_penalty == q->repetition_penalty && same_adjustments(a, b);
 }

@@ -14,17 +14,17 @@ struct params {
     double frequency_penalty;  /* finite */
     double repetition_penalty; /* finite, > 0; 1 = off */
     uint64_t seed;
-    uint32_t stream;  /* index of the choice */
-    int32_t top_k;    /* >= 0; 0 = off */
-    int32_t logprobs; /* -1 = none, 0 = the drawn token's, k = k alternatives besides */
+    uint32_t rng_stream; /* index of the choice among those that share the seed */
+    int32_t top_k;       /* >= 0; 0 = off */
+    int32_t logprobs;    /* -1 = none, 0 = the drawn token's, k = k alternatives besides */
 };
 
-/* A token whose logit a slot changes: one that has a bias or, where there are penalties, was seen. */
-struct adjusted {
+/* What a slot does to the logit of one token: one that has a bias or, where there are penalties, was seen. */
+struct adjustment {
     int32_t id;
     int32_t times; /* how often it was generated; 0 = in the prompt only, NOT_SEEN = it has a bias only */
     double bias;   /* finite or -inf */
-    double taken;  /* what presence and frequency penalty take: finite */
+    double penalty;  /* what presence and frequency penalty subtract: finite */
 };
 
 enum { NOT_SEEN = -1 };
@@ -33,13 +33,13 @@ struct slot {
     bool open;
     struct params params;
     /* In ascending order of id. With penalties there is room for the whole vocabulary from the start, so that
-     * counting never needs memory; what is not used is never touched, and so hardly costs any. */
-    struct adjusted *adjusted;
-    size_t n_adjusted;
+     * counting never allocates. Memory that is not used is never touched, and costs next to nothing. */
+    struct adjustment *adjustments;
+    size_t n_adjustments;
     uint64_t position; /* tokens generated so far */
 };
 
-/* Whether the parameters are in the ranges above: no other number may reach the kernels. */
+/* Return true if the parameters are in the ranges above. No other number may reach the kernels. */
 bool params_valid(const struct params *params);
 
 /* What a choice starts from. Arrays are copied. */
@@ -49,11 +49,11 @@ struct slot_start {
     size_t n_bias;
     const int32_t *prompt; /* [n_prompt] */
     size_t n_prompt;
-    const int32_t *generated; /* [n_generated]: the choice goes on behind them */
+    const int32_t *generated; /* [n_generated]: the choice continues after these */
     size_t n_generated;
 };
 
-/* Make `slot` an open slot. False, and nothing kept, without memory. */
+/* Make `slot` an open slot. Return false, and keep nothing, without memory. */
 bool slot_init(struct slot *slot, size_t n_vocab, const struct params *params, const struct slot_start *start);
 
 /* Release what the slot owns and close it. A zeroed slot is a closed slot. */
@@ -62,11 +62,11 @@ void slot_clear(struct slot *slot);
 /* Count a generated token and move to the next position. */
 void slot_advance(struct slot *slot, int32_t token);
 
-/* The logits of the adjusted tokens, in float64: the row's, and what bias and penalties make of them, finite
- * or -inf. */
+/* Write the logits of the adjusted tokens in float64: `raw` from the row, and `logit` after bias and
+ * penalties, finite or -inf. */
 void slot_adjust(const struct slot *slot, const float *row, double *raw, double *logit);
 
-/* Whether the two slots turn a row of logits into the same distribution, whatever their seeds. */
+/* Return true if the two slots make the same distribution of any row. Seeds do not matter. */
 bool slot_same_distribution(const struct slot *a, const struct slot *b);
 
 #endif

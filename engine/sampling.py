@@ -24,7 +24,7 @@ __all__ = ["KERNELS", "Draws", "RowStatus", "Sampler", "SamplingParams", "Scores
 
 
 class RowStatus(IntEnum):
-    """Why a row of logits gave no token; mirrors ``enum row_status`` of ``csrc/raw.h``."""
+    """Why a row of logits gave no token; mirrors ``enum row_status`` of ``csrc/row.h``."""
 
     OK = 0
     NAN_LOGIT = 1

@@ -53,7 +53,7 @@ def load(data: dict[str, Any]) -> Case:
 def save(data: dict[str, Any], folder: Path = FOLDER) -> Path:
     """Write an entry under the next free number, and return where."""
     folder.mkdir(parents=True, exist_ok=True)
-    taken = [int(path.stem) for path in folder.glob("[0-9]*.json")]
-    path = folder / f"{max(taken, default=0) + 1:03}.json"
+    numbers = [int(path.stem) for path in folder.glob("[0-9]*.json")]
+    path = folder / f"{max(numbers, default=0) + 1:03}.json"
     path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     return path

@@ -1,7 +1,7 @@
 """An independent reference for the sampler: numpy, float64, a full sort of every row, and its own Philox.
 
-It is written from the definition in ``docs/sampler.md`` and shares nothing with the C code. Rows of one batch
-have the same vocabulary and each their own parameters.
+It is the readable form of ``docs/sampler.md``, whose eight steps it names, and it shares nothing
+with the C code. Rows of one batch have the same vocabulary, and each has its own parameters.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Reference:
 
     mass: Floats
     """[rows, n_vocab]: exp((logit - max) / temperature) of what is kept, 0 elsewhere."""
-    edge_distance: Floats
-    """[rows]: how near a nucleus' border comes to top_p: under 1e-12, rounding may move it by a token."""
+    cutoff_distance: Floats
+    """[rows]: distance of the mass at a nucleus' cutoff from top_p: under 1e-12, rounding may move it."""
 
     @property
     def kept(self) -> Bools:
@@ -57,13 +57,15 @@ class Reference:
 
 
 def adjusted(logits: NDArray[np.float32], choices: Sequence[Choice]) -> Floats:
-    """Bias, then repetition, then frequency and presence."""
+    """Return the logits after bias, then repetition, then frequency and presence."""
     result = logits.astype(np.float64)
     n_vocab = logits.shape[1]
     for row, choice in zip(result, choices, strict=True):
         params = choice.params
+        # step 2: bias
         for token, bias in params.logit_bias.items():
             row[token] += bias
+        # step 3: penalties
         counts = np.bincount(np.asarray(choice.generated, np.int64), minlength=n_vocab)
         if params.repetition_penalty != 1.0:
             seen = counts > 0
@@ -86,28 +88,32 @@ def distributions(logits: NDArray[np.float32], choices: Sequence[Choice]) -> Ref
     temperature, top_p, top_k, min_p = map(column, ("temperature", "top_p", "top_k", "min_p"))
     order = np.argsort(-final, axis=1, kind="stable")  # larger first, ties to the lowest id
     descending = np.take_along_axis(final, order, axis=1)
+    # step 4: temperature
     with np.errstate(over="ignore"):
         divisor = np.where(temperature == 0, 1.0, np.maximum(temperature, LOWEST_TEMPERATURE))
         scaled = (descending - descending[:, :1]) / divisor
     mass = np.where(scaled >= LOWEST, np.exp(np.maximum(scaled, LOWEST)), 0.0)
-    mass[mass < min_p] = 0.0
     rank = np.arange(n_vocab)[None, :]
+    # step 5: min-p
+    mass[mass < min_p] = 0.0
+    # step 6: top-k
     mass[(top_k > 0) & (rank >= top_k)] = 0.0
-
+    # step 7: top-p
     reached = np.cumsum(mass, axis=1)
     share = reached / reached[:, -1:]
     before = np.concatenate([np.zeros((rows, 1)), share[:, :-1]], axis=1)
     mass[(top_p < 1) & (before >= top_p)] = 0.0
-    edge_distance = np.where(top_p[:, 0] < 1, np.abs(share - top_p).min(axis=1), 1.0)
+    cutoff_distance = np.where(top_p[:, 0] < 1, np.abs(share - top_p).min(axis=1), 1.0)
+    # step 4 again: at temperature 0 the best token alone is kept
     mass[(temperature == 0) & (rank > 0)] = 0.0
 
     result = np.zeros_like(mass)
     np.put_along_axis(result, order, mass, axis=1)
-    return Reference(result, edge_distance)
+    return Reference(result, cutoff_distance)
 
 
 def logprobs(logits: NDArray[np.float32]) -> Floats:
-    """Return log softmax of the raw logits, row by row."""
+    """Return log softmax of the raw logits, row by row (step 1)."""
     wide = logits.astype(np.float64)
     shifted = wide - wide.max(axis=1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
@@ -137,7 +143,7 @@ def uniforms(seeds: Sequence[int], streams: Sequence[int], positions: Sequence[i
 
 
 def draw(mass: Floats, uniform: Floats) -> Ints:
-    """Return the token of each row: inverse of the cumulated masses in ascending order of id."""
+    """Return the first token, in order of id, at which the mass exceeds uniform * total (step 8)."""
     reached = np.cumsum(mass, axis=1)
     beyond = reached > (uniform * reached[:, -1])[:, None]
     last = mass.shape[1] - 1 - np.argmax(mass[:, ::-1] > 0, axis=1)
@@ -166,5 +172,5 @@ def chi_square_limit(degrees: int, z: float = 4.75) -> float:
 
     E. B. Wilson, M. M. Hilferty, "The distribution of chi-square", PNAS 17 (1931).
     """
-    spread = 2.0 / (9.0 * degrees)
-    return float(degrees * (1.0 - spread + z * np.sqrt(spread)) ** 3)
+    variance = 2.0 / (9.0 * degrees)
+    return float(degrees * (1.0 - variance + z * np.sqrt(variance)) ** 3)

@@ -108,7 +108,7 @@ def check_batch(rng: np.random.Generator, sampler: Sampler, rows: int) -> int:
     reference = oracle.distributions(logits, choices)
     probabilities = kept_masses(sampler, logits)
     differs = ((probabilities > 0) != reference.kept).any(axis=1)
-    excused = differs & (reference.edge_distance < 1e-12)
+    excused = differs & (reference.cutoff_distance < 1e-12)
     assert not (differs & ~excused).any(), [choices[row] for row in np.flatnonzero(differs & ~excused)]
     np.testing.assert_allclose(probabilities[~excused], reference.probabilities[~excused], rtol=1e-11, atol=0)
     # An excused row draws from the set that was kept, like any other.
@@ -155,7 +155,7 @@ def test_nuclei_of_every_shape_equal_the_reference(n_vocab: int, top_p: float, k
     sampler.open(0, params)
     reference = oracle.distributions(logits[None], [Choice(params)])
     ids, probabilities = sampler.distribution(logits, 0)
-    assert ids.tolist() == np.flatnonzero(reference.kept[0]).tolist() or reference.edge_distance[0] < 1e-12
+    assert ids.tolist() == np.flatnonzero(reference.kept[0]).tolist() or reference.cutoff_distance[0] < 1e-12
     assert probabilities.sum() == pytest.approx(1.0, abs=1e-12)
     assert abs(int(reference.kept.sum()) - len(ids)) <= 1
 
@@ -223,5 +223,5 @@ def test_every_draw_from_a_flat_row_is_that_of_float64(n_vocab: int, options: di
         sampler.open(slot, choice.params, stream=slot, generated=choice.generated)
     numbers = np.arange(slots, dtype=np.int32)
     draws = sampler.sample(row[None], numbers, np.zeros(slots, np.int32))
-    assert reference.edge_distance[0] > 1e-12
+    assert reference.cutoff_distance[0] > 1e-12
     np.testing.assert_array_equal(draws.tokens, expected)

@@ -6,7 +6,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 cdef extern from "random.h" nogil:
     void c_philox4x32_10 "philox4x32_10"(uint32_t counter[4], const uint32_t key[2])
-    double draw_uniform(uint64_t seed, uint32_t stream, uint64_t position)
+    double draw_uniform(uint64_t seed, uint32_t rng_stream, uint64_t position)
 
 cdef extern from "kernels.h" nogil:
     struct c_kernels "kernels":
@@ -24,7 +24,7 @@ cdef extern from "slot.h" nogil:
         double frequency_penalty
         double repetition_penalty
         uint64_t seed
-        uint32_t stream
+        uint32_t rng_stream
         int32_t top_k
         int32_t logprobs
 
@@ -44,8 +44,8 @@ cdef extern from "slot.h" nogil:
     bint slot_init(c_slot *, size_t n_vocab, const c_params *, const slot_start *)
     void slot_clear(c_slot *)
 
-cdef extern from "list.h" nogil:
-    struct c_list "list":
+cdef extern from "candidates.h" nogil:
+    struct c_candidates "candidates":
         size_t count
         const int32_t *id
         const double *mass
@@ -53,7 +53,7 @@ cdef extern from "list.h" nogil:
 
 cdef extern from "distribution.h" nogil:
     struct c_distribution "distribution":
-        c_list list
+        c_candidates candidates
 
 cdef extern from "sampler.h" nogil:
     enum row_status:
@@ -69,7 +69,7 @@ cdef extern from "sampler.h" nogil:
         SAMPLER_SLOT_TWICE
         SAMPLER_BAD_ROW
 
-    struct c_worker "worker":
+    struct c_workspace "workspace":
         c_distribution distribution
 
     struct c_sampler "sampler":
@@ -79,7 +79,7 @@ cdef extern from "sampler.h" nogil:
         int32_t max_logprobs
         size_t threads
         c_slot *slots
-        c_worker *workers
+        c_workspace *workspaces
 
     struct sampler_batch:
         const float *logits

@@ -50,7 +50,7 @@ static inline f32x16 lanes_mul(f32x16 a, f32x16 b)
     return a;
 }
 
-/* A selection, not vmaxq_f32: that one would hand a NaN on. */
+/* A selection, since vmaxq_f32 would return a NaN. */
 static inline f32x16 lanes_max(f32x16 a, f32x16 b)
 {
     EACH_QUARTER a.quarter[j] =

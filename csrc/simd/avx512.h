@@ -78,7 +78,7 @@ static inline size_t lanes_keep(uint32_t bits, const float *x, int32_t first, in
 {
     const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     const __mmask16 mask = (__mmask16)bits;
-    /* Compressed in a register and stored whole: a compressing store is slow on some processors. */
+    /* Compress in a register and store it whole: a compressing store is slow on some processors. */
     const __m512i ids = _mm512_add_epi32(_mm512_set1_epi32(first), lane);
     _mm512_storeu_si512(id, _mm512_maskz_compress_epi32(mask, ids));
     _mm512_storeu_ps(found, _mm512_maskz_compress_ps(mask, _mm512_loadu_ps(x)));

@@ -50,14 +50,14 @@ static inline f32x16 lanes_mul(f32x16 a, f32x16 b)
     return a;
 }
 
-/* b where a is NaN. */
+/* Return the larger of a and b; b where a is NaN. */
 static inline f32x16 lanes_max(f32x16 a, f32x16 b)
 {
     EACH_LANE a.lane[k] = a.lane[k] > b.lane[k] ? a.lane[k] : b.lane[k];
     return a;
 }
 
-/* Bit k: lane k of a is at least that of b. */
+/* Return a mask: bit k is set if lane k of a is at least that of b. */
 static inline uint32_t lanes_at_least(f32x16 a, f32x16 b)
 {
     uint32_t bits = 0;
@@ -65,7 +65,7 @@ static inline uint32_t lanes_at_least(f32x16 a, f32x16 b)
     return bits;
 }
 
-/* Not 0 where a or b has a NaN. */
+/* Return 0 if neither a nor b has a NaN. */
 static inline uint32_t lanes_nan(f32x16 a, f32x16 b)
 {
     uint32_t bits = 0;
@@ -73,7 +73,7 @@ static inline uint32_t lanes_nan(f32x16 a, f32x16 b)
     return bits;
 }
 
-/* 2^(n / 16) for shifted = EXP32_SHIFT + n. */
+/* Return 2^(n / 16) for shifted = EXP32_SHIFT + n. */
 static inline f32x16 lanes_power(f32x16 shifted)
 {
     EACH_LANE
@@ -86,7 +86,7 @@ static inline f32x16 lanes_power(f32x16 shifted)
     return shifted;
 }
 
-/* The upper half of the lanes on the lower, until one is left. */
+/* Add the upper half of the lanes to the lower half, until one lane is left. */
 static inline float lanes_sum(f32x16 a)
 {
     for (int half = LANES / 2; half > 0; half /= 2) {
@@ -107,7 +107,7 @@ static inline float lanes_largest(f32x16 a)
     return a.lane[0];
 }
 
-/* Write the lanes whose bit is set, with their ids; returns how many. */
+/* Write the lanes whose bit is set, with their ids. Return how many there are. */
 static inline size_t lanes_keep(uint32_t bits, const float *x, int32_t first, int32_t *id, float *found)
 {
     size_t n = 0;
@@ -172,7 +172,7 @@ static inline f64x8 lanes64_mul(f64x8 a, f64x8 b)
     return a;
 }
 
-/* 2^(n / 16) for shifted = EXP64_SHIFT + n. */
+/* Return 2^(n / 16) for shifted = EXP64_SHIFT + n. */
 static inline f64x8 lanes64_power(f64x8 shifted)
 {
     EACH_LANE64
@@ -191,7 +191,7 @@ static inline f64x8 lanes64_max(f64x8 a, f64x8 b)
     return a;
 }
 
-/* Bit k: a is at least b in lane k. */
+/* Return a mask: bit k is set if lane k of a is at least that of b. */
 static inline uint32_t lanes64_at_least(f64x8 a, f64x8 b)
 {
     uint32_t bits = 0;
@@ -199,7 +199,7 @@ static inline uint32_t lanes64_at_least(f64x8 a, f64x8 b)
     return bits;
 }
 
-/* a where x is at least that of `least`, and 0 elsewhere, whatever a is there. */
+/* Return a in the lanes where x is at least `least`, and 0 in the others, even where a is NaN. */
 static inline f64x8 lanes64_where_at_least(f64x8 a, f64x8 x, f64x8 least)
 {
     EACH_LANE64 a.lane[k] = x.lane[k] >= least.lane[k] ? a.lane[k] : 0.0;
