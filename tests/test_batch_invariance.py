@@ -32,19 +32,22 @@ N_CELLS = 512
 STARTS = itertools.count(5000)
 
 
+def launched(policy: SchedulingPolicy) -> CompletionService:
+    """Return four slots and a cache that is short of room whenever all of them are in use."""
+    return launch(EngineOptions(model=MODEL, parallel=4, ctx_size=N_CELLS), policy=policy).service
+
+
 @pytest.fixture(scope="module")
-def small() -> Iterator[CompletionService]:
-    """Four slots and a cache that is short of room whenever all of them are in use."""
-    # It saves no prefix that has little to spare, so that what comes again is computed again.
-    options = EngineOptions(model=MODEL, parallel=4, ctx_size=N_CELLS)
-    launched = launch(options, policy=SchedulingPolicy(min_new_tokens=N_CELLS))
-    with closing(launched.service) as service:
-        yield service
+def python() -> Iterator[PythonDoor]:
+    with closing(launched(SchedulingPolicy())) as service:
+        yield PythonDoor(service)
 
 
-@pytest.fixture
-def python(small: CompletionService) -> PythonDoor:
-    return PythonDoor(small)
+@pytest.fixture(scope="module")
+def forgetful() -> Iterator[PythonDoor]:
+    """A door that saves no prefix, so that what comes again is computed again."""
+    with closing(launched(SchedulingPolicy(min_new_tokens=N_CELLS))) as service:
+        yield PythonDoor(service)
 
 
 def words(count: int) -> list[int]:
@@ -93,23 +96,23 @@ def clearances(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
 
 
 async def test_a_seed_repeats_to_the_bit_alone_and_in_a_crowd(
-    python: PythonDoor, clearances: list[Plan]
+    forgetful: PythonDoor, clearances: list[Plan]
 ) -> None:
     """The text is longer than what a lone token's attention can be taken over in one piece."""
     fields: Answer = {"prompt": words(270), "seed": 5, "logprobs": 5, "logit_bias": NO_END}
     fields["max_tokens"] = 36
-    alone = await python.complete(**fields)
-    async with crowd(python):
-        beside = await python.complete(**fields)
+    alone = await forgetful.complete(**fields)
+    async with crowd(forgetful):
+        beside = await forgetful.complete(**fields)
     assert told(beside) == told(alone)
     assert clearances, "the crowd is to be one in which cells run short"
 
 
-async def test_scores_are_the_same_alone_and_in_a_crowd(python: PythonDoor) -> None:
+async def test_scores_are_the_same_alone_and_in_a_crowd(forgetful: PythonDoor) -> None:
     fields: Answer = {"prompt": words(100), "echo": True, "max_tokens": 0, "logprobs": 2}
-    alone = await python.complete(**fields)
-    async with crowd(python):
-        beside = await python.complete(**fields)
+    alone = await forgetful.complete(**fields)
+    async with crowd(forgetful):
+        beside = await forgetful.complete(**fields)
     assert told(beside) == told(alone)
 
 

@@ -106,10 +106,10 @@ class Backend(Protocol):
     is false, a text cannot be cut, and so is of no use to another. Restoring a text takes up to
     ``restore_slack`` cells more than it has in the end. A decode leaves up to ``n_slots + n_scored`` rows.
 
-    Up to ``n_batch_invariant`` tokens can be decoded batch-invariantly (``Batch.batch_invariant``): the logits
-    of a token depend on its sequence alone, to the bit, as long as the sequence's cells are in order. A decode
-    takes the first free cells, in the order of the batch. So the cells of a sequence are in order if no cell
-    below its last one is freed while it runs. 0: the model or the device cannot promise it.
+    Up to ``n_batch_invariant`` tokens can be decoded batch-invariantly (``Batch.batch_invariant``): then the
+    logits of a token depend on its sequence alone, to the bit, as long as the sequence's cells are in order.
+    A decode takes the first free cells, in the order of the batch. So the cells of a sequence are in order if
+    no cell below its last one is freed while it runs. 0: the model or the device cannot promise it.
 
     ``tokenize``, ``piece`` and ``apply_chat_template`` only read the vocabulary and may be called from any
     thread. Everything else belongs to the engine thread.
