@@ -32,7 +32,7 @@ class NullBackend:
         self.n_scored, self.n_batch_invariant = 1, 0
         self.n_cells = n_cells
         self.n_batch = 512
-        self.info = ModelInfo("null", _N_VOCAB, n_cells, 0, 0, None, 0, None, frozenset({0}), None)
+        self.info = ModelInfo("null", _N_VOCAB, n_cells, 0, None, 0, None, frozenset({0}), None)
         self._logits = np.full((n_slots, _N_VOCAB), -np.inf, np.float32)
         self._logits[:, ord("a") : ord("z") + 1] = np.arange(26, dtype=np.float32) / 10
         self._pieces = [bytes([byte]) for byte in range(_N_VOCAB)]
@@ -69,9 +69,6 @@ class NullBackend:
 
     def restore(self, slot: int, saved: SavedPrefix, length: int) -> None:
         pass
-
-    def used_cells(self, slot: int) -> int:  # noqa: ARG002
-        return 0
 
     def close(self) -> None:
         pass

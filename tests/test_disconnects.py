@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from engine.backend.llama import LlamaBackend
 from tests.doors import PythonDoor
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ async def test_the_cache_is_empty_when_all_have_gone(service: CompletionService,
     await trace.until("cancel")
     await python.complete(prompt="a", max_tokens=1)  # its step comes after the clean-up of the one before
     backend, scheduler = service.engine.backend, trace.scheduler
+    assert isinstance(backend, LlamaBackend)
     held = [backend.used_cells(slot) for slot in range(backend.n_slots)]
     assert sum(held) <= 1, "the last one's token, until the next step has cut it"
     assert (scheduler.n_running, scheduler.free_cells) == (0, backend.n_cells)

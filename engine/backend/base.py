@@ -37,7 +37,6 @@ class ModelInfo:
     n_vocab: int
     """Width of a logits row, which is what bounds a token id; not the tokenizer's length."""
     n_ctx_train: int
-    n_params: int
     n_bytes: int
     bos_token: int | None
     eos_token: int | None
@@ -55,8 +54,8 @@ class Batch:
         tokens, positions, slots: int32 ``[capacity]``, of which the first ``size`` are in use.
         wants_logits: int8 ``[capacity]``, 1 where the decode leaves a row of logits.
         n_rows: How many of those there are.
-        reach: All cells in use are among so many first ones of the cache.
-        repeats: Whether its logits must not depend on what shares the batch and the cache.
+        reach: The cells in use are all among this many cells at the beginning of the cache.
+        batch_invariant: Whether its logits must not depend on what shares the batch and the cache.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -168,9 +167,6 @@ class Backend(Protocol):
         Raises:
             BackendError: there are not enough cells.
         """
-
-    def used_cells(self, slot: int) -> int:
-        """Return how many positions of ``slot`` the cache holds."""
 
     def close(self) -> None:
         """Free the context and its cache; only reading the vocabulary works afterwards."""

@@ -71,7 +71,7 @@ class LlamaOptions:
 
 
 def supports_gpu() -> bool:
-    """Tell whether this llama.cpp was built with a GPU backend that found a device."""
+    """Return True if this llama.cpp was built with a GPU backend that found a device."""
     return bool(lib.llama_supports_gpu_offload())
 
 
@@ -356,7 +356,6 @@ def _describe(model: Any, vocab: Any) -> ModelInfo:
         description=text.value.decode("utf-8", "replace"),
         n_vocab=n_vocab,
         n_ctx_train=int(lib.llama_model_n_ctx_train(model)),
-        n_params=int(lib.llama_model_n_params(model)),
         n_bytes=int(lib.llama_model_size(model)),
         bos_token=_token_or_none(lib.llama_vocab_bos(vocab)),
         eos_token=_token_or_none(lib.llama_vocab_eos(vocab)),

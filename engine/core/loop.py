@@ -14,7 +14,7 @@ from engine.core.phases import Phase
 from engine.core.policy import SchedulingPolicy
 from engine.core.prefill_budget import PrefillBudget
 from engine.core.scheduler import Scheduler
-from engine.core.sequence import Score
+from engine.core.sequence import TokenLogprob
 from engine.errors import EngineError, InternalError
 from engine.kvcache.host_cache import HostPrefixCache
 from engine.kvcache.operations import Copy, DeferFree, Drop, FreeDeferred, Restore, Save, Truncate
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from engine.kvcache.operations import Operation
     from engine.sampling import Draws
 
+    Alternatives = tuple[tuple[int, float], ...]
+
 log = logging.getLogger("nucleus.loop")
 
 
@@ -40,21 +42,6 @@ class Output(NamedTuple):
 
     owner: Hashable
     delta: Delta
-
-
-class _DrawScore(NamedTuple):
-    """What a row says about its token, in Python's own numbers, which are cheaper to take than numpy's."""
-
-    logprob: float
-    top_tokens: list[int]
-    top_logprobs: list[float]
-
-
-def _scores(draws: Draws) -> Iterator[_DrawScore]:
-    return map(_DrawScore, draws.logprobs.tolist(), draws.top_tokens.tolist(), draws.top_logprobs.tolist())
-
-
-_NO_SCORE = _DrawScore(0.0, [], [])
 
 
 _DEFAULT_POLICY = SchedulingPolicy()
@@ -200,7 +187,7 @@ class StepLoop:
         return drawers, self._sampler.sample(logits, np.array(slots, np.int32), np.array(rows, np.int32))
 
     def _score(self, plan: Plan, logits: NDArray[np.float32]) -> list[Output]:
-        """Note the scores of prompts' tokens, and end the choices that generate nothing."""
+        """Record the scores of prompts' tokens, and end the choices that generate nothing."""
         outputs: list[Output] = []
         row = len(plan.decodes)
         for span in plan.prompts:
@@ -215,7 +202,7 @@ class StepLoop:
         return outputs
 
     def _score_span(self, span: Span, logits: NDArray[np.float32]) -> EngineError | None:
-        """Score the tokens behind those of a span, as far as they are the prompt's and not known yet."""
+        """Score the prompt's tokens that follow those of a span, unless their scores are known."""
         prompt = span.sequence.prompt
         first = max(span.start, len(prompt.scores))
         tokens = prompt.tokens[first + 1 : span.end + 1]
@@ -224,21 +211,20 @@ class StepLoop:
         if (failed := scores.status.nonzero()[0]).size:
             return InternalError(RowStatus(scores.status[failed[0]]).message)
         tops = map(zip, scores.top_tokens.tolist(), scores.top_logprobs.tolist())
-        prompt.scores += map(Score, scores.logprobs.tolist(), map(tuple, tops))
+        prompt.scores += map(TokenLogprob, tokens, repeat(0), scores.logprobs.tolist(), map(tuple, tops))
         return None
 
     def _advance(self, drawers: list[Sequence], draws: Draws) -> list[Output]:
+        """Give every sequence its token, and take back the slots of those that have ended."""
         outputs = []
-        scored = any(sequence.params.logprobs is not None for sequence in drawers)
-        scores = _scores(draws) if scored else repeat(_NO_SCORE)
-        tokens = draws.tokens.tolist()
+        tokens, scores = draws.tokens.tolist(), self._scores(drawers, draws)
         for row, (sequence, token, score) in enumerate(zip(drawers, tokens, scores, strict=False)):
             failed = token < 0
             if failed:
                 status = RowStatus(draws.status[row])
                 delta: Delta | None = sequence.fail(InternalError(status.message))
             else:
-                delta = self._take(sequence, token, score)
+                delta = sequence.advance(token, *score, self._backend.piece)
             if sequence.phase is Phase.FINISHED:
                 self.scheduler.retire(sequence, discard=failed)
             elif sequence.may_now_end:
@@ -247,12 +233,23 @@ class StepLoop:
                 outputs.append(Output(sequence.prompt.owner, delta))
         return outputs
 
-    def _take(self, sequence: Sequence, token: int, score: _DrawScore) -> Delta | None:
-        wanted = sequence.params.logprobs
-        if not wanted:
-            return sequence.advance(token, score.logprob, (), self._backend.piece)
-        alternatives = tuple(zip(score.top_tokens[:wanted], score.top_logprobs[:wanted], strict=True))
-        return sequence.advance(token, score.logprob, alternatives, self._backend.piece)
+    @staticmethod
+    def _scores(drawers: list[Sequence], draws: Draws) -> Iterator[tuple[float, Alternatives]]:
+        """Return the log-probability of each drawn token and its alternatives, as far as they are wanted."""
+        wanted = [sequence.params.logprobs for sequence in drawers]
+        if all(count is None for count in wanted):
+            return repeat((0.0, ()))
+        rows = zip(
+            wanted,
+            draws.logprobs.tolist(),  # Python's own numbers are cheaper to take than numpy's
+            draws.top_tokens.tolist(),
+            draws.top_logprobs.tolist(),
+            strict=True,
+        )
+        return (
+            (logprob, tuple(zip(tokens[:count], logprobs[:count], strict=True)) if count else ())
+            for count, logprob, tokens, logprobs in rows
+        )
 
     def _fail_running(self, error: EngineError) -> list[Output]:
         """End whatever runs: after a failed decode nobody's part of the cache can be trusted."""

@@ -18,19 +18,12 @@ if TYPE_CHECKING:
 FinishReason = Literal["stop", "length"]
 
 
-class Score(NamedTuple):
-    """What the model says about a token of a text."""
-
-    logprob: float | None
-    alternatives: tuple[tuple[int, float], ...]
-    """(token, logprob) of the most probable tokens, best first."""
-
-
-class TokenScore(NamedTuple):
-    """One token of an answer with what the model says about it."""
+class TokenLogprob(NamedTuple):
+    """What the model says about one token of a prompt or an answer."""
 
     token: int
     offset: int
+    """Where it begins, in characters from the start of the prompt; 0 until it is known."""
     logprob: float | None
     """None where nothing comes before the token."""
     alternatives: tuple[tuple[int, float], ...]
@@ -42,7 +35,7 @@ class Delta(NamedTuple):
 
     choice: int
     text: str
-    scores: tuple[TokenScore, ...]
+    scores: tuple[TokenLogprob, ...]
     n_tokens: int
     """Tokens generated since the delta before."""
     logprob: float
@@ -88,7 +81,7 @@ class Prompt:
     """Whether a choice is delivered as it grows, or once, when it has ended."""
     n_alternatives: int | None = None
     """How many alternatives to report with each of its own tokens; None: they are not scored."""
-    scores: list[Score] = field(default_factory=list)
+    scores: list[TokenLogprob] = field(default_factory=list)
     """Of its own tokens from the second on, as far as they are known."""
     n_cached: int = 0
     """Tokens that were in the KV cache when its first sequence was admitted."""
@@ -208,18 +201,21 @@ class Sequence:
             piece_of: Returns the bytes that a token adds to the text.
         """
         self.generated.append(token)
+        pending = self._pending
+        pending.n_tokens += 1
+        pending.logprob += logprob
+        if self.params.logprobs is not None:
+            pending.scores.append(TokenLogprob(token, self.text.offset, logprob, alternatives))
         can_stop = len(self.generated) > self.stop.min_tokens
         is_end = can_stop and token in self.stop.tokens
-        score = TokenScore(token, self.text.offset, logprob, alternatives)
-        self._pending.add_token(logprob, score if self.params.logprobs is not None else None)
         if not is_end or self.stop.keep:
-            self._pending.add_text(self.text.push(piece_of(token), may_stop=can_stop))
+            pending.add_text(self.text.push(piece_of(token), may_stop=can_stop))
         if is_end or self.text.stopped:
             return self._finish("stop")
         if len(self.generated) >= self.max_tokens:
             return self._finish("length")
-        if self.prompt.in_parts and self._pending.has_text:
-            return self._pending.release(self.choice, self.text.released)
+        if self.prompt.in_parts and pending.texts:
+            return pending.release(self.choice, self.text.released)
         return None
 
     def end(self) -> Delta:
@@ -242,46 +238,36 @@ class Sequence:
 
 
 class _Pending:
-    """What a sequence has generated and not delivered yet."""
+    """What a sequence has generated since its last delta."""
 
-    __slots__ = ("_scores", "_texts", "logprob", "n_tokens")
+    __slots__ = ("logprob", "n_tokens", "scores", "texts")
 
     def __init__(self) -> None:
-        self._texts: list[str] = []
-        self._scores: list[TokenScore] = []
+        self.texts: list[str] = []
+        self.scores: list[TokenLogprob] = []
         self.n_tokens = 0
         self.logprob = 0.0
         """The sum of the tokens' log-probabilities."""
 
-    @property
-    def has_text(self) -> bool:
-        return bool(self._texts)
-
-    def add_token(self, logprob: float, score: TokenScore | None) -> None:
-        self.n_tokens += 1
-        self.logprob += logprob
-        if score is not None:
-            self._scores.append(score)
-
     def add_text(self, text: str) -> None:
         if text:
-            self._texts.append(text)
+            self.texts.append(text)
 
     def release(self, choice: int, before: int | None, reason: FinishReason | None = None) -> Delta:
         """Return all text, and the scores of the tokens that begin before an offset (None: of all)."""
         delta = Delta(
-            choice, "".join(self._texts), self._release_scores(before), self.n_tokens, self.logprob, reason
+            choice, "".join(self.texts), self._release_scores(before), self.n_tokens, self.logprob, reason
         )
-        self._texts.clear()
+        self.texts.clear()
         self.n_tokens, self.logprob = 0, 0.0
         return delta
 
-    def _release_scores(self, before: int | None) -> tuple[TokenScore, ...]:
+    def _release_scores(self, before: int | None) -> tuple[TokenLogprob, ...]:
         count = 0
-        for score in self._scores:
+        for score in self.scores:
             if before is not None and score.offset >= before:
                 break
             count += 1
-        released = tuple(self._scores[:count])
-        del self._scores[:count]
+        released = tuple(self.scores[:count])
+        del self.scores[:count]
         return released

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.contract.responses import Logprobs
-from engine.core.sequence import Score, TokenScore
+from engine.core.sequence import TokenLogprob
 from engine.core.text import TextStream
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _LEAST = -9999.0  # JSON has no infinities; the contract writes this for a proba
 
 
 class TokenTexts(dict[int, str]):
-    """Token to its text where it stands alone; made when it is first asked for."""
+    """Token id to the token's own text, as a response shows it; made at the first look-up."""
 
     def __init__(self, backend: Backend) -> None:
         super().__init__()
@@ -38,33 +38,31 @@ class TokenTexts(dict[int, str]):
 
 
 class Echo:
-    """A prompt as it goes before each of its choices: its text, and its tokens' scores where they are wanted.
+    """A prompt that is repeated before each of its choices: its text, and its tokens' scores if wanted.
 
     Args:
         prompt: The prompt; its scores are complete when the first delta of a choice is there.
         text: Its text.
-        names: How tokens are written.
+        token_texts: The texts of the model's tokens.
     """
 
-    def __init__(self, prompt: Prompt, text: str, names: TokenTexts) -> None:
+    def __init__(self, prompt: Prompt, text: str, token_texts: TokenTexts) -> None:
         self._prompt = prompt
         self._text = text
-        self._token_texts = names
-        self._scores: tuple[TokenScore, ...] | None = None
+        self._token_texts = token_texts
+        self._scores: tuple[TokenLogprob, ...] | None = None
 
     def before(self, delta: Delta) -> Delta:
         """Put the prompt before a choice's first delta."""
         if self._scores is None:
-            self._scores = () if self._prompt.n_alternatives is None else tuple(self._written())
+            self._scores = () if self._prompt.n_alternatives is None else tuple(self._scored_tokens())
         return delta._replace(text=self._text + delta.text, scores=self._scores + delta.scores)
 
-    def _written(self) -> Iterator[TokenScore]:
+    def _scored_tokens(self) -> Iterator[TokenLogprob]:
         offsets = TextStream()
-        unscored = Score(None, ())  # nothing comes before the first token
-        for token, piece, score in zip(
-            self._prompt.tokens, self._pieces(), (unscored, *self._prompt.scores), strict=True
-        ):
-            yield TokenScore(token, offsets.offset, score.logprob, score.alternatives)
+        first = TokenLogprob(self._prompt.tokens[0], 0, None, ())  # nothing comes before it
+        for piece, score in zip(self._pieces(), (first, *self._prompt.scores), strict=True):
+            yield score._replace(offset=offsets.offset)
             offsets.push(piece)
 
     def _pieces(self) -> list[bytes]:
@@ -77,21 +75,21 @@ class Echo:
         return plain
 
 
-def logprobs_of(scores: Sequence[TokenScore], alternatives: int, names: TokenTexts) -> Logprobs:
+def logprobs_of(scores: Sequence[TokenLogprob], alternatives: int, token_texts: TokenTexts) -> Logprobs:
     """Write the scores of consecutive tokens as the contract's four arrays.
 
     Args:
         scores: The tokens of a choice, or of a chunk of it.
         alternatives: How many alternatives were asked for; 0 leaves ``top_logprobs`` null.
-        names: How tokens are written.
+        token_texts: The texts of the model's tokens.
     """
     return Logprobs(
-        tokens=[names[score.token] for score in scores],
+        tokens=[token_texts[score.token] for score in scores],
         token_logprobs=[_finite(score.logprob) for score in scores],
-        top_logprobs=[_top(score, names) for score in scores] if alternatives else None,
+        top_logprobs=[_top(score, token_texts) for score in scores] if alternatives else None,
         text_offset=[score.offset for score in scores],
         token_ids=[score.token for score in scores],
-        token_bytes=[names.raw(score.token) for score in scores],
+        token_bytes=[token_texts.raw(score.token) for score in scores],
         alternatives=[score.alternatives for score in scores],
     )
 
@@ -114,16 +112,16 @@ def _finite(logprob: float | None) -> float | None:
     return None if logprob is None else max(logprob, _LEAST)
 
 
-def _top(score: TokenScore, names: TokenTexts) -> dict[str, float] | None:
+def _top(score: TokenLogprob, token_texts: TokenTexts) -> dict[str, float] | None:
     """Map names to logprobs, best first; the token itself is always there, with the very value of its own."""
     if score.logprob is None:
         return None
-    top = {names[token]: max(logprob, _LEAST) for token, logprob in score.alternatives}
+    top = {token_texts[token]: max(logprob, _LEAST) for token, logprob in score.alternatives}
     if len(top) < len(score.alternatives):  # of two with one name, the better counts
         top.clear()
         for token, logprob in score.alternatives:
-            top.setdefault(names[token], max(logprob, _LEAST))
-    top[names[score.token]] = max(score.logprob, _LEAST)
+            top.setdefault(token_texts[token], max(logprob, _LEAST))
+    top[token_texts[score.token]] = max(score.logprob, _LEAST)
     return top
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.phases import Phase
-from engine.core.sequence import Delta, Prompt, Sequence, StopRules, TokenScore
+from engine.core.sequence import Delta, Prompt, Sequence, StopRules, TokenLogprob
 from engine.errors import InternalError
 from engine.sampling import SamplingParams
 
@@ -196,7 +196,7 @@ def test_what_each_token_tells(
 def test_a_score_is_what_the_sampler_said() -> None:
     delta = sequence(logprobs=2).advance(A, -0.5, ((B, -0.25), (A, -0.5)), PIECES.__getitem__)
     assert delta is not None
-    assert delta.scores == (TokenScore(A, START, -0.5, ((B, -0.25), (A, -0.5))),)
+    assert delta.scores == (TokenLogprob(A, START, -0.5, ((B, -0.25), (A, -0.5))),)
 
 
 def test_an_end_token_that_is_not_this_model_s_is_text() -> None:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from engine.core.sequence import TokenScore
+from engine.core.sequence import TokenLogprob
 from engine.service.logprobs import TokenTexts, logprobs_of, tops_by_id
 from tests.core.fake_backend import END, FakeBackend
 
@@ -71,9 +71,9 @@ def test_a_name_is_made_once() -> None:
 
 def test_the_arrays_are_parallel() -> None:
     scores = [
-        TokenScore(3, 10, -0.5, ((3, -0.5), (1, -1.5))),
-        TokenScore(2, 12, -2.5, ((1, -0.25), (3, -2.0))),
-        TokenScore(END, 12, -0.125, ((END, -0.125), (4, -3.0))),
+        TokenLogprob(3, 10, -0.5, ((3, -0.5), (1, -1.5))),
+        TokenLogprob(2, 12, -2.5, ((1, -0.25), (3, -2.0))),
+        TokenLogprob(END, 12, -0.125, ((END, -0.125), (4, -3.0))),
     ]
     written = logprobs_of(scores, 2, names())
     assert written.tokens == [" 天", r"bytes:\xe5\xa4", "<end>"]
@@ -89,7 +89,7 @@ def test_the_arrays_are_parallel() -> None:
 
 
 def test_alternatives_come_best_first_and_a_drawn_token_that_is_none_of_them_last() -> None:
-    written = logprobs_of([TokenScore(END, 0, -9.0, ((3, -0.5), (1, -1.5)))], 2, names())
+    written = logprobs_of([TokenLogprob(END, 0, -9.0, ((3, -0.5), (1, -1.5)))], 2, names())
     assert written.top_logprobs is not None
     assert [list(top or {}) for top in written.top_logprobs] == [[" 天", "a", "<end>"]]
 
@@ -97,14 +97,14 @@ def test_alternatives_come_best_first_and_a_drawn_token_that_is_none_of_them_las
 @pytest.mark.parametrize(
     "score",
     [
-        pytest.param(TokenScore(5, 0, -3.0, ((1, -0.5), (3, -1.0))), id="the better one is an alternative"),
-        pytest.param(TokenScore(5, 0, -0.7, ((1, -0.5), (5, -0.7))), id="both are alternatives"),
-        pytest.param(TokenScore(1, 0, -0.5, ((1, -0.5), (5, -0.7))), id="the drawn one is the better one"),
-        pytest.param(TokenScore(4, 0, -0.9, ((6, -0.1), (1, -0.2))), id="text that looks like bytes"),
-        pytest.param(TokenScore(2, 0, -0.1 - 0.2, ((1, -0.25),)), id="a number with all its digits"),
+        pytest.param(TokenLogprob(5, 0, -3.0, ((1, -0.5), (3, -1.0))), id="the better one is an alternative"),
+        pytest.param(TokenLogprob(5, 0, -0.7, ((1, -0.5), (5, -0.7))), id="both are alternatives"),
+        pytest.param(TokenLogprob(1, 0, -0.5, ((1, -0.5), (5, -0.7))), id="the drawn one is the better one"),
+        pytest.param(TokenLogprob(4, 0, -0.9, ((6, -0.1), (1, -0.2))), id="text that looks like bytes"),
+        pytest.param(TokenLogprob(2, 0, -0.1 - 0.2, ((1, -0.25),)), id="a number with all its digits"),
     ],
 )
-def test_the_drawn_token_s_value_is_the_very_number_among_the_alternatives(score: TokenScore) -> None:
+def test_the_drawn_token_s_value_is_the_very_number_among_the_alternatives(score: TokenLogprob) -> None:
     """Also where another token has the same name: the contract's mapping has room for one of them."""
     written = logprobs_of([score], 2, names())
     assert written.top_logprobs is not None
@@ -114,36 +114,44 @@ def test_the_drawn_token_s_value_is_the_very_number_among_the_alternatives(score
 
 
 def test_of_two_alternatives_with_one_name_the_better_is_told() -> None:
-    written = logprobs_of([TokenScore(3, 0, -0.1, ((3, -0.1), (1, -1.0), (5, -2.0)))], 3, names())
+    written = logprobs_of([TokenLogprob(3, 0, -0.1, ((3, -0.1), (1, -1.0), (5, -2.0)))], 3, names())
     assert written.top_logprobs == [{" 天": -0.1, "a": -1.0}]
 
 
 @pytest.mark.parametrize(
     ("score", "top"),
     [
-        pytest.param(TokenScore(3, 0, -0.1, ((3, -0.1), (1, -1.0))), {3: -0.1, 1: -1.0}, id="drawn the best"),
-        pytest.param(TokenScore(END, 0, -9.0, ((3, -0.1),)), {3: -0.1, END: -9.0}, id="drawn none of them"),
-        pytest.param(TokenScore(5, 0, -3.0, ((1, -0.5),)), {1: -0.5, 5: -3.0}, id="drawn has another's name"),
-        pytest.param(TokenScore(3, 0, -0.1, ((1, -1.0), (5, -2.0))), {1: -1.0, 5: -2.0, 3: -0.1}, id="twins"),
-        pytest.param(TokenScore(1, 0, -math.inf, ((3, 0.0),)), {3: 0.0, 1: -9999.0}, id="drawn ruled out"),
-        pytest.param(TokenScore(3, 0, 0.0, ((3, 0.0), (1, -math.inf))), {3: 0.0, 1: -9999.0}, id="ruled out"),
-        pytest.param(TokenScore(3, 0, -0.1, ()), {}, id="none wanted"),
-        pytest.param(TokenScore(3, 0, None, ()), {}, id="nothing before"),
+        pytest.param(
+            TokenLogprob(3, 0, -0.1, ((3, -0.1), (1, -1.0))), {3: -0.1, 1: -1.0}, id="drawn the best"
+        ),
+        pytest.param(TokenLogprob(END, 0, -9.0, ((3, -0.1),)), {3: -0.1, END: -9.0}, id="drawn none of them"),
+        pytest.param(
+            TokenLogprob(5, 0, -3.0, ((1, -0.5),)), {1: -0.5, 5: -3.0}, id="drawn has another's name"
+        ),
+        pytest.param(
+            TokenLogprob(3, 0, -0.1, ((1, -1.0), (5, -2.0))), {1: -1.0, 5: -2.0, 3: -0.1}, id="twins"
+        ),
+        pytest.param(TokenLogprob(1, 0, -math.inf, ((3, 0.0),)), {3: 0.0, 1: -9999.0}, id="drawn ruled out"),
+        pytest.param(
+            TokenLogprob(3, 0, 0.0, ((3, 0.0), (1, -math.inf))), {3: 0.0, 1: -9999.0}, id="ruled out"
+        ),
+        pytest.param(TokenLogprob(3, 0, -0.1, ()), {}, id="none wanted"),
+        pytest.param(TokenLogprob(3, 0, None, ()), {}, id="nothing before"),
     ],
 )
-def test_by_ids_no_alternative_hides_another(score: TokenScore, top: dict[int, float]) -> None:
+def test_by_ids_no_alternative_hides_another(score: TokenLogprob, top: dict[int, float]) -> None:
     (found,) = tops_by_id(logprobs_of([score], len(score.alternatives), names()))
     assert [*found.items()] == [*top.items()], "best first, the drawn token last if it is none of them"
 
 
 def test_a_probability_of_zero_is_written_as_a_number() -> None:
-    written = logprobs_of([TokenScore(1, 0, -math.inf, ((3, 0.0), (1, -math.inf)))], 2, names())
+    written = logprobs_of([TokenLogprob(1, 0, -math.inf, ((3, 0.0), (1, -math.inf)))], 2, names())
     assert written.token_logprobs == [-9999.0]
     assert written.top_logprobs == [{" 天": 0.0, "a": -9999.0}]
 
 
 def test_no_alternatives_leave_no_mapping() -> None:
-    written = logprobs_of([TokenScore(1, 4, -0.5, ())], 0, names())
+    written = logprobs_of([TokenLogprob(1, 4, -0.5, ())], 0, names())
     assert written.top_logprobs is None
     assert (written.tokens, written.token_logprobs, written.text_offset) == (["a"], [-0.5], [4])
 
@@ -154,7 +162,7 @@ def test_a_chunk_without_tokens_has_empty_arrays() -> None:
 
 
 def test_json_has_the_four_arrays_of_the_contract() -> None:
-    written = logprobs_of([TokenScore(2, 4, -0.5, ())], 0, names())
+    written = logprobs_of([TokenLogprob(2, 4, -0.5, ())], 0, names())
     assert written.model_dump(mode="json") == {
         "tokens": [r"bytes:\xe5\xa4"],
         "token_logprobs": [-0.5],
