@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 # First: it settles how long OpenMP's threads spin, which must be the same on both sides.
-from engine.backend.llama import LlamaModel  # isort: skip
+from engine.backend.llama_model import LlamaModel  # isort: skip
 
 import llama_cpp as lib
 import numpy as np

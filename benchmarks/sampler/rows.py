@@ -8,7 +8,7 @@ import llama_cpp as lib
 import numpy as np
 
 from benchmarks.prompts import PASSAGES
-from engine.backend.llama import LlamaModel
+from engine.backend.llama_model import LlamaModel
 from engine.loading.hardware import physical_cores
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What one step does, as a list of facts: the scheduler decides it, the step loop carries it out."""
+"""One step as data: the scheduler decides it, the step loop carries it out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Span:
     start: int
     tokens: list[int]
     draws: list[Sequence]
-    """Who goes on from the last token's logits: nobody in mid-prompt, else the sequence and its forks."""
+    """Sequences that draw from the last token's logits: none in mid-prompt, else this one and its forks."""
     is_scored: bool = False
     """Whether every token leaves a row of logits, and not only the last one where somebody draws."""
 
@@ -43,13 +43,13 @@ class Plan:
     preempted: list[Sequence] = field(default_factory=list)
     cache: list[Operation] = field(default_factory=list)
     decodes: list[Sequence] = field(default_factory=list)
-    """Who decodes the token that it drew last, and draws another."""
+    """The sequences that decode the token drawn last, and draw another one."""
     prompts: list[Span] = field(default_factory=list)
     batch_invariant: bool = False
-    """Whether somebody takes part whose logits must not depend on who else does."""
+    """Whether a sequence takes part whose logits must not depend on the rest of the batch."""
 
     def first_draws(self) -> Iterator[tuple[int, Sequence]]:
-        """Yield who draws its first token, with the row that it draws from."""
+        """Yield each sequence that draws its first token, with the row of logits that it draws from."""
         end = len(self.decodes)
         for span in self.prompts:
             end += span.n_rows

@@ -1,10 +1,10 @@
 """Who waits for a slot, and whose turn it is.
 
 Clients take turns, as in start-time fair queueing (Goyal, Vin and Cheng, 1996) with a cost of one for each
-sequence. Each turn moves a client one on, and the client that is furthest behind is next; one that begins to
-wait does so one ahead of the present. So a client with five hundred requests does not hold up another with
-one, nobody waits for ever, however many newcomers there are, and the sequences of a client go in the order
-in which they came.
+sequence. Each turn advances the progress of a client by one, and the client with the least progress is next.
+A client that begins to wait starts one ahead of the client that was served last. So a client with five
+hundred requests does not hold up a client with one, no client waits for ever, and the sequences of a client
+go in the order in which they came.
 """
 
 from __future__ import annotations
@@ -34,9 +34,11 @@ class FairQueue:
     """Sequences that wait; iterating visits them in no particular order."""
 
     def __init__(self) -> None:
-        self._lines: dict[Hashable, _Line] = {}  # of the clients who wait: being away earns nothing
+        self._lines: dict[
+            Hashable, _Line
+        ] = {}  # of clients that wait: a client earns nothing while it is away
         self._returned: list[tuple[int, Sequence]] = []  # a heap of those whose turn had come before
-        self._present = 0  # the progress of whoever was served last
+        self._present = 0  # the progress of the client that was served last
         self._arrivals = itertools.count()
         self._turns = itertools.count()
         self._n_waiting = 0
@@ -56,7 +58,7 @@ class FairQueue:
         self._n_waiting += len(prompt.sequences)
 
     def pop(self) -> Sequence:
-        """Take out whose turn it is; its ``turn`` tells how many came before it."""
+        """Remove and return the sequence whose turn it is; its ``turn`` tells how many came before it."""
         self._n_waiting -= 1
         if self._returned:
             return heapq.heappop(self._returned)[1]
@@ -75,7 +77,7 @@ class FairQueue:
         self._n_waiting += 1
 
     def remove(self, unwanted: Callable[[Sequence], bool]) -> None:
-        """Take out whoever is not wanted any more; their turns are not counted."""
+        """Remove unwanted sequences; their turns are not counted."""
         self._returned = [entry for entry in self._returned if not unwanted(entry[1])]
         heapq.heapify(self._returned)
         for client, line in list(self._lines.items()):

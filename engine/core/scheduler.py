@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from engine.core.phases import Phase
 from engine.core.plan import Plan, Span
 from engine.core.policy import SchedulingPolicy
+from engine.core.prompt_room import PromptRoom, prefill_order, remaining
 from engine.core.queue import FairQueue
 from engine.kvcache.prefix_match import PrefixMatch, common_prefix
 
@@ -33,13 +34,13 @@ _DEFAULT_POLICY = SchedulingPolicy()
 
 
 class Scheduler:
-    """Decides; the step loop does.
+    """Decides what a step does; the step loop carries it out.
 
     Args:
         slots: The KV cache. It must hold any one prompt together with its completion.
         budget: Most tokens to decode in one step; at least one for each slot.
-        prompt_tokens_beside: Most prompt tokens in a step in which so many sequences decode and so many wait
-            for their prompts, 0 now and then; as many as the budget leaves unless told otherwise.
+        prompt_tokens_beside: Returns the most prompt tokens of a step, given the number of sequences that
+            decode and of those that wait for their prompts. By default as many as the budget leaves.
         scored: Most tokens in a step of prompts whose tokens are scored, at least 1.
         batch_invariant: Most tokens in a step with a batch-invariant sequence; 0 where that is not possible.
         policy: The numbers it decides by.
@@ -65,7 +66,7 @@ class Scheduler:
         self._prompt_tokens_beside = prompt_tokens_beside or (lambda _decodes, _prompts: budget)
         self._waiting = FairQueue()
         self._running: list[Sequence] = []  # in order of admission
-        self._full = False  # whether the first who waits found no room, and nothing has changed since
+        self._full = False  # True after a waiting sequence found no room, until something changes
 
     @property
     def has_work(self) -> bool:
@@ -110,7 +111,7 @@ class Scheduler:
         self._full = False
 
     def plan(self) -> Plan:
-        """Decide the next step: running decodes first, then as much prefill as the budget leaves."""
+        """Return the next step: the running decodes first, then as much prefill as the budget leaves."""
         plan = Plan()
         self._tidy()
         self._admit(plan)
@@ -167,9 +168,9 @@ class Scheduler:
         if not waiting:
             return []
         oldest = min(waiting, key=lambda sequence: sequence.turn)
-        room = _PromptRoom(self._room_for_prompts(n_decodes), self._scored, n_reserved=_remaining(oldest))
+        room = PromptRoom(self._room_for_prompts(n_decodes), self._scored, n_reserved=remaining(oldest))
         spans: list[Span] = []
-        for sequence in sorted(waiting, key=_prefill_order):
+        for sequence in sorted(waiting, key=prefill_order):
             if sequence is oldest:
                 room.end_reservation()
             if (limit := room.limit(sequence)) > 0:
@@ -321,42 +322,3 @@ class Scheduler:
         self._leave(sequence, sequence.tokens[: sequence.computed])
         sequence.preempt()
         self._waiting.put_back(sequence)
-
-
-class _PromptRoom:
-    """The prompt tokens for which a step still has room.
-
-    Args:
-        n_tokens: Prompt tokens in all.
-        n_scored: Those of them whose logits can be read.
-        n_reserved: Tokens that one sequence needs; up to half of the room is kept for it.
-    """
-
-    def __init__(self, n_tokens: int, n_scored: int, *, n_reserved: int) -> None:
-        self._n_tokens = n_tokens
-        self._n_scored = n_scored
-        self._n_reserved = min(n_reserved, n_tokens - n_tokens // 2)
-
-    def end_reservation(self) -> None:
-        """Open the reserved half: it is the turn of the sequence for which it was kept."""
-        self._n_reserved = 0
-
-    def limit(self, sequence: Sequence) -> int:
-        """Return the most tokens that a sequence may take; 0 or less: none."""
-        limit = self._n_tokens - self._n_reserved
-        return min(limit, self._n_scored) if sequence.prompt.lacks_scores else limit
-
-    def take(self, span: Span) -> None:
-        """Count the tokens of a span."""
-        self._n_tokens -= len(span.tokens)
-        self._n_scored -= len(span.tokens) if span.is_scored else 0
-
-
-def _prefill_order(sequence: Sequence) -> tuple[bool, int]:
-    """Sort preempted sequences first, then those with the fewest tokens to compute."""
-    return not sequence.n_preempted, _remaining(sequence)
-
-
-def _remaining(sequence: Sequence) -> int:
-    """Return how many tokens of a sequence are not computed yet."""
-    return sequence.length - sequence.computed

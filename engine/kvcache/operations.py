@@ -24,19 +24,19 @@ class Truncate:
 
 @dataclass(frozen=True, slots=True)
 class DeferFree:
-    """Empty one slot, but leave its cells as they are: nobody's, and in nobody's way."""
+    """Empty one slot, and leave its cells in use by nobody until :class:`FreeDeferred`."""
 
     slot: int
 
 
 @dataclass(frozen=True, slots=True)
 class FreeDeferred:
-    """Free all cells that were left by a :class:`DeferFree`."""
+    """Free the cells of every :class:`DeferFree`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Copy the first ``length`` positions of a slot out of the cache, and keep them under a number."""
+    """Copy the first ``length`` positions of a slot to host memory, under an entry id."""
 
     slot: int
     length: int
@@ -45,7 +45,7 @@ class Save:
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """Put the first ``length`` positions of the text that is kept under a number into an empty slot."""
+    """Copy the first ``length`` positions of an entry into an empty slot."""
 
     entry_id: int
     slot: int
@@ -54,7 +54,7 @@ class Restore:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Forget the text that is kept under a number."""
+    """Discard an entry."""
 
     entry_id: int
 

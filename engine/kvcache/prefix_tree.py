@@ -1,11 +1,10 @@
-"""What the KV cache holds: a tree of tokens, in which texts that begin alike share their beginning.
+"""What the KV cache holds: a tree of tokens, in which slots share the prefixes that they have in common.
 
-A node is a run of tokens that lie in the cache once, whoever uses them; a slot's text is the path from the
-root to the node where it ends. So a copy of a prefix costs nothing, the cells in use are the tokens of the
-tree, and a prompt's longest cached prefix is found by walking down.
+A node is a run of tokens that are in the cache once, for all the slots that use them. The tokens of a slot
+are the path from the root to the node where it ends. So a copy of a prefix costs nothing, the cells in use
+are the tokens of the tree, and the longest cached prefix of a prompt is found by walking down.
 
-Two slots that computed the same tokens apart hold them in two nodes: the tree says what is, not what could
-be.
+Two slots that computed the same tokens separately hold them in two nodes.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class _Node:
         self.start = start
         self.children: list[_Node] = []
         self.slots: set[int] = set()
-        """Whose text ends here."""
+        """The slots that end here."""
 
     @property
     def end(self) -> int:
@@ -42,11 +41,11 @@ class _Node:
 
     @property
     def is_of_one(self) -> bool:
-        """Tell whether one slot's text ends here, and no other passes through."""
+        """True if one slot ends here and no other passes through."""
         return not self.children and len(self.slots) == 1
 
     def any_slot(self, among: AbstractSet[int] | None = None) -> int | None:
-        """Return a slot whose text passes through here or ends here, or None."""
+        """Return a slot that passes through here or ends here, or None."""
         for slot in self.slots:
             if among is None or slot in among:
                 return slot
@@ -66,7 +65,7 @@ class _Node:
 
 
 class PrefixTree:
-    """The texts of all slots."""
+    """The tokens of all slots."""
 
     def __init__(self) -> None:
         self._root = _Node([], None, 0)
@@ -102,7 +101,7 @@ class PrefixTree:
         self._end_at(target, self._node_at(self._ends[source], length))
 
     def extend(self, slot: int, tokens: list[int]) -> None:
-        """Append tokens to a slot's text."""
+        """Append tokens to a slot."""
         node = self._ends.get(slot, self._root)
         self._n_cells += len(tokens)
         if node is not self._root and node.is_of_one:
@@ -114,7 +113,7 @@ class PrefixTree:
         self._end_at(slot, child)
 
     def append(self, slot: int, token: int) -> None:
-        """Append one token to a slot's text; what every running sequence does in every step."""
+        """Append one token to a slot, as every running sequence does in every step."""
         node = self._ends.get(slot)
         if node is not None and node.is_of_one:
             node.tokens.append(token)
@@ -123,7 +122,7 @@ class PrefixTree:
             self.extend(slot, [token])
 
     def cut(self, slot: int, length: int) -> None:
-        """Cut a slot's text to its first ``length`` tokens; what nobody else holds is out of the cache."""
+        """Cut a slot to its first ``length`` tokens; tokens that no other slot holds leave the cache."""
         end = self._ends.get(slot)
         if end is None or length >= end.end:
             return
@@ -150,7 +149,7 @@ class PrefixTree:
             node.slots.discard(slot)
 
     def _prune(self, node: _Node) -> None:
-        """Take away the nodes from here up that nobody uses."""
+        """Remove the unused nodes from here up."""
         while node.parent is not None and not node.is_used:
             self._n_cells -= len(node.tokens)
             node.parent.children.remove(node)

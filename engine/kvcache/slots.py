@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class Slots:
-    """The texts of a KV cache.
+    """The slots of a KV cache, and the prefixes that they share.
 
     Args:
-        n_slots: Texts that the cache may hold.
-        n_cells: Tokens that it holds, over all slots; what texts share counts once.
+        n_slots: Sequences that the cache may hold.
+        n_cells: Tokens that it holds, over all slots; a shared prefix counts once.
         prefix_cache: Whether prefixes are shared and saved; False where the cache cannot be cut.
         keeps_batch_invariant: Whether a saved prefix stays batch-invariant; otherwise a batch-invariant
             sequence shares the prefixes of running sequences only.
@@ -53,15 +53,15 @@ class Slots:
         self._host_cache = host_cache if host_cache is not None else HostPrefixCache(n_cells)
         self._restore_slack = restore_slack
         self._empty = list(range(n_slots))
-        self._batch_invariant: set[int] = set()  # the slots that hold such texts
+        self._batch_invariant: set[int] = set()  # the slots with batch-invariant sequences
         self._reach = 0  # the most cells in use since there were none
         self.n_deferred = 0
-        """Cells on the shelf."""
+        """Cells that nobody uses, and whose freeing is deferred."""
         self._operations: list[Operation] = []
 
     @property
     def used_cells(self) -> int:
-        """Cells in use, or on the shelf."""
+        """Cells in use, and cells whose freeing is deferred."""
         return self._tree.n_cells + self.n_deferred
 
     @property
@@ -71,17 +71,17 @@ class Slots:
 
     @property
     def reach(self) -> int:
-        """All cells in use are among so many first ones, since each new one is the first that is free."""
+        """The cells in use are all among this many at the beginning: a new one is the first that is free."""
         return max(self._reach, self.used_cells)
 
     @property
     def n_saved(self) -> int:
-        """How many texts are kept outside of the cache."""
+        """How many prefixes the host cache holds."""
         return len(self._host_cache)
 
     @property
     def has_operations(self) -> bool:
-        """Tell whether the step loop has something to do."""
+        """True if the step loop has something to do."""
         return bool(self._operations)
 
     def length(self, slot: int) -> int:
@@ -89,11 +89,11 @@ class Slots:
         return self._tree.length(slot)
 
     def match(self, tokens: list[int], *, batch_invariant: bool = False) -> PrefixMatch:
-        """Find the longest prefix of ``tokens`` that a slot holds, or a kept text for which there is room.
+        """Find the longest prefix of ``tokens`` in a slot, or in the host cache if it can be restored.
 
         Args:
             tokens: What is to be computed.
-            batch_invariant: Whether only batch_invariant texts count.
+            batch_invariant: Whether only batch-invariant prefixes count.
         """
         if not self.prefix_cache:
             return PrefixMatch()
@@ -104,11 +104,11 @@ class Slots:
         return running
 
     def take(self, found: PrefixMatch, *, batch_invariant: bool = False) -> int:
-        """Give away a slot that holds the prefix that was found, and nothing behind it.
+        """Return an empty slot, filled with the prefix that was found.
 
         Args:
             found: What a match found.
-            batch_invariant: Whether its text will be batch_invariant; then so must be what was found.
+            batch_invariant: Whether the sequence is batch-invariant; then the prefix must be so too.
         """
         slot = self._empty.pop(0)
         if batch_invariant:
@@ -126,8 +126,8 @@ class Slots:
         """Take back a slot.
 
         Args:
-            slot: Whose text has ended, or has to wait.
-            tokens: What it holds, to be kept; None if that is not to be relied on.
+            slot: The slot of a sequence that has ended or was preempted.
+            tokens: What the slot holds, to be saved; None if it must not be relied on.
             defers_free: Whether freeing its cells is deferred until :meth:`free_deferred`.
         """
         if self.prefix_cache and tokens:
@@ -143,7 +143,7 @@ class Slots:
         self._forget_reach()
 
     def free_deferred(self) -> None:
-        """Free the cells on the shelf."""
+        """Free the cells whose freeing was deferred."""
         self._operations.append(FreeDeferred())
         self.n_deferred = 0
         self._forget_reach()
@@ -153,19 +153,19 @@ class Slots:
             self._reach = 0
 
     def share(self, source: int, target: int, length: int) -> None:
-        """Note that the backend has copied a prefix into an empty slot."""
+        """Record that the backend has copied a prefix into an empty slot."""
         self._tree.share(source, target, length)
 
     def extend(self, slot: int, tokens: list[int]) -> None:
-        """Note that tokens lie in the cache behind a slot's text."""
+        """Record tokens that were computed behind those of a slot."""
         self._tree.extend(slot, tokens)
 
     def append(self, slot: int, token: int) -> None:
-        """Note that one more token lies in the cache behind a slot's text."""
+        """Record one token that was computed behind those of a slot."""
         self._tree.append(slot, token)
 
     def take_operations(self) -> list[Operation]:
-        """Return what is to be done, in order."""
+        """Return the operations since the last call, in order."""
         taken, self._operations = self._operations, []
         return taken
 
@@ -177,7 +177,7 @@ class Slots:
             self._operations.append(Save(slot, len(tokens), entry_id))
 
     def invalidate(self) -> None:
-        """After a failed step, when nobody runs: rely on nothing, and empty every slot."""
+        """Discard everything and empty every slot: after a failed step nothing can be relied on."""
         self._tree = PrefixTree()
         self._empty = list(range(self.n_slots))
         self._batch_invariant.clear()

@@ -16,7 +16,8 @@ from engine.loading.models import DEFAULT_MODEL, locate
 from engine.service.service import CompletionService
 
 if TYPE_CHECKING:
-    from engine.backend.llama import LlamaBackend, LlamaModel
+    from engine.backend.llama import LlamaBackend
+    from engine.backend.llama_model import LlamaModel
 
 MAX_PARALLEL = 254  # llama.cpp's own limit on sequences is 256, and the backend needs two
 _BATCH = 512  # tokens in one step; llama.cpp computes no larger piece at once by default
@@ -83,11 +84,11 @@ def launch(options: EngineOptions, *, policy: SchedulingPolicy = _DEFAULT_POLICY
         ModelLoadError: the model cannot be found or loaded, or does not fit.
     """
     file = locate(options.model)
-    from engine.backend import llama  # loads llama.cpp; nothing before this needs it
+    from engine.backend import llama, llama_model  # loads llama.cpp; nothing before this needs it
 
-    layers, layers_reason = _gpu_layers(options, has_gpu=llama.supports_gpu())
+    layers, layers_reason = _gpu_layers(options, has_gpu=llama_model.supports_gpu())
     threads, threads_reason = _threads(options)
-    model = llama.LlamaModel(file.path, n_gpu_layers=layers)
+    model = llama_model.LlamaModel(file.path, n_gpu_layers=layers)
     cells, cells_reason = _cells(options, model)
     backend = llama.LlamaBackend(
         model,

@@ -1,4 +1,4 @@
-"""One answer as the contract has it, written of what the engine tells."""
+"""Builds a response of the contract from the deltas of the engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ResponseBuilder:
-    """What every part of one answer repeats, and how the parts are written."""
+    """Builds one response, or its chunks: what all parts repeat, and how deltas become choices."""
 
     request: CompletionRequest
     id: str
@@ -27,7 +27,7 @@ class ResponseBuilder:
     model: str
     prompts: list[Prompt]
     echoes: list[Echo]
-    """What goes before the choices of each prompt, if anything does."""
+    """The echo of each prompt; empty unless the request asks for it."""
     token_texts: TokenTexts
 
     def completion(self, deltas: Iterable[Delta]) -> Completion:
@@ -62,7 +62,7 @@ class ResponseBuilder:
         )
 
     def usage(self, completion_tokens: int) -> Usage:
-        """Count the tokens of the request, so many of them generated."""
+        """Return the usage of the request, given the number of tokens that were generated."""
         prompt_tokens = sum(len(prompt.tokens) for prompt in self.prompts)
         cached_tokens = sum(prompt.n_cached for prompt in self.prompts)
         return Usage(

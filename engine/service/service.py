@@ -40,7 +40,7 @@ class CompletionService:
         max_model_len: Most tokens of a prompt and its completion together.
 
     Attributes:
-        token_texts: How this model's tokens are written.
+        token_texts: The texts of the model's tokens.
     """
 
     def __init__(self, engine: Engine, *, name: str, limits: Limits, max_model_len: int) -> None:
@@ -55,12 +55,12 @@ class CompletionService:
 
     @property
     def is_alive(self) -> bool:
-        """Tell whether requests are being served."""
+        """True while requests are being served."""
         return self.engine.is_alive
 
     @property
     def is_ready(self) -> bool:
-        """Tell whether new requests are taken."""
+        """True while new requests are taken."""
         return self.engine.is_alive and not self._is_draining
 
     def drain(self) -> None:

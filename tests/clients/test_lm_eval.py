@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from engine.backend.base import Batch
-from engine.backend.llama import LlamaBackend, LlamaModel, LlamaOptions
+from engine.backend.llama import LlamaBackend, LlamaOptions
+from engine.backend.llama_model import LlamaModel
 from engine.loading.models import locate
 from tests.clients import KEY
 from tests.conftest import MODEL
