@@ -128,15 +128,6 @@ class UnavailableError(EngineError, RuntimeError):
     grpc_status = "UNAVAILABLE"
 
 
-class DeadlineExceededError(EngineError, TimeoutError):
-    """The request's deadline passed before it was finished."""
-
-    code = "deadline_exceeded"
-    type = "server_error"
-    http_status = 504
-    grpc_status = "DEADLINE_EXCEEDED"
-
-
 class ModelLoadError(EngineError, ValueError):
     """A model cannot be found or loaded; raised while starting, never by a request."""
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import ValidationError
 
+from engine.contract.messages import to_invalid_request
 from engine.contract.parsing import parse_fields
 from engine.contract.requests import DetokenizeRequest, TokenizeRequest
-from engine.errors import InvalidRequestError, UnavailableError
-from engine.loading.launch import EngineOptions, launch
+from engine.errors import UnavailableError
+from engine.loading.launch import launch
 from engine.loading.models import DEFAULT_MODEL
+from engine.loading.options import EngineOptions
 from engine.service.event_loop import new_event_loop
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ class AsyncLLM:
 
     Args:
         model: A GGUF file, a packaged model's name, or ``user/repo:QUANT`` of the hub.
-        **options: The fields of :class:`engine.loading.launch.EngineOptions`: ``alias``, ``parallel``,
+        **options: The fields of :class:`engine.loading.options.EngineOptions`: ``alias``, ``parallel``,
             ``ctx_size``, ``prefix_cache``, ``threads``, ``gpu_layers``, ``max_logprobs``, ``max_requests``.
 
     Raises:
@@ -220,6 +222,4 @@ def _options(model: str, options: dict[str, Any]) -> EngineOptions:
     try:
         return EngineOptions(model=model, **options)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0])
-        raise InvalidRequestError(f"'{name}': {first['msg']}, not {first['input']!r}.", param=name) from None
+        raise to_invalid_request(error) from None

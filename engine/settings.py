@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 from pydantic import BaseModel, Field, ValidationError
 
-from engine.errors import InvalidRequestError
-from engine.loading.launch import EngineOptions
+from engine.contract.messages import to_invalid_request
+from engine.loading.options import EngineOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,10 +70,11 @@ def _parse(settings: type[S], given: Mapping[str, str | None]) -> S:
     try:
         return settings.model_validate({name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        flag = "--" + str(first["loc"][0]).replace("_", "-")
-        problem = first["msg"].removeprefix("Input ")
-        raise InvalidRequestError(f"{flag} {problem}, not {first['input']!r}.", param=flag) from None
+        raise to_invalid_request(error, spell=_flag, param=_flag) from None
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _parameter(name: str, field: FieldInfo, *, positional: bool) -> inspect.Parameter:
@@ -86,7 +87,7 @@ def _parameter(name: str, field: FieldInfo, *, positional: bool) -> inspect.Para
     declared = (
         typer.Argument(metavar=name.upper(), **shared)
         if positional
-        else typer.Option("--" + name.replace("_", "-"), metavar=_metavar(field), **shared)
+        else typer.Option(_flag(name), metavar=_metavar(field), **shared)
     )
     return inspect.Parameter(
         name,

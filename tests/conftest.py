@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.loading.launch import EngineOptions, launch
+from engine.loading.launch import launch
+from engine.loading.options import EngineOptions
 from tests.doors import DOORS, Door
 from tests.trace import Trace
 

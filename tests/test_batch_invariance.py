@@ -14,7 +14,8 @@ from engine.backend.llama import LlamaBackend
 from engine.core.policy import SchedulingPolicy
 from engine.core.scheduler import Scheduler
 from engine.kvcache.operations import FreeDeferred
-from engine.loading.launch import EngineOptions, launch
+from engine.loading.launch import launch
+from engine.loading.options import EngineOptions
 from tests.conftest import MODEL
 from tests.doors import DoorError, PythonDoor
 

@@ -572,7 +572,7 @@ class Slow:
 
     def __init__(self) -> None:
         self.began, self.may_answer, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self.parse, self.names = dict, dict[int, str]()
+        self.parse, self.token_texts = dict, dict[int, str]()
 
     async def complete(self, *_args: object) -> Completion:
         self.began.set()

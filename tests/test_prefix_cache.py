@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from engine.backend.llama import LlamaBackend
-from engine.loading.launch import EngineOptions, launch
+from engine.loading.launch import launch
+from engine.loading.options import EngineOptions
 from tests.conftest import MODEL
 from tests.doors import PythonDoor
 
@@ -133,7 +134,7 @@ async def test_it_can_be_switched_off() -> None:
         prompt = story()
         answers = [await door.complete(prompt=prompt, max_tokens=1) for _ in range(2)]
     assert [cached(answer) for answer in answers] == [0, 0]
-    assert [choice.value for choice in launched.choices if choice.what == "prefix cache"] == ["off"]
+    assert [choice.value for choice in launched.report.settings if choice.what == "prefix cache"] == ["off"]
 
 
 @pytest.mark.skipif(

@@ -18,7 +18,8 @@ from benchmarks.soak.sample import Sample
 from benchmarks.soak.watch import Watch
 from engine.backend.llama import LlamaBackend
 from engine.errors import EngineError
-from engine.loading.launch import EngineOptions, launch
+from engine.loading.launch import launch
+from engine.loading.options import EngineOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,10 @@ from pydantic_core import PydanticCustomError
 from engine.errors import InvalidRequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 _SIZES = {
     "too_short": "should have at least {min_length} item(s)",
@@ -20,32 +23,46 @@ _SIZES = {
 
 
 def contract_error(problem: str) -> PydanticCustomError:
-    """Return what a validator of ours raises; a rule over several fields names its own, as ``n: ...``."""
+    """Return the error that our validators raise; a rule over several fields names its own, as ``n: ...``."""
     return PydanticCustomError("contract", "{problem}", {"problem": problem})
 
 
-def to_invalid_request(error: ValidationError) -> InvalidRequestError:
-    """Turn pydantic's first complaint into one sentence of ours."""
+def to_invalid_request(
+    error: ValidationError, *, spell: Callable[[str], str] = repr, param: Callable[[str], str] = str
+) -> InvalidRequestError:
+    """Return pydantic's first complaint as one sentence of ours.
+
+    Args:
+        error: What pydantic raised.
+        spell: Returns how the sentence names a field: in quotes unless told otherwise.
+        param: Returns how ``InvalidRequestError.param`` names it.
+    """
     first = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"] if not isinstance(part, str) or _is_field_name(part)]
-    name = f"{'.'.join(path):.80}"
-    if first["type"] == "missing":
-        return InvalidRequestError(f"'{name}' is required.", param=path[0])
+    name, problem = f"{'.'.join(path):.80}", _problem(first)
+    if first["type"] == "contract" and not path:  # a rule over several fields names its own
+        name, _, problem = problem.partition(": ")
+        path = [name]
+    return InvalidRequestError(f"{spell(name)} {problem}.", param=param(path[0]))
+
+
+def _problem(first: ErrorDetails) -> str:
+    """Return what is wrong with a field, with the limit and the value."""
+    kind = first["type"]
+    if kind == "missing":
+        return "is required"
+    if kind == "extra_forbidden":
+        return "is unknown"
+    if kind == "contract":
+        return str(first["ctx"]["problem"])
+    if kind in _SIZES:
+        return f"{_SIZES[kind].format(**first['ctx'])}, not {len(first['input'])}"
     problem = first["msg"].removeprefix("Input ").removeprefix("Value ")
-    if first["type"] in _SIZES:
-        problem, size = _SIZES[first["type"]].format(**first["ctx"]), len(first["input"])
-        return InvalidRequestError(f"'{name}' {problem}, not {size}.", param=path[0])
-    if first["type"] == "contract":
-        problem = first["ctx"]["problem"]
-        if not path:  # a rule over several fields names its own
-            name, _, problem = problem.partition(": ")
-            return InvalidRequestError(f"'{name}' {problem}.", param=name)
-        return InvalidRequestError(f"'{name}' {problem}.", param=path[0])
-    return InvalidRequestError(f"'{name}' {problem}, not {abbreviate(first['input'])}.", param=path[0])
+    return f"{problem}, not {abbreviate(first['input'])}"
 
 
 def _is_field_name(part: str) -> bool:
-    """Tell a field from the tags that pydantic puts into the path of a union or a mapping."""
+    """Return True for a field, False for a tag that pydantic puts into the path of a union or a mapping."""
     return part.isidentifier()
 
 
@@ -59,10 +76,10 @@ def refuse(name: str, limit: str, value: object) -> NoReturn:
 
 
 def abbreviate(value: object) -> str:
-    """Show a value in an error's message, but never all of a long one."""
+    """Return a value as an error's message shows it, cut to 80 characters."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int) and abs(value) >= 1 << 64:
         return "an integer of more than 64 bits"
-    shown = repr(value) if isinstance(value, str | int | float) else f"a value of type {type(value).__name__}"
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+    text = repr(value) if isinstance(value, str | int | float) else f"a value of type {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:77]}..."

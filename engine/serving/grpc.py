@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,12 @@ from typing_extensions import override
 
 from engine.contract.parsing import parse_fields
 from engine.contract.requests import DetokenizeRequest, TokenizeRequest
-from engine.errors import AddressError, EngineError, InternalError, InvalidRequestError
+from engine.errors import AddressError, EngineError, InvalidRequestError
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 from engine.serving import wire
 from engine.serving.auth import caller_of
+from engine.serving.exchange import MAX_REQUEST_BYTES, internal_error, request_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("nucleus.grpc")
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CompletionService"].full_name
-MAX_MESSAGE_BYTES = 4 << 20
 _HEALTH_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _WATCH_SECONDS = 1.0  # the engine's death is no event that could be waited for
 
@@ -47,7 +46,7 @@ async def start_grpc(
     *,
     host: str,
     port: int,
-    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    max_message_bytes: int = MAX_REQUEST_BYTES,
 ) -> GrpcServer:
     """Start to serve on the running event loop.
 
@@ -290,15 +289,15 @@ async def _failing_clearly(context: Context) -> AsyncIterator[None]:
         failure = error
     except Exception as error:
         log.exception("a call failed")
-        failure = InternalError(f"The server failed ({type(error).__name__}); its log says more.")
+        failure = internal_error(error)
     else:
         return
     await context.abort_with_status(rpc_status.to_status(wire.status_of(failure)))
 
 
 async def _send_request_id(context: Context) -> None:
-    given = _value(context.invocation_metadata() or (), "x-request-id") or ""
-    await context.send_initial_metadata((("x-request-id", given[:128] or f"req-{uuid.uuid4().hex}"),))
+    given = _value(context.invocation_metadata() or (), "x-request-id")
+    await context.send_initial_metadata((("x-request-id", request_id(given)),))
 
 
 def _caller(context: Context) -> Hashable:

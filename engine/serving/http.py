@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import time
-import uuid
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -29,7 +28,6 @@ from engine.contract.responses import (
 )
 from engine.errors import (
     EngineError,
-    InternalError,
     InvalidRequestError,
     MethodNotAllowedError,
     RequestTooLargeError,
@@ -38,6 +36,7 @@ from engine.errors import (
 )
 from engine.serving import openapi
 from engine.serving.auth import caller_of
+from engine.serving.exchange import MAX_REQUEST_BYTES, internal_error, request_id
 from engine.serving.metrics import CONTENT_TYPE, page_of
 
 if TYPE_CHECKING:
@@ -53,11 +52,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("nucleus.http")
 T = TypeVar("T")
 
-MAX_BODY_BYTES = 4 << 20
 _OPEN_PATHS = frozenset({"/health", "/ready"})
 
 
-def create_app(service: CompletionService, keys: ApiKeys, *, max_body_bytes: int = MAX_BODY_BYTES) -> ASGIApp:
+def create_app(
+    service: CompletionService, keys: ApiKeys, *, max_body_bytes: int = MAX_REQUEST_BYTES
+) -> ASGIApp:
     """Return the ASGI application in front of a service.
 
     Args:
@@ -202,7 +202,7 @@ class _Events(EventSourceResponse):
             yield _frame(JSONResponse(error.body()).body)
         except Exception as error:
             log.exception("a stream failed")
-            yield _frame(JSONResponse(_internal(error).body()).body)
+            yield _frame(JSONResponse(internal_error(error).body()).body)
 
 
 def _frame(data: str | bytes | memoryview) -> bytes:
@@ -245,10 +245,6 @@ async def _answer_nobody(_request: Request, _error: Exception) -> Response:
     return Response(status_code=499)  # nobody reads it; the access log does
 
 
-def _internal(error: Exception) -> InternalError:
-    return InternalError(f"The server failed ({type(error).__name__}); its log says more.")
-
-
 class _Gate:
     """What every request passes first: its id, its key, and a clean answer to whatever is raised behind.
 
@@ -264,7 +260,7 @@ class _Gate:
             await self._app(scope, receive, send)
             return
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        request_id = headers.get(b"x-request-id", "")[:128] or f"req-{uuid.uuid4().hex}"
+        the_id = request_id(headers.get(b"x-request-id"))
         began, answered = time.perf_counter(), False
 
         async def send_with_headers(message: Message) -> None:
@@ -274,7 +270,7 @@ class _Gate:
                 spent = f"{(time.perf_counter() - began) * 1e3:.0f}"
                 message["headers"] = [
                     *message["headers"],
-                    (b"x-request-id", request_id.encode("latin-1")),
+                    (b"x-request-id", the_id.encode("latin-1")),
                     (b"openai-processing-ms", spent.encode()),
                 ]
             await send(message)
@@ -286,7 +282,7 @@ class _Gate:
         except EngineError as error:
             await _answer(error)(scope, receive, send_with_headers)
         except Exception as error:
-            log.exception("request %s failed", request_id)
+            log.exception("request %s failed", the_id)
             if answered:
                 raise
-            await _answer(_internal(error))(scope, receive, send_with_headers)
+            await _answer(internal_error(error))(scope, receive, send_with_headers)

@@ -137,8 +137,8 @@ def _listen(host: str, port: int, flag: str) -> socket.socket:
 def _start_lines(
     launched: Launched, settings: ServeSettings, http_port: int, grpc_port: int, seconds: float
 ) -> Iterator[str]:
-    for chosen in launched.choices:
-        yield f"  {chosen.what:<9} {chosen.value}  ({chosen.reason})"
+    for setting in launched.report.settings:
+        yield f"  {setting.what:<9} {setting.value}  ({setting.reason})"
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::", "") else settings.host  # noqa: S104
     host = f"[{host}]" if ":" in host else host
     body = {"model": launched.service.name, "prompt": "The capital of France is", "max_tokens": 16}

@@ -1,0 +1,38 @@
+"""How a model is loaded and run: every option with its range and default, once for command and Python."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engine.loading.models import DEFAULT_MODEL
+
+MAX_PARALLEL = 254  # llama.cpp's own limit on sequences is 256, and the backend needs two
+_AUTOMATIC = "(default: chosen for the model and the machine)"
+
+
+class EngineOptions(BaseModel):
+    """How a model is loaded and run; what is not given is chosen for the model and the machine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(
+        DEFAULT_MODEL, description="A GGUF file, a packaged model's name, or user/repo:QUANT of the hub."
+    )
+    alias: str | None = Field(None, min_length=1, description="The model's name in requests and answers.")
+    parallel: int = Field(16, ge=1, le=MAX_PARALLEL, description="Sequences that are generated at once.")
+    ctx_size: int | None = Field(
+        None, ge=2, description=f"Tokens that the KV cache holds, for all sequences together. {_AUTOMATIC}"
+    )
+    prefix_cache: bool = Field(
+        True,
+        description="on or off: whether texts are kept for prompts that begin like them, in as much memory "
+        "again as the KV cache takes.",
+    )
+    threads: int | None = Field(
+        None, ge=1, le=512, description=f"Threads of llama.cpp, and up to four of the sampler. {_AUTOMATIC}"
+    )
+    gpu_layers: int | Literal["auto"] = Field("auto", description="Layers to put on a GPU.")
+    max_logprobs: int = Field(5, ge=0, le=100, description="Most alternatives a request may ask for.")
+    max_requests: int = Field(1024, ge=1, description="Unfinished requests beyond which 429 is answered.")

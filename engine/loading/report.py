@@ -1,0 +1,52 @@
+"""What was chosen for a model and a machine, and why: the lines that a server prints when it starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from engine.backend.base import Backend
+
+
+class Setting(NamedTuple):
+    """One line: what was chosen, and why."""
+
+    what: str
+    value: str
+    reason: str
+
+
+class StartupReport(NamedTuple):
+    """What a service runs with."""
+
+    settings: list[Setting]
+
+
+def seeds_setting(backend: Backend) -> Setting:
+    """Return whether a seed repeats beside other requests."""
+    if backend.n_batch_invariant:
+        return Setting(
+            "seeds", "repeat in any company", f"up to {backend.n_batch_invariant} sequences at once"
+        )
+    return Setting("seeds", "repeat alone", "here rounding depends on what shares a batch")
+
+
+def prefix_cache_setting(backend: Backend, *, asked: bool) -> Setting:
+    """Return whether prefixes are cached."""
+    if not asked:
+        reason = "as asked"
+    elif backend.prefix_cache:
+        reason = "prompts that begin alike are computed once"
+    else:
+        reason = "this model's memory cannot be cut"
+    return Setting("prefix cache", "on" if backend.prefix_cache else "off", reason)
+
+
+def gpu_setting(n_layers: int, reason: str) -> Setting:
+    """Return how many layers are on a GPU; -1 stands for all of them."""
+    return Setting("gpu", f"{'all' if n_layers < 0 else n_layers} layers", reason)
+
+
+def format_size(n_bytes: int) -> str:
+    """Return a size for a person, as ``1.2 GB`` or ``92 MB``."""
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
