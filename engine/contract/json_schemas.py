@@ -28,12 +28,28 @@ def request_schemas(limits: Limits, card: ModelCard, *, template: str) -> dict[s
     schemas["TokenId"]["maximum"] = card.n_vocab - 1
     fields = schemas["CompletionRequest"]["properties"]
     fields["model"]["examples"] = [card.id]
-    fields["logprobs"]["anyOf"][0]["maximum"] = limits.max_logprobs
+    _form(fields["logprobs"], {"type": "integer"})["maximum"] = limits.max_logprobs
     fields["max_tokens"]["maximum"] = fields["min_tokens"]["maximum"] = card.max_model_len - 1
-    _, texts, tokens, token_lists, _ = fields["prompt"]["anyOf"]
+    token = {"$ref": template.format(model="TokenId")}
+    texts = _form(fields["prompt"], {"type": "array", "items": {"type": "string"}})
+    tokens = _form(fields["prompt"], {"type": "array", "items": token})
+    token_lists = _form(fields["prompt"], {"type": "array", "items": {"type": "array", "items": token}})
     texts["maxItems"] = token_lists["maxItems"] = limits.max_prompts
     tokens["maxItems"] = token_lists["items"]["maxItems"] = card.max_model_len
     return schemas
+
+
+def _form(field: dict[str, Any], like: dict[str, Any]) -> dict[str, Any]:
+    """Return the one form of a field whose schema contains everything of ``like``."""
+    (found,) = (form for form in field["anyOf"] if _contains(form, like))
+    form: dict[str, Any] = found
+    return form
+
+
+def _contains(schema: Any, like: Any) -> bool:
+    if isinstance(like, dict):
+        return isinstance(schema, dict) and all(_contains(schema.get(key), like[key]) for key in like)
+    return bool(schema == like)
 
 
 EXAMPLES: Mapping[str, tuple[str, Mapping[str, Any]]] = {

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 
 from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, model_validator
 from typing_extensions import TypeAliasType
 
 from engine.contract.kwargs import PromptInput
 from engine.contract.messages import contract_error, refuse
+from engine.contract.schema_rules import describe_rules
 from engine.contract.validators import (
     StrictModel,
-    allow_nulls,
     check_key,
     check_no_nul,
     check_prompt,
@@ -114,41 +114,10 @@ class StreamOptions(StrictModel):
     )
 
 
-def _describe_rules(schema: dict[str, Any]) -> None:
-    """Add to the JSON schema of a request what is no field's own."""
-    fields = schema["properties"]
-    other = "Another name of `repetition_penalty`, which counts where both are given."
-    fields["repeat_penalty"] = fields["repetition_penalty"] | {"description": other}
-    allow_nulls(schema)
-    null = {"type": "null"}
-    schema["description"] = (
-        "What to complete, and how. In every field that is not required, null means the default; unknown "
-        "fields are ignored. Some rules hold between fields: exactly one of `prompt` and `messages` is "
-        "given; `max_tokens` is 0 only with `echo`; `min_tokens` is at most `max_tokens`; `best_of` is at "
-        "least `n`, and no more in a stream; `stream_options` is only given with `stream`; `suffix` goes "
-        "with `prompt` and without `echo`."
-    )
-    schema["allOf"] = [
-        {"oneOf": [{"properties": {"prompt": null}}, {"properties": {"messages": null}}]},
-        {"anyOf": [{"properties": {"max_tokens": {"not": {"const": 0}}}}, _with("echo")]},
-        {"anyOf": [{"properties": {"stream_options": null}}, _with("stream")]},
-        {
-            "anyOf": [
-                {"properties": {"suffix": {"enum": ["", None]}}},
-                {"properties": {"messages": null, "echo": {"not": {"const": True}}}},
-            ]
-        },
-    ]
-
-
-def _with(flag: str) -> dict[str, Any]:
-    return {"properties": {flag: {"const": True}}, "required": [flag]}
-
-
 class CompletionRequest(StrictModel):
     """One request, valid on its own; :meth:`Limits.check` compares it with one server's limits."""
 
-    model_config = ConfigDict(json_schema_extra=_describe_rules)
+    model_config = ConfigDict(json_schema_extra=describe_rules)
 
     model: str = Field(
         min_length=1, description="Name of the model that is to answer; 404 when the server serves another."

@@ -9,22 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from engine.contract.messages import abbreviate, contract_error
+from engine.contract.schema_rules import allow_nulls
 
 _TOKEN_KEY = re.compile("0|-?[1-9][0-9]{0,18}")
-
-
-def allow_nulls(schema: dict[str, Any]) -> None:
-    """Let a JSON schema say what :class:`StrictModel` does with nulls."""
-    for name in schema["properties"].keys() - schema.get("required", ()):
-        field = schema["properties"][name]
-        if "$ref" in field:
-            field["anyOf"] = [{"$ref": field.pop("$ref")}]
-        if "const" in field:
-            field["enum"] = [field.pop("const"), None]
-        elif "type" in field:
-            field["type"] = [field["type"], "null"]
-        elif {"type": "null"} not in field["anyOf"]:
-            field["anyOf"].append({"type": "null"})
 
 
 class StrictModel(BaseModel):

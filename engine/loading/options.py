@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engine.loading.models import DEFAULT_MODEL
+from engine.loading.packaged import DEFAULT_MODEL
 
 MAX_PARALLEL = 254  # llama.cpp's own limit on sequences is 256, and the backend needs two
 _AUTOMATIC = "(default: chosen for the model and the machine)"
