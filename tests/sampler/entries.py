@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.sampler.case import from_json, to_json
+from tests.sampler.case_json import from_json, to_json
 from tests.sampler.generator import VERSION, random_case
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import pytest
 
 from engine.sampling import Draws, RowStatus, Sampler, SamplingParams
 from tests.sampler import entries, fuzz
-from tests.sampler.case import Case, Step, check, from_json, to_json
+from tests.sampler.case import Case, Step, check
+from tests.sampler.case_json import from_json, to_json
 from tests.sampler.generator import random_case
 from tests.sampler.oracle import Choice
 from tests.sampler.shrinking import shrink

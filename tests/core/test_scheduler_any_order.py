@@ -1,0 +1,139 @@
+"""Requests come, end, fail and are cancelled between any two steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from engine.core.phases import Phase
+from engine.core.policy import SchedulingPolicy
+from tests.core.steps import END, TOKEN, Steps, prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from engine.core.sequence import Prompt, Sequence
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Requests come, end, fail and are cancelled between any two steps; :class:`Steps` checks every plan."""
+
+    @initialize(
+        n_slots=st.integers(1, 4),
+        spare=st.integers(0, 6),
+        n_cells=st.integers(8, 40) | st.integers(41, 400),
+        worth_waiting=st.sampled_from([1, 2, 4, 40]),
+        ahead=st.sampled_from([0, 1, 2, 64]),
+        worth_keeping=st.sampled_from([1, 3, 32]),
+        slack=st.sampled_from([0, 2, 5]),
+        batch_invariant=st.sampled_from([0, 1, 3, 9]),
+    )
+    def begin(
+        self,
+        n_slots: int,
+        spare: int,
+        n_cells: int,
+        worth_waiting: int,
+        ahead: int,
+        worth_keeping: int,
+        slack: int,
+        batch_invariant: int,
+    ) -> None:
+        policy = SchedulingPolicy(
+            headroom=ahead, min_shared_prefix=worth_waiting, min_new_tokens=worth_keeping, max_cost=1000
+        )
+        self.nobody_waits_for_a_prefix = worth_waiting == 40
+        self.all_is_kept = (worth_keeping, slack) == (1, 0)
+        self.steps = Steps(
+            n_slots,
+            n_cells,
+            n_slots + spare,
+            slack=slack,
+            batch_invariant=batch_invariant,
+            policy=policy,
+        )
+        self.submitted: list[Sequence] = []
+        self.prompts: list[Prompt] = []
+        self.cancelled: set[Hashable] = set()
+        self.failed: set[Sequence] = set()
+
+    @rule(
+        sizes=st.lists(st.tuples(st.integers(1, 12), st.integers(1, 5)), min_size=1, max_size=2),
+        max_tokens=st.integers(1, 6),
+        text=st.sampled_from([1000, 2000, None]),
+        batch_invariant=st.booleans(),
+    )
+    def submit(
+        self, sizes: list[tuple[int, int]], max_tokens: int, text: int | None, *, batch_invariant: bool
+    ) -> None:
+        owner = object()
+        for length, n in sizes:
+            fitting = min(length, self.steps.n_cells - max_tokens)
+            made = prompt(
+                fitting, n, max_tokens=max_tokens, owner=owner, text=text, batch_invariant=batch_invariant
+            )
+            self.steps.submit(made)
+            self.prompts.append(made)
+            self.submitted += made.sequences
+
+    @rule(token=st.sampled_from([TOKEN, TOKEN, TOKEN, END]))
+    def step(self, token: int) -> None:
+        self.steps.step(token)
+
+    @precondition(lambda self: self.steps.running)
+    @rule(data=st.data())
+    def fail(self, data: st.DataObject) -> None:
+        """A row without a token ends one sequence, and its siblings go on."""
+        unlucky = data.draw(st.sampled_from(self.steps.running), label="unlucky")
+        self.steps.step(failing=frozenset({unlucky}))
+        self.failed.add(unlucky)
+
+    @precondition(lambda self: self.prompts)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        """Cancel anybody: waiting, in prefill, a fork, in decode, or gone; the next plan has no trace."""
+        owner = data.draw(st.sampled_from(self.prompts), label="prompt").owner
+        self.steps.cancel(owner)
+        self.cancelled.add(owner)
+        self.steps.step()
+        assert all(sequence.prompt.owner is not owner for sequence in self.steps.scheduler.unfinished())
+
+    @invariant()
+    def first_come_first_served(self) -> None:
+        admitted = list(dict.fromkeys(self.steps.admitted))
+        if self.nobody_waits_for_a_prefix:
+            assert admitted == [s for s in self.submitted if s in set(admitted)]
+
+    @property
+    def all_fit(self) -> bool:
+        return sum(each.sequences[0].most_cells * len(each.sequences) for each in self.prompts) <= (
+            self.steps.n_cells
+        )
+
+    @invariant()
+    def nobody_is_preempted_without_need(self) -> None:
+        assert not (self.all_fit and self.steps.preempted)
+
+    @invariant()
+    def a_prompt_costs_at_most_one_more_token_a_choice(self) -> None:
+        for each in self.prompts:
+            begun = sum(sequence in self.steps.admitted for sequence in each.sequences)
+            if self.all_fit and self.all_is_kept and self.nobody_waits_for_a_prefix:
+                assert self.steps.decoded[each] <= len(each.tokens) + max(0, begun - 1)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "steps"):
+            return
+        self.steps.finish()
+        for sequence in self.submitted:
+            if sequence.prompt.owner not in self.cancelled:
+                assert sequence.phase is Phase.FINISHED
+                if sequence not in self.failed:
+                    assert len(sequence.generated) == sequence.max_tokens or sequence.generated[-1] == END
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
