@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.core.engine import Engine
+from tests.core.runs import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from tests.core.fake_backend import FakeBackend
 
     Start = Callable[..., Engine]
-from tests.core.runs import DEFAULT
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 from engine.core.policy import SchedulingPolicy
 from engine.errors import QueueFullError
 from tests.core.fake_backend import END, FakeBackend
+from tests.core.runs import FIRST, SECOND, THIRD, alone, by_choice, prompt, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from engine.core.engine import Engine
 
     Start = Callable[..., Engine]
-from tests.core.runs import FIRST, SECOND, THIRD, alone, by_choice, prompt, read
 
 
 class TestRunning:

@@ -10,6 +10,7 @@ import pytest
 from engine.backend.base import BackendError
 from engine.errors import EngineError, InternalError, UnavailableError
 from tests.core.fake_backend import POISON, FakeBackend
+from tests.core.runs import FIRST, SECOND, THIRD, alone, begin_closing, by_choice, prompt, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from engine.core.engine import Engine
 
     Start = Callable[..., Engine]
-from tests.core.runs import FIRST, SECOND, THIRD, alone, begin_closing, by_choice, prompt, read
 
 
 class TestClosing:

@@ -13,6 +13,7 @@ from engine.core.policy import SchedulingPolicy
 from engine.core.prefill_budget import PrefillBudget
 from engine.sampling import SamplingParams
 from tests.core.fake_backend import POISON, FakeBackend
+from tests.core.runs import FIRST, SECOND, THIRD, prompt
 from tests.core.steps import SAVES_ALL
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from engine.core.sequence import Delta
 
     Start = Callable[..., Engine]
-from tests.core.runs import FIRST, SECOND, THIRD, prompt
 
 
 class TestSteps:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.serving.auth import ApiKeys
+from tests.grpc.calls import serving, stub_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from engine.service.service import CompletionService
 
     Stub = pb_grpc.CompletionServiceAsyncStub
-from tests.grpc.calls import serving, stub_of
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,12 @@ from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 from engine.serving.auth import ApiKeys
 from engine.serving.grpc import GrpcServer, start_grpc
+from tests.grpc.calls import CODE, FRANCE, HOST, KEY, PATIENCE, details, error_of, raw_call, stub_of
 
 if TYPE_CHECKING:
     from engine.service.service import CompletionService
 
     Stub = pb_grpc.CompletionServiceAsyncStub
-from tests.grpc.calls import CODE, FRANCE, HOST, KEY, PATIENCE, details, error_of, raw_call, stub_of
 
 
 async def reflected(channel: grpc.aio.Channel) -> list[str]:

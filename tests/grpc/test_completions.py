@@ -11,12 +11,12 @@ from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 from engine.serving.wire import fields_of
 from tests.answers import raw
+from tests.grpc.calls import FRANCE, create, expected, joined, plain, stream, text, tokens
 
 if TYPE_CHECKING:
     from engine.service.service import CompletionService
 
     Stub = pb_grpc.CompletionServiceAsyncStub
-from tests.grpc.calls import FRANCE, create, expected, joined, plain, stream, text, tokens
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 from engine.serving.auth import ApiKeys
 from engine.serving.grpc import start_grpc
+from tests.grpc.calls import CODE, FRANCE, HOST, PATIENCE, create, error_of, serving, stub_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from engine.service.service import CompletionService
 
     Stub = pb_grpc.CompletionServiceAsyncStub
-from tests.grpc.calls import CODE, FRANCE, HOST, PATIENCE, create, error_of, serving, stub_of
 
 
 class Slow:

@@ -17,6 +17,7 @@ from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 from engine.serving.auth import ApiKeys
 from engine.serving.grpc import SERVICE_NAME
+from tests.grpc.calls import CODE, FRANCE, create, details, error_of, raw_call, serving, stub_of, text, tokens
 
 if TYPE_CHECKING:
     import grpc
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from engine.service.service import CompletionService
 
     Stub = pb_grpc.CompletionServiceAsyncStub
-from tests.grpc.calls import CODE, FRANCE, create, details, error_of, raw_call, serving, stub_of, text, tokens
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "temperature 3": ({"temperature": 3.0}, "temperature", "3.0"),

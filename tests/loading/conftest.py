@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 from huggingface_hub import constants
 
+from tests.loading.names import use
 from tests.standins.hub import Hub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-from tests.loading.names import use
 
 
 @pytest.fixture

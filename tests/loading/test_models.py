@@ -13,11 +13,10 @@ import pytest
 
 from engine.loading.models import ModelFile, locate
 from engine.loading.packaged import DEFAULT_MODEL, PACKAGED, PackagedModel
+from tests.loading.names import GGUF, failure
 
 if TYPE_CHECKING:
     from tests.standins.hub import Hub
-
-from tests.loading.names import GGUF, failure
 
 
 class TestPaths:
