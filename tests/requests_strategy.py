@@ -179,10 +179,7 @@ def _switches() -> dict[str, Field]:
     options = st.fixed_dictionaries({}, optional={"include_usage": switch, "continuous_usage_stats": switch})
     odd_options: list[Any] = [{}, {"include_usage": 1}, {"include_usage": True}, [], True, "include_usage"]
     return {
-        **{
-            name: Field(switch, NO_BOOLEANS)
-            for name in ("echo", "ignore_eos", "include_stop_str_in_output", "dummy_flag")
-        },
+        **{name: Field(switch, NO_BOOLEANS) for name in ("echo", "ignore_eos", "include_stop_str_in_output")},
         "stream": Field(st.nothing(), [False, *NO_BOOLEANS]),
         "stream_options": Field(options, odd_options),
     }

@@ -36,4 +36,3 @@ class CompletionFields(TypedDict, total=False):
     ignore_eos: bool | None
     stop_token_ids: list[int] | None
     include_stop_str_in_output: bool | None
-    dummy_flag: bool | None

@@ -261,7 +261,6 @@ class CompletionRequest(StrictModel):
     stop_token_ids: list[TokenId] = Field(
         [], max_length=MAX_STOP_TOKENS, description="Tokens that end a choice, besides the model's own."
     )
-    dummy_flag: bool = Field(False, description="Does nothing.")
     include_stop_str_in_output: bool = Field(
         False, description="Leave the stop string or token that ended a choice in its text."
     )

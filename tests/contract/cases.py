@@ -83,7 +83,6 @@ DEFAULTS: dict[str, Any] = {
     "ignore_eos": False,
     "stop_token_ids": [],
     "include_stop_str_in_output": False,
-    "dummy_flag": False,
     "suffix": "",
 }
 
