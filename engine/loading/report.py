@@ -25,10 +25,9 @@ class StartupReport(NamedTuple):
 def seeds_setting(backend: Backend) -> Setting:
     """Return whether a seed repeats beside other requests."""
     if backend.n_batch_invariant:
-        return Setting(
-            "seeds", "repeat in any company", f"up to {backend.n_batch_invariant} sequences at once"
-        )
-    return Setting("seeds", "repeat alone", "here rounding depends on what shares a batch")
+        reason = f"batch-invariant for up to {backend.n_batch_invariant} sequences at once"
+        return Setting("seeds", "repeat beside other requests", reason)
+    return Setting("seeds", "repeat alone", "this model is not batch-invariant here")
 
 
 def prefix_cache_setting(backend: Backend, *, asked: bool) -> Setting:
