@@ -120,7 +120,7 @@ class AsyncLLM:
         return self.service.detokenize(parse_fields(DetokenizeRequest, {"tokens": tokens}))
 
     def tokenizer_info(self) -> TokenizerInfo:
-        """Tell the names of special tokens, and the chat template."""
+        """Return the names of special tokens, and the chat template."""
         return self.service.tokenizer_info()
 
     def models(self) -> ModelList:
@@ -180,7 +180,7 @@ class LLM:
         return self._llm.detokenize(tokens)
 
     def tokenizer_info(self) -> TokenizerInfo:
-        """Tell the names of special tokens, and the chat template."""
+        """Return the names of special tokens, and the chat template."""
         return self._llm.tokenizer_info()
 
     def models(self) -> ModelList:

@@ -126,7 +126,7 @@ class LlamaBackend:
         with ThreadPoolExecutor(1) as thread:
             try:
                 return thread.submit(self._probe).result()
-            except BackendError as error:  # whoever asks for a completion is told; loading goes on
+            except BackendError as error:  # a completion will report it; loading goes on
                 log.warning("the model's kernels could not be tried out: %s", error)
                 return 0
 

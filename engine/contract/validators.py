@@ -31,7 +31,7 @@ class StrictModel(BaseModel):
 
 
 def check_prompt(value: Any) -> Any:
-    """Tell the four forms of a prompt apart before pydantic does, for one clear message instead of four."""
+    """Check which of four forms a prompt has before pydantic does, for one clear message instead of four."""
     if isinstance(value, str):
         return value
     if not isinstance(value, list | tuple):

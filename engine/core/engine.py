@@ -45,7 +45,7 @@ class RequestHandle:
         self.loop = asyncio.get_running_loop()
         self._engine = engine
         self._deltas: deque[Delta] = deque()
-        self._reader: asyncio.Future[None] | None = None  # who waits for the next one
+        self._reader: asyncio.Future[None] | None = None  # set while a reader waits for the next delta
         self._n_open = self.n_choices
 
     @property
@@ -260,7 +260,7 @@ class Engine:
             self._refusal = self._refusal or error
 
     def _end_all(self) -> None:
-        """Tell everybody who still waits why nothing more will come."""
+        """End every open request with the reason why nothing more will come."""
         while not self._commands.empty():
             self._commands.get()()
         reason = self._refusal or UnavailableError("The engine is closed.")

@@ -22,7 +22,7 @@ class Span:
     draws: list[Sequence]
     """Sequences that draw from the last token's logits: none in mid-prompt, else this one and its forks."""
     is_scored: bool = False
-    """Whether every token leaves a row of logits, and not only the last one where somebody draws."""
+    """Whether every token leaves a row of logits, and not only the last one, from which sequences draw."""
 
     @property
     def n_rows(self) -> int:

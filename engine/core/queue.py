@@ -1,4 +1,4 @@
-"""Who waits for a slot, and whose turn it is.
+"""The sequences that wait for a slot, and whose turn it is.
 
 Clients take turns, as in start-time fair queueing (Goyal, Vin and Cheng, 1996) with a cost of one for each
 sequence. Each turn advances the progress of a client by one, and the client with the least progress is next.

@@ -1,16 +1,16 @@
-"""Who runs in the next step: admission, preemption, prefix sharing and the token budget.
+"""Which sequences run in the next step: admission, preemption, prefix sharing and the token budget.
 
-Pure bookkeeping: no clock, no I/O, no llama.cpp. A plan is a list of facts for the step loop to carry out, so
-a test can drive the scheduler with a table of events.
+Pure bookkeeping: no clock, no I/O, no llama.cpp. A plan is data that the step loop carries out, so a test can
+drive the scheduler with a table of events.
 
-A sequence is admitted when a slot is empty and the cache can hold the rest of its prompt and a good piece of
-its completion, beside those of all others. It starts from the longest prefix of its text that
-any slot holds, or that was kept of a text that has left. When completions outgrow the cache, the sequence
-whose turn came last is preempted: it waits again, at its old place in the queue, and goes on later. The one
-whose turn came first is never preempted, so there is always somebody who gets to the end.
+A sequence is admitted when a slot is empty and the cache can hold the rest of its prompt and some tokens of
+its completion, beside those of all running sequences. It starts from the longest prefix of its tokens that a
+slot or the host cache holds. When completions outgrow the cache, the sequence whose turn came last is
+preempted: it waits again, at its old place in the queue, and goes on later. The sequence whose turn came
+first is never preempted, so one sequence always reaches its end.
 
-Admission is in order of turns, but for one case: while a running sequence computes a prefix that a waiting
-one could share, that one is held back, and others may pass it.
+Admission is in order of turns, with one exception: a sequence waits while a running one computes a prefix
+that the two share, and others may pass it.
 """
 
 from __future__ import annotations

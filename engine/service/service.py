@@ -120,7 +120,7 @@ class CompletionService:
         return Detokenized(prompt=text.decode("utf-8", "replace"))
 
     def tokenizer_info(self) -> TokenizerInfo:
-        """Tell what the model's vocabulary calls the tokens that stand for something."""
+        """Return the names of the model's special tokens, and its chat template."""
         info = self.engine.backend.info
         bos, eos, pad = (
             None if token is None else self.token_texts[token]

@@ -24,7 +24,7 @@ class ApiKeys:
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether everybody is accepted."""
+        """True if every client is accepted."""
         return not self._digests
 
     def check(self, header: str | None) -> None:
@@ -47,7 +47,7 @@ class ApiKeys:
 
 
 def caller_of(host: str, header: str | None) -> Hashable:
-    """Tell callers apart, for taking turns: by address, and by the value of the ``authorization`` header."""
+    """Return what identifies a client for taking turns: its address and its ``authorization`` header."""
     return host, _digest(header or "")
 
 

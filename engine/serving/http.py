@@ -76,14 +76,13 @@ def create_app(
     app.add_exception_handler(EngineError, _answer_engine_error)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
-    _add_routes(app, service, max_body_bytes)
+    _add_request_routes(app, service, max_body_bytes)
+    _add_information_routes(app, service)
     openapi.install(app, service, open_paths=_OPEN_PATHS, is_guarded=not keys.is_empty)
     return _Gate(app, keys)
 
 
-def _add_routes(app: FastAPI, service: CompletionService, max_body_bytes: int) -> None:
-    metrics_page = page_of(service)
-
+def _add_request_routes(app: FastAPI, service: CompletionService, max_body_bytes: int) -> None:
     @app.post("/v1/completions", response_model=Completion, **openapi.COMPLETIONS)
     async def create_completion(http: Request) -> Response:
         """Complete a prompt, as a whole or, with `stream`, as server-sent events."""
@@ -110,6 +109,10 @@ def _add_routes(app: FastAPI, service: CompletionService, max_body_bytes: int) -
         """Return the text of tokens."""
         fields = _parse_json(await _read_body(http, max_body_bytes))
         return service.detokenize(parse_fields(DetokenizeRequest, fields))
+
+
+def _add_information_routes(app: FastAPI, service: CompletionService) -> None:
+    metrics_page = page_of(service)
 
     @app.get("/tokenizer_info", **openapi.TOKENIZER_INFO)
     async def tokenizer_info() -> TokenizerInfo:
