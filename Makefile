@@ -18,7 +18,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # the compilers under pip use every core already
-.PHONY: serve test check sanitize fuzz proto proto-check bench bench-sampler bench-serving soak clean help
+.PHONY: serve test check sanitize fuzz proto proto-check bench bench-sampler bench-serving publish soak clean help
 
 # $(call patiently,what,command): the command's output goes to the log; a line every 15 seconds says it is alive.
 # The command stays in the foreground, so that Ctrl-C reaches the compilers under it.
@@ -67,6 +67,7 @@ check: $(TESTING) $(VENV)/.extension proto-check ## linters, types, import rules
 	$(call tool,lint-imports --no-logo)
 	$(call tool,cython-lint csrc)
 	$(call tool,python -m mypy.stubtest --mypy-config-file pyproject.toml engine._sampler)
+	$(call tool,python -m benchmarks.publish --check)
 
 sanitize: $(TESTING) $(VENV)/.sanitized ## the sampler's tests on a build with ASan and UBSan (ARGS="-k seed")
 	$(call sanitized,pytest --import-mode=append tests/sampler $(ARGS))
@@ -91,6 +92,9 @@ bench-sampler: $(VENV)/.installed-model,bench $(VENV)/.extension ## time the sam
 
 bench-serving: $(VENV)/.installed-model,bench $(VENV)/.extension ## our server beside others: table, plot, JSON (ARGS="--quick")
 	$(BIN)/python -m benchmarks.serving $(ARGS)
+
+publish: $(VENV)/.created ## write docs/performance-results.md from benchmarks/results
+	$(BIN)/python -m benchmarks.publish
 
 soak: $(VENV)/.installed-model,bench $(VENV)/.extension ## clients at random for half an hour; nothing may grow or be lost (ARGS="--minutes 2")
 	$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 # llama.cpp's threads wait for each other some hundred times a token, and libgomp spins for milliseconds while
 # they wait. Where another program wants the core too, spinning steals time from the very thread that the
-# others wait for (docs/performance.md has figures). This must be set before the library is loaded; a value
-# that the user has set stays.
+# others wait for (docs/notes/performance.md has figures). This must be set before the library is loaded; a
+# value that the user has set stays.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
