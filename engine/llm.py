@@ -222,4 +222,4 @@ def _options(model: str, options: dict[str, Any]) -> EngineOptions:
     try:
         return EngineOptions(model=model, **options)
     except ValidationError as error:
-        raise to_invalid_request(error) from None
+        raise to_invalid_request(error, is_flat=True) from None

@@ -70,7 +70,7 @@ def _parse(settings: type[S], given: Mapping[str, str | None]) -> S:
     try:
         return settings.model_validate({name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        raise to_invalid_request(error, spell=_flag, param=_flag) from None
+        raise to_invalid_request(error, spell=_flag, param=_flag, is_flat=True) from None
 
 
 def _flag(name: str) -> str:

@@ -200,7 +200,7 @@ def test_a_value_out_of_range_is_one_line() -> None:
     parallel, port = nucleus_each(["serve", "--parallel", "0"], ["serve", "--http-port", "x"])
     check_failure(parallel, "--parallel", "1", "'0'")
     check_failure(port, "--http-port", "'x'")
-    check_failure(nucleus("serve", NUCLEUS_GPU_LAYERS="some"), "--gpu-layers", "'some'")
+    check_failure(nucleus("serve", NUCLEUS_GPU_LAYERS="some"), "--gpu-layers should", "'some'")
 
 
 def test_help_names_every_flag_and_its_twin() -> None:

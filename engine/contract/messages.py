@@ -28,7 +28,11 @@ def contract_error(problem: str) -> PydanticCustomError:
 
 
 def to_invalid_request(
-    error: ValidationError, *, spell: Callable[[str], str] = repr, param: Callable[[str], str] = str
+    error: ValidationError,
+    *,
+    spell: Callable[[str], str] = repr,
+    param: Callable[[str], str] = str,
+    is_flat: bool = False,
 ) -> InvalidRequestError:
     """Return pydantic's first complaint as one sentence of ours.
 
@@ -36,9 +40,12 @@ def to_invalid_request(
         error: What pydantic raised.
         spell: Returns how the sentence names a field: in quotes unless told otherwise.
         param: Returns how ``InvalidRequestError.param`` names it.
+        is_flat: Whether no field has fields of its own. Then whatever follows a name in pydantic's path is a
+            tag of a union, such as the ``int`` of ``int | "auto"``.
     """
     first = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"] if not isinstance(part, str) or _is_field_name(part)]
+    path = path[:1] if is_flat else path
     name, problem = f"{'.'.join(path):.80}", _problem(first)
     if first["type"] == "contract" and not path:  # a rule over several fields names its own
         name, _, problem = problem.partition(": ")
