@@ -57,7 +57,7 @@ def _is_ids(value: Any) -> bool:
 
 
 def check_text(value: Any, *, max_length: int) -> Any:
-    """A string that UTF-8 cannot carry (a lone surrogate) would fail much later and much less clearly."""
+    """Refuse lone surrogates, which UTF-8 cannot encode, and strings that are too long."""
     for text in value if isinstance(value, list) else [value]:
         if isinstance(text, str):
             try:
@@ -72,19 +72,19 @@ def check_text(value: Any, *, max_length: int) -> Any:
 
 
 def check_no_nul(value: Any) -> Any:
-    """The chat template takes C strings, and would silently end a text there."""
+    """Refuse NUL: the chat template takes C strings, and would silently cut the text there."""
     if isinstance(value, str) and "\0" in value:
         raise contract_error(f"should not contain the character NUL, as it does at {value.index(chr(0))}")
     return value
 
 
 def one_or_many(value: Any) -> Any:
-    """A string alone is a list of one."""
+    """Return a single string as a list of one."""
     return [value] if isinstance(value, str) else value
 
 
 def check_key(value: Any) -> Any:
-    """JSON's keys are strings; of those that pydantic reads as an integer (" 1_0.0"), few are token ids."""
+    """Refuse keys that are not plain integers; pydantic alone would accept a string such as " 1_0.0"."""
     if isinstance(value, str) and not _TOKEN_KEY.fullmatch(value):
         raise contract_error(f"should have token ids as keys, not {abbreviate(value)}")
     return value

@@ -43,7 +43,7 @@ def from_hub(repo: str, quant: str | None) -> Path:
 
 
 def _is_an_answer(error: Exception) -> bool:
-    """Say whether the hub refused, rather than being out of reach or out of order."""
+    """Return True if the hub refused the request, False if it was unreachable or failed."""
     from huggingface_hub.errors import HfHubHTTPError
 
     return isinstance(error, HfHubHTTPError) and error.response.status_code < 500
@@ -54,7 +54,7 @@ def _cached_snapshot(api: HfApi, repo: str) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        # No pattern: whether the folder is complete is a question about the files chosen from it alone.
+        # No pattern: only the files that are chosen later must be complete, not the whole folder.
         return Path(api.snapshot_download(repo, allow_patterns=[], local_files_only=True))
     except LocalEntryNotFoundError:
         return None
@@ -74,7 +74,7 @@ def _hub_failure(api: HfApi, repo: str, error: Exception) -> ModelLoadError:
         )
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
-        # To a stranger the hub says 401 of what does not exist, so that it looks like what is private.
+        # Without a token, the hub answers 401 for a repository that does not exist, as for a private one.
         if status in {401, 403, 404}:
             return ModelLoadError(
                 f"The hub at {api.endpoint} has no repository {repo!r} that you may read ({status}).",
@@ -112,7 +112,7 @@ class _Candidate:
         return self.stem.rpartition("/")[2].lower() == name.lower()
 
     def has_part(self, quant: str) -> bool:
-        """Say whether ``quant`` is a whole part of the name; Q4_K_M is none of Q4_K_M_L, nor F16 of BF16."""
+        """Return True if ``quant`` is a whole part of the name; F16 is not a part of BF16."""
         return bool(re.search(rf"(?<![a-z0-9_]){re.escape(quant)}(?![a-z0-9_])", self.stem, re.IGNORECASE))
 
 
@@ -143,7 +143,7 @@ def _no_single_model(
             f"{repo!r} holds no GGUF model.", hint="Look for a repository with GGUF in its name."
         )
     asked = repr(quant) if quant else " or ".join(DEFAULT_QUANTS)
-    # The names are somebody else's: repr, so that none can write what it likes to the terminal.
+    # The repository's owner chose the names: repr keeps control characters out of the terminal.
     names = [repr(model.stem) for model in fits or models]
     listed = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
     return ModelLoadError(

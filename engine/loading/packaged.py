@@ -82,7 +82,7 @@ def _cache_folder() -> Path:
 
 
 def _joined(parts: Iterable[Path], target: Path, sha256: str) -> Path:
-    """Join ``parts`` into ``target``, once: what has the final name was verified before it got it."""
+    """Join ``parts`` into ``target``, once: a file gets the final name only after its digest is checked."""
     parts = list(parts)
     if target.is_file() and target.stat().st_size == sum(part.stat().st_size for part in parts):
         return target

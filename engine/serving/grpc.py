@@ -37,7 +37,7 @@ log = logging.getLogger("nucleus.grpc")
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CompletionService"].full_name
 _HEALTH_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-_WATCH_SECONDS = 1.0  # the engine's death is no event that could be waited for
+_WATCH_SECONDS = 1.0  # nothing signals the engine's death, so a watch has to poll
 
 
 async def start_grpc(
@@ -193,7 +193,7 @@ class _Health(health_pb2_grpc.HealthServicer):
 
 
 class _Gate(grpc.aio.ServerInterceptor):
-    """What every call passes first: its key, its id, and a clean status for whatever is raised behind.
+    """Handles every call first: checks its key, sends its id, and turns any exception into a status.
 
     It guards every method that is not open by name, so that a service added later is guarded too.
     """
@@ -206,7 +206,7 @@ class _Gate(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
-        # gRPC looks the method up by this very string: what begins so can only reach the health service.
+        # gRPC finds the method by this string, so a name with this prefix reaches only the health service.
         if not handler_call_details.method.startswith(f"/{_HEALTH_NAME}/"):
             try:
                 self._keys.check(_value(handler_call_details.invocation_metadata, "authorization"))

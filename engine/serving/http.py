@@ -183,7 +183,7 @@ async def _disconnected(http: Request) -> None:
 
 
 class _Events(EventSourceResponse):
-    """A stream of chunks as server-sent events, which ends the work however the response ends."""
+    """Sends chunks as server-sent events, and stops the work when the response ends for any reason."""
 
     def __init__(self, stream: CompletionStream) -> None:
         super().__init__(self._frames(stream), sep="\n")
@@ -213,7 +213,7 @@ def _frame(data: str | bytes | memoryview) -> bytes:
 
 
 def _chunk_json(chunk: CompletionChunk, *, with_usage: bool) -> str:
-    """Write a chunk; the key ``usage`` is there on every chunk of a stream that was asked for it."""
+    """Return a chunk as JSON; if the request asked for usage, every chunk has the key ``usage``."""
     return chunk.model_dump_json(exclude=None if with_usage else {"usage"})
 
 
@@ -249,7 +249,7 @@ async def _answer_nobody(_request: Request, _error: Exception) -> Response:
 
 
 class _Gate:
-    """What every request passes first: its id, its key, and a clean answer to whatever is raised behind.
+    """Handles every request first: sets its id, checks its key, and turns any exception into an answer.
 
     It guards every path that is not open by name, so that a route added later is guarded too.
     """

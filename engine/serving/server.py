@@ -57,7 +57,7 @@ async def _serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
         launched = await asyncio.to_thread(launch, settings)
         with closing(launched.service) as service:
             keys = ApiKeys((settings.api_key or "").split(","))
-            # The address that was found, not the name, which may stand for several, some of them taken.
+            # Use the address, not the name: a name may stand for several addresses, and some may be taken.
             address, http_port = http_socket.getsockname()[:2]
             grpc = await start_grpc(service, keys, host=address, port=settings.grpc_port)
             http = HttpServer(create_app(service, keys), service)
@@ -72,9 +72,9 @@ async def _serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
 class HttpServer(uvicorn.Server):
     """uvicorn without its habit of raising the signal again, which would skip everybody else's clean-up.
 
-    From a signal on, new requests are refused with 503; those that run have their grace, and are told when it
-    is over. uvicorn alone would hang up on them, and sse-starlette cut every stream at once. A second signal
-    insists.
+    After a signal, the server refuses new requests with 503. Running requests have ``grace`` seconds to end,
+    and then get an error. uvicorn alone would close their connections, and sse-starlette would cut every
+    stream at once. A second signal stops the server without waiting.
 
     Args:
         app: The ASGI application.
