@@ -98,6 +98,8 @@ def test_a_bad_option_or_model_is_an_error_of_ours() -> None:
         LLM(parallel=0)
     with pytest.raises(InvalidRequestError, match="no_such_option"):
         LLM(no_such_option=1)
+    with pytest.raises(InvalidRequestError, match="'no identifier' is unknown"):
+        LLM(**{"no identifier": 1})
     with pytest.raises(InvalidRequestError, match="'gpu_layers' should"):
         LLM(gpu_layers="some")
     with pytest.raises(ModelLoadError, match="nowhere"):
