@@ -6,7 +6,7 @@ import asyncio
 import importlib.util
 import inspect
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -99,7 +99,7 @@ def test_a_bad_option_or_model_is_an_error_of_ours() -> None:
     with pytest.raises(InvalidRequestError, match="no_such_option"):
         LLM(no_such_option=1)
     with pytest.raises(InvalidRequestError, match="'no identifier' is unknown"):
-        LLM(**{"no identifier": 1})
+        LLM(**cast("Any", {"no identifier": 1}))
     with pytest.raises(InvalidRequestError, match="'gpu_layers' should"):
         LLM(gpu_layers="some")
     with pytest.raises(ModelLoadError, match="nowhere"):

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from engine.core.loop import Output, StepLoop
-from engine.core.policy import SchedulingPolicy
+from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.core.sequence import Delta
 from engine.errors import EngineError, InternalError, QueueFullError, UnavailableError
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from engine.core.sequence import Prompt
 
 log = logging.getLogger("nucleus.engine")
-
-_DEFAULT_POLICY = SchedulingPolicy()
 
 
 class RequestHandle:
@@ -116,7 +114,7 @@ class Engine:
         max_logprobs: int,
         max_requests: int,
         threads: int = 1,
-        policy: SchedulingPolicy = _DEFAULT_POLICY,
+        policy: SchedulingPolicy = DEFAULT_POLICY,
     ) -> None:
         self.backend = backend
         self._policy = policy

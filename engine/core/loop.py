@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.backend.base import BackendError, Batch
 from engine.core.phases import Phase
-from engine.core.policy import SchedulingPolicy
+from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.core.prefill_budget import PrefillBudget
 from engine.core.scheduler import Scheduler
 from engine.core.sequence import TokenLogprob
@@ -44,9 +44,6 @@ class Output(NamedTuple):
     delta: Delta
 
 
-_DEFAULT_POLICY = SchedulingPolicy()
-
-
 class StepLoop:
     """Everything that the engine thread does, one step at a time; it knows no threads but the sampler's.
 
@@ -63,7 +60,7 @@ class StepLoop:
         *,
         max_logprobs: int,
         threads: int = 1,
-        policy: SchedulingPolicy = _DEFAULT_POLICY,
+        policy: SchedulingPolicy = DEFAULT_POLICY,
     ) -> None:
         self._backend = backend
         self._batch = Batch(backend.n_batch)
@@ -74,12 +71,10 @@ class StepLoop:
         self._slots = Slots(
             backend.n_slots,
             backend.n_cells,
+            HostPrefixCache(backend.n_cells, min_new_tokens=policy.min_new_tokens, max_cost=policy.max_cost),
             prefix_cache=backend.prefix_cache,
             keeps_batch_invariant=backend.n_batch_invariant > 0,
             restore_slack=backend.restore_slack,
-            host_cache=HostPrefixCache(
-                backend.n_cells, min_new_tokens=policy.min_new_tokens, max_cost=policy.max_cost
-            ),
         )
         self._saved: dict[int, SavedPrefix] = {}
         self.scheduler = Scheduler(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from engine.core.phases import Phase
 from engine.core.plan import Plan, Span
-from engine.core.policy import SchedulingPolicy
+from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.core.prompt_room import PromptRoom, prefill_order, remaining
 from engine.core.queue import FairQueue
 from engine.kvcache.prefix_match import PrefixMatch, common_prefix
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from engine.core.sequence import Prompt, Sequence
     from engine.kvcache.slots import Slots
-
-_DEFAULT_POLICY = SchedulingPolicy()
 
 
 class Scheduler:
@@ -54,7 +52,7 @@ class Scheduler:
         *,
         scored: int = 64,
         batch_invariant: int = 0,
-        policy: SchedulingPolicy = _DEFAULT_POLICY,
+        policy: SchedulingPolicy = DEFAULT_POLICY,
     ) -> None:
         if budget < slots.n_slots:
             raise ValueError(f"a step must have room for all {slots.n_slots} slots, not {budget} tokens")
@@ -302,7 +300,7 @@ class Scheduler:
         self._full = False
 
     def _lacks_cells(self) -> bool:
-        if self._full and self.slots.n_deferred * self._policy.deferred_share >= self.slots.n_cells:
+        if self._full and self.slots.n_deferred >= self._policy.max_deferred * self.slots.n_cells:
             return True
         needed = sum(self._still_needs(seq, seq.phase, seq.computed) for seq in self._running)
         return needed > self.slots.free_cells

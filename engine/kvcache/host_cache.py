@@ -29,7 +29,7 @@ class HostPrefixCache:
         max_cost: Most tokens of memory that one new token may cost.
     """
 
-    def __init__(self, capacity: int, *, min_new_tokens: int = 32, max_cost: float = 4) -> None:
+    def __init__(self, capacity: int, *, min_new_tokens: int, max_cost: float) -> None:
         self._capacity = capacity
         self._min_new_tokens = min_new_tokens
         self._max_cost = max_cost
@@ -112,7 +112,8 @@ class HostPrefixCache:
         """
         n_new = len(tokens) - n_known
         cost = len(tokens) - sum(len(self._entries[entry_id].tokens) for entry_id in replaced)
-        return n_new >= max(self._min_new_tokens, cost / self._max_cost) and len(tokens) <= self._capacity
+        is_enough = n_new >= self._min_new_tokens and n_new * self._max_cost >= cost
+        return is_enough and len(tokens) <= self._capacity
 
     def _make_room(self, n_tokens: int) -> list[int]:
         """Evict the least recently used entries until ``n_tokens`` fit; return their ids."""

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.kvcache.host_cache import HostPrefixCache
 from engine.kvcache.operations import Copy, DeferFree, Drop, FreeDeferred, Restore, Save, Truncate
 from engine.kvcache.prefix_match import PrefixMatch
 from engine.kvcache.prefix_tree import PrefixTree
 
 if TYPE_CHECKING:
+    from engine.kvcache.host_cache import HostPrefixCache
     from engine.kvcache.operations import Operation
 
 
@@ -28,29 +28,29 @@ class Slots:
     Args:
         n_slots: Sequences that the cache may hold.
         n_cells: Tokens that it holds, over all slots; a shared prefix counts once.
+        host_cache: Where prefixes go when their sequences leave.
         prefix_cache: Whether prefixes are shared and saved; False where the cache cannot be cut.
         keeps_batch_invariant: Whether a saved prefix stays batch-invariant; otherwise a batch-invariant
             sequence shares the prefixes of running sequences only.
         restore_slack: Cells that restoring a prefix takes for a moment, beyond the cells that it has then.
-        host_cache: Where prefixes go when they leave; by default one with room for ``n_cells`` tokens.
     """
 
     def __init__(
         self,
         n_slots: int,
         n_cells: int,
+        host_cache: HostPrefixCache,
         *,
         prefix_cache: bool = True,
         keeps_batch_invariant: bool = True,
         restore_slack: int = 0,
-        host_cache: HostPrefixCache | None = None,
     ) -> None:
         self.n_slots = n_slots
         self.n_cells = n_cells
         self.prefix_cache = prefix_cache
         self._keeps_batch_invariant = keeps_batch_invariant
         self._tree = PrefixTree()
-        self._host_cache = host_cache if host_cache is not None else HostPrefixCache(n_cells)
+        self._host_cache = host_cache
         self._restore_slack = restore_slack
         self._empty = list(range(n_slots))
         self._batch_invariant: set[int] = set()  # the slots with batch-invariant sequences

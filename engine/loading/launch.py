@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.contract.requests import Limits
 from engine.core.engine import Engine
-from engine.core.policy import SchedulingPolicy
+from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.errors import ModelLoadError
 from engine.loading import hardware
 from engine.loading.models import locate
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 _BATCH = 512  # tokens in one step; llama.cpp computes no larger piece at once by default
 _MEMORY_SHARE = 4  # the KV cache takes at most this part of the free memory, unless it is told otherwise
 _MAX_SAMPLER_THREADS = 4  # waking more threads takes longer than they save
-_DEFAULT_POLICY = SchedulingPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class Launched:
     report: StartupReport
 
 
-def launch(options: EngineOptions, *, policy: SchedulingPolicy = _DEFAULT_POLICY) -> Launched:
+def launch(options: EngineOptions, *, policy: SchedulingPolicy = DEFAULT_POLICY) -> Launched:
     """Load the model and start the engine thread.
 
     Args:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.core.engine import Engine
-from tests.core.runs import DEFAULT
+from engine.core.policy import DEFAULT_POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +24,9 @@ def start() -> Iterator[Start]:
     """Return a function that starts an engine; all are closed in the end, with open gates."""
     started: list[tuple[Engine, FakeBackend]] = []
 
-    def start(backend: FakeBackend, *, max_requests: int = 8, policy: SchedulingPolicy = DEFAULT) -> Engine:
+    def start(
+        backend: FakeBackend, *, max_requests: int = 8, policy: SchedulingPolicy = DEFAULT_POLICY
+    ) -> Engine:
         protocol: Backend = backend  # the type checker holds the fake to the protocol
         engine = Engine(protocol, max_logprobs=5, max_requests=max_requests, policy=policy)
         started.append((engine, backend))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from engine.core.policy import SchedulingPolicy
 from engine.core.sequence import Delta, Prompt, Sequence, StopRules
 from engine.sampling import SamplingParams
 from tests.core.fake_backend import END, FakeBackend
@@ -42,9 +41,6 @@ async def read(run: RequestHandle) -> list[Delta]:
 def by_choice(deltas: list[Delta]) -> dict[int, list[Delta]]:
     """Deltas of each choice, in the order they came; equal only where every number is."""
     return {choice: [d for d in deltas if d.choice == choice] for choice in {d.choice for d in deltas}}
-
-
-DEFAULT = SchedulingPolicy()
 
 
 async def alone(start: Start, *args: object, **options: object) -> dict[int, list[Delta]]:

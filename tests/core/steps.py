@@ -138,12 +138,10 @@ class Steps:
         self.slots = Slots(
             n_slots,
             n_cells,
+            HostPrefixCache(n_cells, min_new_tokens=policy.min_new_tokens, max_cost=policy.max_cost),
             prefix_cache=prefix_cache,
             keeps_batch_invariant=batch_invariant > 0,
             restore_slack=slack,
-            host_cache=HostPrefixCache(
-                n_cells, min_new_tokens=policy.min_new_tokens, max_cost=policy.max_cost
-            ),
         )
         self.beside = budget
         """Most prompt tokens in a step in which others decode."""

@@ -7,8 +7,13 @@ import pytest
 from engine.core.phases import Phase
 from engine.core.plan import Plan
 from engine.core.scheduler import Scheduler
+from engine.kvcache.host_cache import HostPrefixCache
 from engine.kvcache.slots import Slots
 from tests.core.steps import END, TOKEN, Steps, drawers_of, prompt, spans
+
+
+def slots_of(n_slots: int) -> Slots:
+    return Slots(n_slots, 16, HostPrefixCache(16, min_new_tokens=1, max_cost=1))
 
 
 class TestTable:
@@ -186,7 +191,7 @@ class TestTable:
         assert len(known.sequences[0].generated) == 4
 
     def test_an_empty_scheduler_has_no_work_and_plans_nothing(self) -> None:
-        scheduler = Scheduler(Slots(2, 16), 4)
+        scheduler = Scheduler(slots_of(2), 4)
         assert not scheduler.has_work
         assert scheduler.plan() == Plan()
 
@@ -200,7 +205,7 @@ class TestTable:
 
     def test_a_budget_below_the_slots_is_refused(self) -> None:
         with pytest.raises(ValueError, match="all 5 slots, not 4 tokens"):
-            Scheduler(Slots(5, 16), 4)
+            Scheduler(slots_of(5), 4)
 
     def test_unfinished_sequences_are_told_running_first(self) -> None:
         steps = Steps(n_slots=1, n_cells=64, budget=16)
