@@ -1,14 +1,6 @@
 """The phases of a sequence, and every transition between them.
 
-::
-
-               ┌────────── preempted ──────────┐
-               ▼                               │
-            WAITING ──admitted──▶ PREFILL ──prompt computed──▶ DECODE ──▶ FINISHED
-               └──admitted beside a sibling──▶ FORK ──sibling's done──▶ DECODE
-
-A sequence that holds a slot may be preempted in any phase, back to WAITING, and goes on later with what it
-has generated. A sequence may finish in any phase: it is done, it fails, or it is cancelled.
+``docs/architecture.md`` has the diagram, which a test draws from :data:`TRANSITIONS`.
 
 ``FORK`` makes ``n`` choices cost one prefill: the sequence waits for its sibling's prompt, shares its KV
 cache and draws its first token from the same row of logits.
@@ -24,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Phase(Enum):
-    """Where a sequence stands; see the diagram at the head of the file."""
+    """Where a sequence stands."""
 
     WAITING = auto()
     """It has no slot."""
@@ -35,17 +27,20 @@ class Phase(Enum):
     DECODE = auto()
     """Each step decodes its last token and draws the next one."""
     FINISHED = auto()
-    """Its last delta has been told."""
+    """It has given its slot back, and its last delta."""
 
 
-TRANSITIONS: Final[Mapping[Phase, frozenset[Phase]]] = {
-    Phase.WAITING: frozenset({Phase.PREFILL, Phase.FORK, Phase.FINISHED}),
-    Phase.PREFILL: frozenset({Phase.DECODE, Phase.WAITING, Phase.FINISHED}),
-    Phase.FORK: frozenset({Phase.DECODE, Phase.WAITING, Phase.FINISHED}),
-    Phase.DECODE: frozenset({Phase.WAITING, Phase.FINISHED}),
-    Phase.FINISHED: frozenset(),
+_LEAVES: Final = {Phase.WAITING: "preempted", Phase.FINISHED: "cancelled or failed"}
+
+TRANSITIONS: Final[Mapping[Phase, Mapping[Phase, str]]] = {
+    Phase.WAITING: {Phase.PREFILL: "admitted", Phase.FORK: "admitted beside a sibling in PREFILL"},
+    Phase.PREFILL: {Phase.DECODE: "its prompt is computed", **_LEAVES},
+    Phase.FORK: {Phase.DECODE: "the sibling's prompt is computed", **_LEAVES},
+    Phase.DECODE: {Phase.WAITING: "preempted", Phase.FINISHED: "done, cancelled or failed"},
+    Phase.FINISHED: {},
 }
-"""Every phase with the phases that may follow it."""
+"""Every phase with the phases that may follow it, and why. A sequence that is cancelled while it waits is
+forgotten: it never moves again."""
 
 
 class PhaseError(RuntimeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 
@@ -25,10 +26,17 @@ def test_a_sequence_moves_as_the_table_says(now: Phase, wanted: Phase) -> None:
         assert sequence.phase is now
 
 
-def test_every_phase_can_be_reached_and_finishes() -> None:
+def test_every_phase_can_be_reached_and_leads_to_the_end() -> None:
     assert set(TRANSITIONS) == set(Phase)
     assert set().union(*TRANSITIONS.values()) == set(Phase)
-    assert all(
-        Phase.FINISHED in following for phase, following in TRANSITIONS.items() if phase is not Phase.FINISHED
+    assert [phase for phase, following in TRANSITIONS.items() if not following] == [Phase.FINISHED]
+
+
+def test_the_diagram_of_the_architecture_page_is_drawn_from_the_table() -> None:
+    drawn = "\n".join(
+        f"    {now.name} --> {following.name}: {reason}"
+        for now, reasons in TRANSITIONS.items()
+        for following, reason in reasons.items()
     )
-    assert not TRANSITIONS[Phase.FINISHED]
+    page = Path(__file__).parents[2] / "docs" / "architecture.md"
+    assert f"```mermaid\nstateDiagram-v2\n{drawn}\n```" in page.read_text()

@@ -43,13 +43,16 @@ def sequence(
     logprobs: int | None = 1,
 ) -> Sequence:
     prompt = Prompt("request", [7, 8, 9], START)
-    return Sequence(
+    made = Sequence(
         prompt,
         choice=3,
         params=SamplingParams(seed=1, logprobs=logprobs),
         max_tokens=max_tokens,
         stop=StopRules(frozenset({END}), strings, keep, min_tokens),
     )
+    made.move_to(Phase.PREFILL)
+    made.move_to(Phase.DECODE)
+    return made
 
 
 def advance(sequence: Sequence, token: int) -> Delta | None:
