@@ -85,7 +85,7 @@ proto-check: $(TESTING) ## lint the proto file; fail if engine/pb is not what it
 	{ echo "*** failed: engine/pb is not what proto generates; make proto regenerates it" >&2; exit 1; }
 
 bench: $(VENV)/.installed-model,bench $(VENV)/.extension ## time the engine (ARGS="-k overhead")
-	$(BIN)/python -m pytest benchmarks --ignore=benchmarks/sampler --benchmark-enable --benchmark-only $(ARGS)
+	$(BIN)/python -m pytest benchmarks/engine --benchmark-enable --benchmark-only $(ARGS)
 
 bench-sampler: $(VENV)/.installed-model,bench $(VENV)/.extension ## time the sampler: table, plot, JSON (ARGS="-k greedy")
 	$(BIN)/python -m pytest benchmarks/sampler --benchmark-enable --benchmark-only --benchmark-quiet $(ARGS)

@@ -1,1 +1,6 @@
-"""What the engine costs beside llama.cpp alone; run with ``make bench``."""
+"""Benchmarks: a folder for each of ``make bench``, ``bench-sampler``, ``bench-serving`` and ``soak``.
+
+They share ``servers`` (starts every server), ``client`` (one for each door), ``remote`` (an object in a
+process of its own), ``machine`` (what else the machine did), ``report`` (tables, JSON, plots), ``prompts``,
+and ``llama`` (llama.cpp without the engine). ``publish`` writes docs/performance-results.md.
+"""

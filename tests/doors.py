@@ -13,6 +13,7 @@ import httpx2
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo  # type: ignore[import-untyped]
 from grpc_status import rpc_status
 
+from benchmarks.client import from_proto, to_proto
 from engine.errors import EngineError
 from engine.llm import AsyncLLM
 from engine.pb.nucleus.v1 import completions_pb2 as pb
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from engine.service.service import CompletionService
 
 Answer = dict[str, Any]
-
-_FINISH_REASONS = {pb.FINISH_REASON_STOP: "stop", pb.FINISH_REASON_LENGTH: "length"}
 
 
 class DoorError(Exception):
@@ -207,9 +206,13 @@ class GrpcDoor(Door):
     async def complete(self, **fields: Any) -> Answer:
         request = pb.CreateCompletionRequest(request=to_proto(self._with_model(fields)))
         try:
-            return from_proto((await self.stub.CreateCompletion(request)).completion, fields)
+            return self._answer((await self.stub.CreateCompletion(request)).completion, fields)
         except grpc.aio.AioRpcError as error:
             raise _refusal(error) from error
+
+    @staticmethod
+    def _answer(message: pb.Completion | pb.CompletionChunk, fields: Answer) -> Answer:
+        return from_proto(message, with_tops=fields.get("logprobs") != 0)
 
     async def tokenize(self, **fields: Any) -> Answer:
         try:
@@ -231,7 +234,7 @@ class GrpcDoor(Door):
         call = self.stub.StreamCompletion(request)
         try:
             async for response in call:
-                yield from_proto(response.chunk, fields)
+                yield self._answer(response.chunk, fields)
         except grpc.aio.AioRpcError as error:
             raise _refusal(error) from error
         finally:
@@ -260,78 +263,6 @@ def _refusal(error: grpc.aio.AioRpcError) -> DoorError:
             detail.Unpack(message)
     param = field.field_violations[0].field if field.field_violations else None
     return DoorError(reason.reason.lower(), error.details() or "", param)
-
-
-def to_proto(fields: Answer) -> pb.CompletionRequest:
-    """Write JSON-like fields as a protobuf body; an explicit null is a field left out."""
-    body = {name: value for name, value in fields.items() if value is not None}
-    prompt, messages = body.pop("prompt", None), body.pop("messages", [])
-    stop, bias, options = body.pop("stop", []), body.pop("logit_bias", {}), body.pop("stream_options", None)
-    body.pop("stream", None)
-    request = pb.CompletionRequest(**body)
-    if prompt is not None:
-        request.prompt.CopyFrom(_prompt(prompt))
-    request.messages.extend(pb.Message(**message) for message in messages)
-    request.stop.extend([stop] if isinstance(stop, str) else stop)
-    for token, value in bias.items():
-        request.logit_bias[int(token)] = value
-    if options is not None:
-        request.stream_options.CopyFrom(pb.StreamOptions(**options))
-    return request
-
-
-def _prompt(prompt: Any) -> pb.Prompt:
-    if isinstance(prompt, str):
-        return pb.Prompt(text=prompt)
-    if all(isinstance(item, str) for item in prompt) and prompt:
-        return pb.Prompt(texts=pb.TextList(values=prompt))
-    if all(isinstance(item, int) for item in prompt):
-        return pb.Prompt(tokens=pb.TokenList(values=prompt))
-    return pb.Prompt(token_lists=pb.TokenLists(values=[pb.TokenList(values=item) for item in prompt]))
-
-
-def from_proto(message: pb.Completion | pb.CompletionChunk, fields: Answer) -> Answer:
-    """Write a protobuf answer as the contract's JSON."""
-    answer: Answer = {"object": "text_completion", "id": message.id, "created": message.created}
-    answer["model"] = message.model
-    answer["choices"] = [
-        {
-            "text": choice.text,
-            "index": choice.index,
-            "logprobs": _logprobs(choice.logprobs, fields) if choice.HasField("logprobs") else None,
-            "finish_reason": _FINISH_REASONS.get(choice.finish_reason),
-        }
-        for choice in message.choices
-    ]
-    answer["usage"] = _usage(message.usage) if message.HasField("usage") else None
-    return answer
-
-
-def _logprobs(logprobs: pb.Logprobs, fields: Answer) -> Answer:
-    tops = [_top(entry) if entry.HasField("logprob") else None for entry in logprobs.tokens]
-    return {
-        "tokens": [entry.token for entry in logprobs.tokens],
-        "token_logprobs": [entry.logprob if entry.HasField("logprob") else None for entry in logprobs.tokens],
-        "top_logprobs": tops if fields["logprobs"] else None,
-        "text_offset": [entry.text_offset for entry in logprobs.tokens],
-    }
-
-
-def _top(entry: pb.TokenLogprob) -> dict[str, float]:
-    """Map texts to log probabilities: of tokens with one text, the token itself or the better one."""
-    top: dict[str, float] = {}
-    for other in entry.top_logprobs:  # best first
-        top.setdefault(other.token, other.logprob)
-    return top | {entry.token: entry.logprob} if top else {}
-
-
-def _usage(usage: pb.Usage) -> Answer:
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.prompt_tokens_details.cached_tokens},
-    }
 
 
 DOORS: tuple[type[Door], ...] = (PythonDoor, GrpcDoor, HttpDoor)

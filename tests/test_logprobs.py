@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.client import to_proto
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from tests.answers import ARRAYS, joined
 from tests.core.fake_backend import END
-from tests.doors import DOORS, Door, DoorError, GrpcDoor, to_proto
+from tests.doors import DOORS, Door, DoorError, GrpcDoor
 from tests.quick import AnyText, engine_of, service_of
 
 if TYPE_CHECKING:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.sampler.material import Material
+from benchmarks.sampler.material import Material, Rows
 from benchmarks.sampler.results import Results
-from benchmarks.sampler.rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ def pytest_terminal_summary(
     for line in results.table():
         terminalreporter.write_line(line)
     # A part of the benchmarks, or a failed run, leaves what the last whole one wrote.
-    is_whole = results.curve.has_lines and not terminalreporter.stats.get("deselected")
+    is_whole = results.is_whole and not terminalreporter.stats.get("deselected")
     if is_whole and exitstatus == pytest.ExitCode.OK:
         results.write(_FOLDER)
         terminalreporter.write_line("written: sampler.json and sampler.svg in benchmarks/results")
@@ -50,9 +50,8 @@ def results(pytestconfig: pytest.Config, benchmark: BenchmarkFixture) -> Results
 
 @pytest.fixture(scope="session")
 def rows(model: ModelFile) -> Iterator[Rows]:
-    rows = Rows(model.path)
-    yield rows
-    rows.close()
+    with closing(Rows(model.path)) as rows:
+        yield rows
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,41 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.llama import Context
+from benchmarks.prompts import PASSAGES
+from engine.loading.hardware import physical_cores
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
-    from benchmarks.sampler.rows import Rows
-
+N_ROWS = len(PASSAGES)
+_MAX_TOKENS = 100
 _N_HISTORY = 200
+
+
+class Rows(Context):
+    """A context that decoded the passages, all in one batch, and holds the row that follows each.
+
+    That is where every user of llama.cpp finds rows.
+    """
+
+    def __init__(self, path: Path) -> None:
+        n_tokens = N_ROWS * _MAX_TOKENS
+        super().__init__(path, N_ROWS, n_tokens, n_tokens, physical_cores())
+        self.texts = [self.tokenize(text) for text in PASSAGES]
+        """The tokens of the passages; the context has at most the first hundred of each."""
+        texts = [text[:_MAX_TOKENS] for text in self.texts]
+        self.fill(
+            (slot, position, token, position == len(text) - 1)
+            for slot, text in enumerate(texts)
+            for position, token in enumerate(text)
+        )
+        self.logits = self.decode(N_ROWS)
+        """float32 ``[N_ROWS, n_vocab]``: the context's own memory, gone when it is closed."""
+        self.outputs = (np.cumsum([len(text) for text in texts]) - 1).tolist()
+        """Where each row's token is in the batch, which is what llama.cpp's functions go by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +64,11 @@ class Material:
         seen = list(dict.fromkeys(token for text in rows.texts for token in text))
         return cls(rows.logits, seen[:: len(seen) // _N_HISTORY][:_N_HISTORY])
 
+    @property
+    def n_vocab(self) -> int:
+        """Entries of a row."""
+        return int(self.logits.shape[1])
+
     def touch(self) -> None:
         """Read every row, so that none has left the cache that all cores share when a side's turn begins.
 
@@ -43,11 +77,6 @@ class Material:
         """
         for _ in range(2):
             self.logits.max(axis=1)
-
-    @property
-    def n_vocab(self) -> int:
-        """Entries of a row."""
-        return int(self.logits.shape[1])
 
     def flat(self) -> Material:
         """Return rows so even that the nucleus is most of the vocabulary."""
@@ -63,13 +92,9 @@ class Material:
         What a smaller vocabulary lacks are rare tokens, so the head of a row stays and its tail thins out.
         """
         random = np.random.default_rng(n_vocab)
-        rows = [_narrowed(row, n_vocab, random) for row in self.logits]
+        rows = []
+        for row in self.logits:
+            head, tail = np.split(np.argsort(-row, kind="stable"), [n_vocab // 8])
+            sample = random.choice(tail, n_vocab - len(head), replace=False)
+            rows.append(row[np.sort(np.concatenate([head, sample]))])
         return Material(np.stack(rows), np.linspace(0, n_vocab - 1, _N_HISTORY, dtype=int).tolist())
-
-
-def _narrowed(row: NDArray[np.float32], n_vocab: int, random: np.random.Generator) -> NDArray[np.float32]:
-    best_first = np.argsort(-row, kind="stable")
-    head, tail = np.split(best_first, [n_vocab // 8])
-    kept = np.concatenate([head, random.choice(tail, n_vocab - len(head), replace=False)])
-    narrowed: NDArray[np.float32] = row[np.sort(kept)]
-    return narrowed

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from benchmarks.sampler.curve import Curve
-from benchmarks.sampler.line import HEADING, Line
-from benchmarks.sampler.machine import description
+from benchmarks.machine import describe
+from benchmarks.report import Panel, plot, write_json
+from benchmarks.sampler.goals import LINES, Line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+LLAMA = "llama.cpp's chain, its candidates included"
+"""The side that draws at the vocabulary of a context alone: points of two models, which are no line."""
 
 
 @dataclass(slots=True)
@@ -20,36 +22,34 @@ class Results:
     """Lines for the table, and points for the plot."""
 
     lines: list[Line] = field(default_factory=list)
-    curve: Curve = field(default_factory=Curve)
+    curve: dict[str, dict[int, float]] = field(default_factory=dict)
+    """Side -> size of the vocabulary -> median microseconds a row."""
+
+    @property
+    def is_whole(self) -> bool:
+        """True if there are lines for the plot, not only llama.cpp's points."""
+        return any(side != LLAMA for side in self.curve)
 
     def table(self) -> Iterator[str]:
         """Write the table, if it has lines."""
         if self.lines:
-            yield HEADING
+            yield LINES.heading
             yield from (line.text() for line in self._ordered())
 
     def write(self, folder: Path) -> None:
         """Write ``sampler.json`` and ``sampler.svg``."""
-        folder.mkdir(exist_ok=True)
         content = {
-            "machine": description(),
+            "machine": describe(),
             "unit": "median microseconds a row of logits",
-            "lines": [_entry(line) for line in self._ordered()],
-            "curve": self.curve.points,
+            "lines": [line.entry() for line in self._ordered()],
+            "curve": self.curve,
         }
-        text = json.dumps(content, indent=2, ensure_ascii=False)
-        (folder / "sampler.json").write_text(text + "\n", encoding="utf-8")
-        self.curve.plot(folder / "sampler.svg")
+        write_json(folder / "sampler.json", content)
+        # The legend is in the order in which the lines end.
+        lines = dict(sorted(self.curve.items(), key=lambda side: -max(side[1].values())))
+        title = "One draw: penalties, temperature, top-p; all but llama.cpp with logprobs=5"
+        panel = Panel(title, lines, dots=frozenset({LLAMA}))
+        plot(folder / "sampler.svg", [panel], "vocabulary, tokens", "µs a row, median", log_y=True)
 
     def _ordered(self) -> list[Line]:
         return sorted(self.lines, key=lambda line: line.place)
-
-
-def _entry(line: Line) -> dict[str, object]:
-    entry = asdict(line) | {
-        "figure": line.figure,
-        "is": line.goal.kind.value,
-        "goal": line.goal.bound(line.n_vocab),
-        "reached": line.reached,
-    }
-    return {name: round(value, 3) if isinstance(value, float) else value for name, value in entry.items()}

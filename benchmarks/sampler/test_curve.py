@@ -7,21 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.sampler.curve import LLAMA
-from benchmarks.sampler.llama import LlamaChain
-from benchmarks.sampler.naive import with_numpy
-from benchmarks.sampler.nucleus import TYPICAL, Nucleus
 from benchmarks.sampler.race import OURS, Race
-from benchmarks.sampler.side import OneRead
+from benchmarks.sampler.results import LLAMA
+from benchmarks.sampler.sides import TYPICAL, LlamaChain, Nucleus, OneRead, with_numpy
 from engine.sampling import KERNELS
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from benchmarks.sampler.material import Material
+    from benchmarks.sampler.material import Material, Rows
     from benchmarks.sampler.results import Results
-    from benchmarks.sampler.rows import Rows
-    from benchmarks.sampler.side import Side
+    from benchmarks.sampler.sides import Side
 
 _ROUNDS = 15
 
@@ -38,10 +34,10 @@ def test_curve(benchmark: BenchmarkFixture, material: Material, results: Results
     race = Race.run(benchmark, Nucleus(narrowed, TYPICAL), others, _ROUNDS)
     for side in race.seconds:
         label = f"engine, {KERNELS[0]}" if side == OURS else side
-        results.curve.add(label, n_vocab, race.microseconds(side))
+        results.curve.setdefault(label, {})[n_vocab] = round(race.microseconds(side), 3)
 
 
 def test_llama(benchmark: BenchmarkFixture, rows: Rows, material: Material, results: Results) -> None:
     with closing(LlamaChain.contract(rows, material)) as llama:
         race = Race.run(benchmark, Nucleus(material, TYPICAL), {LLAMA: llama}, _ROUNDS)
-    results.curve.add(LLAMA, material.n_vocab, race.microseconds(LLAMA))
+    results.curve.setdefault(LLAMA, {})[material.n_vocab] = round(race.microseconds(LLAMA), 3)

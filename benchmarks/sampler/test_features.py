@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.sampler import goal
-from benchmarks.sampler.line import Line
-from benchmarks.sampler.nucleus import TYPICAL, Nucleus
+from benchmarks.sampler import goals
+from benchmarks.sampler.goals import Line
 from benchmarks.sampler.race import OURS, Race
+from benchmarks.sampler.sides import TYPICAL, Nucleus
 from engine.sampling import KERNELS, Sampler, SamplingParams
 
 if TYPE_CHECKING:
@@ -26,30 +26,30 @@ def test_options(benchmark: BenchmarkFixture, material: Material, results: Resul
     no_penalties = {**TYPICAL, "presence_penalty": 0.0, "frequency_penalty": 0.0}
     biased = np.linspace(0, material.n_vocab - 1, 20, dtype=int).tolist()
     added: dict[str, dict[str, Any]] = {
-        goal.BIAS: {"logit_bias": dict.fromkeys(biased, 1.0)},
-        goal.TOP_K: {"top_k": 40},
-        goal.MIN_P: {"min_p": 0.05},
-        goal.LOGPROBS: {"logprobs": 20},
+        goals.BIAS: {"logit_bias": dict.fromkeys(biased, 1.0)},
+        goals.TOP_K: {"top_k": 40},
+        goals.MIN_P: {"min_p": 0.05},
+        goals.LOGPROBS: {"logprobs": 20},
     }
     others = {title: Nucleus(material, {**TYPICAL, **options}) for title, options in added.items()}
     others["no penalties"] = Nucleus(material, no_penalties)
     race = Race.run(benchmark, Nucleus(material, TYPICAL), others, _ROUNDS)
     results.lines += [race.line(title, OURS, ours=title) for title in added]
-    results.lines.append(race.line(goal.PENALTIES, "no penalties"))
+    results.lines.append(race.line(goals.PENALTIES, "no penalties"))
 
 
 def test_flat_row(benchmark: BenchmarkFixture, material: Material, results: Results) -> None:
     flat = Nucleus(material.flat(), TYPICAL)
     assert flat.nucleus_size(row=0) > material.n_vocab // 2
     race = Race.run(benchmark, Nucleus(material, TYPICAL), {"flat": flat}, _ROUNDS)
-    results.lines.append(race.line(goal.FLAT, OURS, ours="flat"))
+    results.lines.append(race.line(goals.FLAT, OURS, ours="flat"))
 
 
 def test_sixteen_draws(benchmark: BenchmarkFixture, material: Material, results: Results) -> None:
     first = material.without_history()
     sixteen = Nucleus(first, TYPICAL, rows_per_call=1, n=16)
     race = Race.run(benchmark, Nucleus(first, TYPICAL, rows_per_call=1), {"sixteen": sixteen}, _ROUNDS)
-    results.lines.append(race.line(goal.SIXTEEN, OURS, ours="sixteen"))
+    results.lines.append(race.line(goals.SIXTEEN, OURS, ours="sixteen"))
 
 
 def test_two_threads(benchmark: BenchmarkFixture, material: Material, results: Results) -> None:
@@ -57,7 +57,7 @@ def test_two_threads(benchmark: BenchmarkFixture, material: Material, results: R
     one = Nucleus(material, TYPICAL, rows_per_call=8, visits=8)
     two = Nucleus(material, TYPICAL, rows_per_call=8, visits=8, threads=2)
     race = Race.run(benchmark, one, {"two": two}, _ROUNDS)
-    results.lines.append(race.line(goal.THREADS, OURS, ours="two"))
+    results.lines.append(race.line(goals.THREADS, OURS, ours="two"))
 
 
 def test_call(benchmark: BenchmarkFixture, results: Results) -> None:
@@ -80,4 +80,4 @@ def test_call(benchmark: BenchmarkFixture, results: Results) -> None:
         return
     call = benchmark.stats.stats.median
     draw = (float(np.median(seconds)) - call) / (many - 1)
-    results.lines.append(Line(goal.CALL, 2, KERNELS[0], (call - draw) * 1e6))
+    results.lines.append(Line(goals.CALL, 2, KERNELS[0], (call - draw) * 1e6))

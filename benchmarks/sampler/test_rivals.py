@@ -7,22 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchmarks.sampler import goal, naive
-from benchmarks.sampler.goal import FORCED_GOALS
-from benchmarks.sampler.llama import LlamaChain
-from benchmarks.sampler.nucleus import TYPICAL, Nucleus
+from benchmarks.sampler import goals
+from benchmarks.sampler.goals import FORCED_GOALS
 from benchmarks.sampler.race import Race
-from benchmarks.sampler.side import OneRead
+from benchmarks.sampler.sides import TYPICAL, LlamaChain, Nucleus, OneRead, with_numpy, with_torch
 from engine.sampling import KERNELS
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from benchmarks.sampler.line import Line
-    from benchmarks.sampler.material import Material
+    from benchmarks.sampler.goals import Line
+    from benchmarks.sampler.material import Material, Rows
     from benchmarks.sampler.results import Results
-    from benchmarks.sampler.rows import Rows
-    from benchmarks.sampler.side import Side
+    from benchmarks.sampler.sides import Side
 
 _ROUNDS = 40
 _LLAMA = "llama.cpp"
@@ -35,11 +32,11 @@ def test_contract(benchmark: BenchmarkFixture, rows: Rows, material: Material, r
         others: dict[str, Side] = {_LLAMA: llama, _READ: OneRead(material), **_forced(material, TYPICAL)}
         race = Race.run(benchmark, Nucleus(material, TYPICAL), others, _ROUNDS)
     results.lines += [
-        race.line(goal.CONTRACT, _LLAMA),
-        race.line(goal.CONTRACT_MEAN, _LLAMA, mean=True),
-        race.line(goal.CONTRACT_READ, _READ),
-        *_forced_lines(race, goal.CONTRACT, _LLAMA),
-        *_forced_lines(race, goal.CONTRACT_READ, _READ),
+        race.line(goals.CONTRACT, _LLAMA),
+        race.line(goals.CONTRACT_MEAN, _LLAMA, mean=True),
+        race.line(goals.CONTRACT_READ, _READ),
+        *_forced_lines(race, goals.CONTRACT, _LLAMA),
+        *_forced_lines(race, goals.CONTRACT_READ, _READ),
     ]
 
 
@@ -49,8 +46,8 @@ def test_temperature(benchmark: BenchmarkFixture, rows: Rows, material: Material
         others: dict[str, Side] = {_LLAMA: llama, **_forced(material, options)}
         race = Race.run(benchmark, Nucleus(material, options), others, _ROUNDS)
     results.lines += [
-        race.line(goal.TEMPERATURE, _LLAMA),
-        *_forced_lines(race, goal.TEMPERATURE, _LLAMA),
+        race.line(goals.TEMPERATURE, _LLAMA),
+        *_forced_lines(race, goals.TEMPERATURE, _LLAMA),
     ]
 
 
@@ -64,18 +61,18 @@ def test_greedy(benchmark: BenchmarkFixture, rows: Rows, material: Material, res
         }
         race = Race.run(benchmark, Nucleus(material, options), others, 4 * _ROUNDS)
     results.lines += [
-        race.line(goal.GREEDY, _LLAMA),
-        race.line(goal.GREEDY_LOGPROB, _LLAMA, ours=_LOGPROB),
-        *_forced_lines(race, goal.GREEDY, _LLAMA),
+        race.line(goals.GREEDY, _LLAMA),
+        race.line(goals.GREEDY_LOGPROB, _LLAMA, ours=_LOGPROB),
+        *_forced_lines(race, goals.GREEDY, _LLAMA),
     ]
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_naive(benchmark: BenchmarkFixture, material: Material, results: Results, library: str) -> None:
     if library == "numpy":
-        other, title = naive.with_numpy(material), goal.NUMPY
+        other, title = with_numpy(material), goals.NUMPY
     else:
-        other, title = naive.with_torch(material, pytest.importorskip("torch")), goal.TORCH
+        other, title = with_torch(material, pytest.importorskip("torch")), goals.TORCH
     race = Race.run(benchmark, Nucleus(material, TYPICAL), {library: other}, rounds=3)
     results.lines.append(race.line(title, library))
 

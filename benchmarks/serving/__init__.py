@@ -1,1 +1,1 @@
-"""Servers of the completions contract beside each other; run with ``python -m benchmarks.serving``."""
+"""Servers of the completions contract beside each other; run with ``make bench-serving``."""

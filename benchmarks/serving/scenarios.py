@@ -6,24 +6,24 @@ Prompts are random token ids, so their lengths are exact, and no prefix cache ha
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.serving.http_caller import HttpCaller
-from benchmarks.serving.line import Line, Pair
-from benchmarks.serving.meter import Meter
-from benchmarks.serving.process import HOST
-from benchmarks.serving.question import SAMPLER, Questions
-from benchmarks.serving.reply import CallError, Reply
-from benchmarks.serving.summary import percentile
+import numpy as np
+
+from benchmarks.client import CallError, HttpClient
+from benchmarks.machine import Elsewhere
+from benchmarks.prompts import SAMPLING, Questions
+from benchmarks.servers import HOST
+from benchmarks.serving.load import Reply
+from benchmarks.serving.results import Pair, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-    from benchmarks.serving.process import Running
+    from benchmarks.servers import Running
 
 CONTEXT = 20_480
 """Tokens of KV cache that the scenarios need: eight prompts of 2,000 that share nothing."""
@@ -33,8 +33,8 @@ _ANSWER = 8  # tokens; only the first is waited for
 _TAIL = 16  # tokens in which prompts with a shared prefix differ
 _TOGETHER = 8
 _STREAMS = 4
-_PATIENCE = 300.0  # seconds that one request may take
 _STREAM_TOKENS = 256
+_PATIENCE = 300.0  # seconds that one request may take
 _PREFILL_SECONDS = 0.0055  # for each token of a prompt
 
 
@@ -74,8 +74,7 @@ class Scenarios:
     """The scenarios on one running server.
 
     Args:
-        running: The server, with :data:`CONTEXT` tokens of cache and as many slots as there are requests at
-            once.
+        running: Ours, with :data:`CONTEXT` tokens of cache and as many slots as there are requests at once.
         model: The model's name in the table.
         scale: How long and how often.
     """
@@ -84,11 +83,11 @@ class Scenarios:
         self._served, self._pid = running.model, running.pid
         self._model = model
         self._scale = scale
-        self._http = HttpCaller(HOST, running.http_port)
+        self._http = HttpClient(HOST, running.ports.http)
         self._random = random.Random()  # noqa: S311 - not for secrets, and never the same
 
-    async def run(self, lines: list[Line]) -> None:
-        """Run all of them, and add a line for each as it ends.
+    async def run(self, found: list[Scenario]) -> None:
+        """Run all of them, and add each when it ends.
 
         Raises:
             CallError: the server refused a request, or gave nothing to measure.
@@ -96,26 +95,24 @@ class Scenarios:
         """
         medium, long, rounds = self._scale.medium, self._scale.long, self._scale.rounds
         await self._first_token(self._tokens(_TAIL))  # to warm up
-        compare = self._compare
-        lines.append(
-            await compare(f"(a) TTFT, {medium} tokens, n=8 against n=1", 1.05, self._choices, rounds)
-        )
-        title = f"(b) TTFT p95, {_TOGETHER} at once share {long} tokens"
-        lines.append(await compare(title, 0.25, self._shared, 1))  # a round takes minutes
-        lines.append(await compare(f"(c) TTFT, {long} tokens, warm against cold", 0.05, self._again, rounds))
-        title = f"(d) ITL p99 of {_STREAMS} streams while {long} tokens arrive, against p50"
-        lines.append(await compare(title, 3.0, self._arrival, rounds))
+        for title, goal, round_of, count in (
+            (f"(a) TTFT, {medium} tokens, n=8 against n=1", 1.05, self._choices, rounds),
+            (f"(b) TTFT p95, {_TOGETHER} at once share {long} tokens", 0.25, self._shared, 1),  # minutes each
+            (f"(c) TTFT, {long} tokens, warm against cold", 0.05, self._again, rounds),
+            (
+                f"(d) ITL p99 of {_STREAMS} streams while {long} tokens arrive, against p50",
+                3.0,
+                self._arrival,
+                rounds,
+            ),
+        ):
+            pairs = [await self._pair(round_of) for _ in range(count)]
+            found.append(Scenario(self._model, title, goal, pairs))
 
-    async def _compare(
-        self, title: str, most: float, round_of: Callable[[], Awaitable[tuple[float, float]]], rounds: int
-    ) -> Line:
-        """Run a scenario's rounds, each of which gives the seconds without and with."""
-        found: list[Pair] = []
-        for _ in range(rounds):
-            meter = Meter(self._pid)
-            without, along = await round_of()
-            found.append(Pair(without * 1e3, along * 1e3, meter.read().elsewhere))
-        return Line(self._model, title, most, found)
+    async def _pair(self, round_of: Callable[[], Awaitable[tuple[float, float]]]) -> Pair:
+        elsewhere = Elsewhere(self._pid)
+        without, along = await round_of()
+        return Pair(without * 1e3, along * 1e3, elsewhere.processors())
 
     async def _choices(self) -> tuple[float, float]:
         one = await self._first_token(self._tokens(self._scale.medium))
@@ -147,29 +144,29 @@ class Scenarios:
             for stream in streams:
                 stream.cancel()
             await asyncio.gather(*streams, return_exceptions=True)
-        gaps = [gap for reply in replies for gap in _gaps(reply)]
+        gaps = [gap for reply in replies for gap in self._gaps(reply)]
         before = [gap.seconds for gap in gaps if steady <= gap.start and gap.end <= arrived]
         during = [gap.seconds for gap in gaps if arrived < gap.end and gap.start < first]
         if not before or not during:
             raise CallError("the streams had no tokens")
-        return percentile(before, 0.5), percentile(during, 0.99)
+        return float(np.median(before)), float(np.percentile(during, 99))
 
     async def _stream_on(self, replies: list[Reply]) -> None:
         questions = Questions(self._served)
         while True:
             replies.append(Reply(perf_counter(), _STREAM_TOKENS))
             fields = {**questions.next(), "max_tokens": _STREAM_TOKENS, "logprobs": 0}
-            await self._http.call(fields, replies[-1])
+            await replies[-1].listen(self._http, fields)
 
     async def _p95(self, prompts: Sequence[list[int]]) -> float:
-        return percentile(await asyncio.gather(*map(self._first_token, prompts)), 0.95)
+        return float(np.percentile(await asyncio.gather(*map(self._first_token, prompts)), 95))
 
     async def _first_token(self, prompt: list[int], n: int = 1) -> float:
         """Return the seconds until a request's first event, once all of it is over."""
         fields: dict[str, Any] = {"model": self._served, "prompt": prompt, "max_tokens": _ANSWER, "n": n}
         reply = Reply(perf_counter(), _ANSWER)
         async with asyncio.timeout(_PATIENCE):
-            await self._http.call(fields | SAMPLER, reply)
+            await reply.listen(self._http, fields | SAMPLING | {"stream": True})
         if not reply.arrivals:
             raise CallError("a stream without an event")
         return reply.arrivals[0][0] - reply.began
@@ -177,22 +174,21 @@ class Scenarios:
     def _tokens(self, count: int) -> list[int]:
         return self._random.choices(_ORDINARY, k=count)
 
+    def _gaps(self, reply: Reply) -> Iterator[_Gap]:
+        """Yield a gap for each token but those of the first event.
 
-def _gaps(reply: Reply) -> Iterator[_Gap]:
-    """Yield a gap for each token but those of the first event.
-
-    A character of several tokens is one event, and comes after as many steps.
-    Log-probabilities tell how many.
-    """
-    last = None
-    for at, payload in reply.arrivals:
-        choices = json.loads(payload).get("choices") or []
-        tokens = sum(len(choice["logprobs"]["tokens"]) for choice in choices)
-        if tokens and last is not None:
-            step = (at - last) / tokens
-            yield from (_Gap(last + i * step, last + (i + 1) * step) for i in range(tokens))
-        if tokens:
-            last = at
+        A character of several tokens is one event, and comes after as many steps.
+        Log-probabilities tell how many.
+        """
+        last = None
+        for at, event in reply.arrivals:
+            choices = self._http.read(event)["choices"]
+            tokens = sum(len(choice["logprobs"]["tokens"]) for choice in choices)
+            if tokens and last is not None:
+                step = (at - last) / tokens
+                yield from (_Gap(last + i * step, last + (i + 1) * step) for i in range(tokens))
+            if tokens:
+                last = at
 
 
 async def _let_flow(streams: Sequence[asyncio.Task[None]], seconds: float) -> None:

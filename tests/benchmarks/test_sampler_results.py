@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from benchmarks.sampler.goal import CALL, CONTRACT
-from benchmarks.sampler.line import Line
+from benchmarks.sampler.goals import CALL, CONTRACT, Line
 from benchmarks.sampler.results import Results
 from engine.sampling import KERNELS
 
@@ -20,8 +19,7 @@ def test_results_are_written(tmp_path: Path) -> None:
         Line(CALL, 2, KERNELS[0], 3.0),
         Line(CONTRACT, 49_152, KERNELS[0], 50.0, 1500.0, 30.0, 0.01),
     ]
-    results.curve.add("engine", 1024, 1.5)
-    results.curve.add("engine", 4096, 4.0)
+    results.curve["engine"] = {1024: 1.5, 4096: 4.0}
     _heading, contract, call = results.table()
     assert contract.split()[-4:] == ["30.0x", "≥", "25.0x", "0.01"]
     assert call.endswith("missed")

@@ -7,33 +7,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.serving import comparison, row
-from benchmarks.serving.comparison import comparisons, ratio
-from benchmarks.serving.job import Outcome, Work
-from benchmarks.serving.line import Line, Pair
-from benchmarks.serving.meter import Spent
-from benchmarks.serving.peers import XLLAMACPP
-from benchmarks.serving.plan import Plan
-from benchmarks.serving.results import Results
-from benchmarks.serving.row import Row
-from benchmarks.serving.server import OURS
-from benchmarks.serving.summary import Percentiles, Summary
+from benchmarks.servers import OURS, XLLAMACPP
+from benchmarks.serving.results import RATIOS, ROWS, Pair, Results, Row, Scenario, comparisons, ratio
+from benchmarks.serving.turn import Percentiles, Turn, Work
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from benchmarks.serving.job import Door
+    from benchmarks.servers import Door
 
 MODEL = "smollm2-135m-instruct"
 
 
-def _turn(tokens_per_s: float, elsewhere: float | None = 0.0) -> Outcome:
+def _turn(tokens_per_s: float, elsewhere: float | None = 0.0) -> Turn:
     times = Percentiles(1.0, 2.0, 3.0)
-    summary = Summary(4, 64.0, tokens_per_s, times, times, cut=0, errors=0, first_error=None)
-    return Outcome(summary, Spent(0.5, 1.5, elsewhere))
+    return Turn(4, 64.0, tokens_per_s, times, times, elsewhere=elsewhere)
 
 
-def _row(server: str, door: Door, *turns: Outcome, clients: int = 8) -> Row:
+def _row(server: str, door: Door, *turns: Turn, clients: int = 8) -> Row:
     return Row(MODEL, server, door, Work(5.0, clients), list(turns))
 
 
@@ -60,7 +51,10 @@ def test_ratios_of_busy_rounds_are_marked() -> None:
 
 
 def test_a_peer_without_tokens_has_no_ratio() -> None:
-    ours, other = _row(OURS, "http", _turn(100)), _row(XLLAMACPP, "http", Outcome.failed("it ended"))
+    ours, other = (
+        _row(OURS, "http", _turn(100)),
+        _row(XLLAMACPP, "http", Turn(errors=1, first_error="it ended")),
+    )
     assert ratio(ours, other) is None
     assert ratio(other, ours) is not None
     assert other.first_error == "it ended"
@@ -76,9 +70,9 @@ def test_an_interrupted_round_has_no_pair() -> None:
 
 def test_texts_are_as_wide_as_their_headings() -> None:
     ours, engine = _row(OURS, "http", _turn(100)), _row(OURS, "python", _turn(100))
-    assert len(ours.text()) == len(row.HEADING)
+    assert len(ours.text()) == len(ROWS.heading)
     (found,) = comparisons(MODEL, [ours, engine])
-    assert len(found.text()) == len(comparison.HEADING)
+    assert len(found.text()) == len(RATIOS.heading)
 
 
 def test_requests_a_second_come_from_the_rounds_that_count() -> None:
@@ -94,7 +88,9 @@ def test_results_are_written_with_every_round(tmp_path: Path) -> None:
         _row(XLLAMACPP, "http", _turn(50), _turn(50)),
         _row(OURS, "http", _turn(70), clients=1),
     ]
-    results.lines.append(Line(MODEL, "(c) warm", 0.05, [Pair(100.0, 2.0, 0.0), Pair(100.0, 9.0, 0.9)]))
+    results.scenarios.append(
+        Scenario(MODEL, "(c) warm", 0.05, [Pair(100.0, 2.0, 0.0), Pair(100.0, 9.0, 0.9)])
+    )
     results.write(tmp_path, {XLLAMACPP: "1.0"})
     written = json.loads((tmp_path / "serving.json").read_text(encoding="utf-8"))["models"][MODEL]
     assert [goal["ratio"]["value"] for goal in written["goals"]] == [2.0, 1.0]
@@ -113,19 +109,3 @@ def test_the_plot_is_the_same_for_the_same_figures(tmp_path: Path) -> None:
     one, two = ((tmp_path / name / "serving.svg").read_text(encoding="utf-8") for name in ("one", "two"))
     assert one == two
     assert "8 clients: 2.0x llama.cpp's server" in one
-
-
-def test_only_what_has_a_goal_has_all_rounds_and_sides() -> None:
-    points = list(Plan([1, 8, 32], 0.7, 5.0, 3).points())
-    assert [(point.work.clients, point.work.logprobs) for point in points] == [
-        (8, None),
-        (8, 5),
-        (1, None),
-        (32, None),
-    ]
-    assert [(point.rounds, point.http_only) for point in points] == [
-        (3, False),
-        (3, False),
-        (1, True),
-        (1, True),
-    ]

@@ -1,0 +1,51 @@
+"""The tables at the end of ``make bench``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchmarks.report import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+THROUGHPUT = Table(
+    {"tokens/s": "<24", "streams": ">8d", "bare": ">9.1f", "engine": ">9.1f", "ratio": ">7.2f"}
+    | {"elsewhere": ">11.2f"}
+)
+STEP = Table(
+    {"a steady step, µs a token": "<25", "streams": ">8d", "llama.cpp": ">11.0f", "sampler": ">9.1f"}
+    | {"rest": ">7.1f", "loop": ">7.1f", "sampler and rest": ">18.1%"}
+)
+OVERHEAD = Table({"no model, µs a token": "<25", "streams": ">8d", "engine": ">9.1f", "loop": ">9.1f"})
+CONTEXT = Table({"no model, a token behind": "<40", "streams": ">8d", "ratio of times": ">16.2f"})
+
+Report = dict[Table, list[str]]
+"""The lines of each table."""
+
+_REPORT = pytest.StashKey[Report]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    report: Report = {table: [] for table in (THROUGHPUT, STEP, OVERHEAD, CONTEXT)}
+    config.stash[_REPORT] = report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in _lines(config.stash[_REPORT]):
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def report(pytestconfig: pytest.Config) -> Report:
+    return pytestconfig.stash[_REPORT]
+
+
+def _lines(report: Report) -> Iterator[str]:
+    if any(report.values()):
+        yield "\nThe engine beside llama.cpp alone: medians"
+    for table, lines in report.items():
+        if lines:
+            yield from ("", table.heading, *lines)

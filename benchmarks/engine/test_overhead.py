@@ -1,0 +1,146 @@
+"""The engine's own microseconds a token: all of it in front of a model that takes no time.
+
+Processor time is told apart for the two threads; on few cores it is the sum of both that llama.cpp lacks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from statistics import median
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchmarks.engine.conftest import CONTEXT, OVERHEAD
+from benchmarks.engine.null_model import NullBackend
+from benchmarks.prompts import SAMPLING
+from engine.contract.requests import Limits
+from engine.core.engine import Engine
+from engine.core.loop import StepLoop
+from engine.core.phases import Phase
+from engine.core.sequence import Prompt, Sequence, StopRules
+from engine.sampling import SamplingParams
+from engine.service.event_loop import new_event_loop
+from engine.service.service import CompletionService
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from benchmarks.engine.conftest import Report
+
+N_TOKENS = 500
+MAX_STREAMS = 16
+_ROUNDS = 7
+_SHORT, _LONG = 100, 8_000  # tokens of context
+_CONTEXT_ROUNDS = 60
+_STEPS = 40
+
+
+class NullService:
+    """The completions service over a null model, with an event loop of its own."""
+
+    def __init__(self) -> None:
+        engine = Engine(NullBackend(MAX_STREAMS, n_cells=65_536), max_logprobs=5, max_requests=MAX_STREAMS)
+        self.service = CompletionService(engine, name="null", limits=Limits(), max_model_len=65_536)
+        self._runner = asyncio.Runner(loop_factory=new_event_loop)
+
+    def generate(self, streams: int, logprobs: int | None) -> tuple[float, float]:
+        """Read all streams to their ends; return the processor seconds of engine thread and event loop."""
+        process, thread = time.process_time(), time.thread_time()
+        self._runner.run(self._generate(streams, logprobs))
+        event_loop = time.thread_time() - thread
+        return time.process_time() - process - event_loop, event_loop
+
+    def close(self) -> None:
+        self._runner.close()
+        self.service.close()
+
+    async def _generate(self, streams: int, logprobs: int | None) -> None:
+        await asyncio.gather(*(self._read(seed, logprobs) for seed in range(streams)))
+
+    async def _read(self, seed: int, logprobs: int | None) -> None:
+        fields = {
+            "model": "null",
+            "prompt": f"Stream {seed}",
+            "max_tokens": N_TOKENS,
+            **SAMPLING,
+            "seed": seed,
+            "logprobs": logprobs,
+            "stream": True,
+        }
+        async for _ in await self.service.stream(self.service.parse(fields)):
+            pass
+
+
+def loop_of(streams: int, context: int) -> StepLoop:
+    """Return a step loop in which so many streams decode behind prompts of so many tokens."""
+    loop = StepLoop(NullBackend(streams, n_cells=1 << 20), max_logprobs=5)
+    for stream in range(streams):
+        prompt = Prompt(object(), [ord("a") + stream] * context, context)
+        params = SamplingParams(seed=stream, logprobs=5, **SAMPLING)
+        stop = StopRules(frozenset({0}), ("a stop string",))
+        prompt.sequences.append(Sequence(prompt, 0, params, max_tokens=1 << 14, stop=stop))
+        loop.submit(prompt)
+    while any(sequence.phase is not Phase.DECODE for sequence in loop.scheduler.unfinished()):
+        loop.step()
+    return loop
+
+
+def seconds_of(loop: StepLoop) -> float:
+    """Return the processor seconds of some steps."""
+    began = time.process_time()
+    for _ in range(_STEPS):
+        loop.step()
+    return time.process_time() - began
+
+
+@pytest.mark.parametrize("streams", [1, 8])
+def test_context(benchmark: BenchmarkFixture, report: Report, streams: int) -> None:
+    """What a token costs the engine thread does not depend on how many came before it."""
+    short, long = (loop_of(streams, context) for context in (_SHORT, _LONG))
+    ratios: list[float] = []
+    benchmark.pedantic(  # type: ignore[no-untyped-call]
+        lambda: ratios.append(1 / seconds_of(short) * seconds_of(long)),
+        rounds=_CONTEXT_ROUNDS,
+        warmup_rounds=2,
+    )
+    ratio = median(ratios)
+    report[CONTEXT].append(CONTEXT.line(f"{_LONG:,} tokens against {_SHORT:,}", streams, ratio))
+    benchmark.extra_info |= {"ratio": ratio}
+
+
+@pytest.fixture(scope="module")
+def null() -> Iterator[NullService]:
+    service = NullService()
+    yield service
+    service.close()
+
+
+@pytest.mark.parametrize(
+    ("streams", "logprobs"),
+    [
+        pytest.param(1, None, id="1"),
+        pytest.param(8, None, id="8"),
+        pytest.param(16, None, id="16"),
+        pytest.param(16, 5, id="16-logprobs"),
+    ],
+)
+def test_overhead(
+    benchmark: BenchmarkFixture, null: NullService, report: Report, streams: int, logprobs: int | None
+) -> None:
+    spent: list[tuple[float, float]] = []
+    benchmark.pedantic(  # type: ignore[no-untyped-call]
+        lambda: spent.append(null.generate(streams, logprobs)), rounds=_ROUNDS
+    )
+    per_token = 1e6 / (streams * N_TOKENS)
+    engine, event_loop = (median(seconds) * per_token for seconds in zip(*spent, strict=True))
+    name = "" if logprobs is None else f"  with logprobs={logprobs}"
+    report[OVERHEAD].append(OVERHEAD.line(name, streams, engine, event_loop))
+    benchmark.extra_info |= {
+        "tokens": streams * N_TOKENS,
+        "engine_thread_us_per_token": engine,
+        "event_loop_us_per_token": event_loop,
+    }

@@ -1,0 +1,246 @@
+"""Every server that a benchmark starts: ours in a process or in this one, and the peers in theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from engine.loading.hardware import physical_cores
+from engine.serving.auth import ApiKeys
+from engine.serving.grpc import start_grpc
+from engine.serving.http import create_app
+from engine.serving.server import HttpServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from engine.service.service import CompletionService
+
+Door = Literal["http", "grpc", "python"]
+HOST = "127.0.0.1"
+OURS, XLLAMACPP, LLAMA_CPP_PYTHON = "ours", "xllamacpp", "llama-cpp-python"
+
+_PEERS = Path(__file__).parents[1] / "build" / "peers"
+_PEERS_PYTHON = _PEERS / "bin" / "python"
+_LLAMA_SERVER = Path(__file__).with_name("llama_server.py")
+_START_SECONDS = 180.0
+_STOP_SECONDS = 15.0
+
+
+class ServerError(Exception):
+    """A server that cannot be installed, or does not start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What every server is given alike."""
+
+    model: Path
+    """The GGUF file."""
+    slots: int = 8
+    context: int = 4096
+    """Tokens of KV cache that the slots share."""
+    threads: int = physical_cores()
+
+
+class Ports(NamedTuple):
+    """Where a server listens; a peer has no gRPC."""
+
+    http: int
+    grpc: int
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One that can be started.
+
+    Args:
+        name: What it is called on the command line and in tables.
+        doors: The ways in that are measured, in the order of their turns.
+        command: Returns the command that serves; its last argument says whether to keep log-probabilities.
+        note: What to know beside its figures.
+        is_told_of_logprobs: Whether it is started another way where log-probabilities are asked for.
+    """
+
+    name: str
+    doors: tuple[Door, ...]
+    command: Callable[[Setting, Ports, bool], list[Any]]
+    note: str = ""
+    is_told_of_logprobs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that takes requests."""
+
+    ports: Ports
+    pid: int
+    model: str
+    """The name that it answers to."""
+
+
+def _nucleus(setting: Setting, ports: Ports, _logprobs: bool) -> list[Any]:
+    return [
+        *(Path(sys.executable).with_name("nucleus"), "serve", setting.model, "--host", HOST),
+        *("--http-port", ports.http, "--grpc-port", ports.grpc, "--log-level", "warning"),
+        *("--parallel", setting.slots, "--ctx-size", setting.context),
+        *("--threads", setting.threads, "--gpu-layers", 0),
+    ]
+
+
+def _xllamacpp(setting: Setting, ports: Ports, _logprobs: bool) -> list[Any]:
+    arguments = (setting.model, ports.http, setting.context, setting.slots, setting.threads)
+    return [_PEERS_PYTHON, "-P", _LLAMA_SERVER, *arguments]
+
+
+def _llama_cpp_python(setting: Setting, ports: Ports, logprobs: bool) -> list[Any]:
+    # It keeps every row of logits to answer log-probabilities. By default it breaks a stream off when
+    # the next request comes: that is switched off.
+    return [
+        *(_PEERS_PYTHON, "-P", "-m", "llama_cpp.server", "--model", setting.model),
+        *("--host", HOST, "--port", ports.http, "--n_ctx", setting.context),
+        *("--n_threads", setting.threads, "--n_threads_batch", setting.threads),
+        *("--logits_all", logprobs, "--interrupt_requests", False, "--verbose", False),
+    ]
+
+
+SERVERS = (
+    Server(OURS, ("grpc", "python", "http"), _nucleus),
+    Server(XLLAMACPP, ("http",), _xllamacpp, "llama.cpp's server as its wheel carries it, built for AVX2"),
+    Server(
+        LLAMA_CPP_PYTHON,
+        ("http",),
+        _llama_cpp_python,
+        "one request at a time, whatever the slots",
+        is_told_of_logprobs=True,
+    ),
+)
+"""In the order in which they are measured."""
+
+
+def install_peers() -> None:
+    """Install the servers that are not ours, unless that was done before.
+
+    llama-cpp-python comes in the version that the engine uses, so that both compute with one llama.cpp, and
+    pip has its wheel already.
+
+    Raises:
+        ServerError: a command failed; its last line says why.
+    """
+    wanted = [XLLAMACPP, f"{LLAMA_CPP_PYTHON}[server]=={version(LLAMA_CPP_PYTHON)}"]
+    done = _PEERS / ".installed"
+    if done.is_file() and done.read_text(encoding="utf-8").split() == wanted:
+        return
+    print(f"Installing {' and '.join(wanted)} into {_PEERS}", flush=True)
+    _run([sys.executable, "-m", "venv", str(_PEERS)])
+    _run([str(_PEERS_PYTHON), "-m", "pip", "--no-input", "install", "--quiet", *wanted])
+    done.write_text("\n".join(wanted), encoding="utf-8")
+
+
+def peer_versions() -> dict[str, str]:
+    """Return the versions of the peers that are installed."""
+    if not _PEERS_PYTHON.is_file():
+        return {}
+    listed = json.loads(_run([str(_PEERS_PYTHON), "-m", "pip", "list", "--format", "json"]))
+    found = {package["name"].replace("_", "-"): package["version"] for package in listed}
+    return {name: found[name] for name in (XLLAMACPP, LLAMA_CPP_PYTHON) if name in found}
+
+
+@contextmanager
+def running(server: Server, setting: Setting, log: Path, *, logprobs: bool = False) -> Iterator[Running]:
+    """Start a server on free ports, wait until it is ready, and stop it at the end of the context.
+
+    Args:
+        server: Which one.
+        setting: What it is given.
+        log: File for what it prints.
+        logprobs: Whether log-probabilities will be asked for.
+
+    Raises:
+        ServerError: it ended, or was not ready in time.
+    """
+    ports = Ports(_free_port(), _free_port())
+    command = [str(part) for part in server.command(setting, ports, logprobs)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603
+    try:
+        yield Running(ports, process.pid, _wait_until_ready(process, ports.http, log))
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@asynccontextmanager
+async def serving(service: CompletionService) -> AsyncIterator[Ports]:
+    """Open both doors of a service on the running event loop, for as long as the context lasts."""
+    with socket.create_server((HOST, 0)) as listening:
+        grpc = await start_grpc(service, ApiKeys(), host=HOST, port=0)
+        http_server = HttpServer(create_app(service, ApiKeys()))
+        task = asyncio.create_task(http_server.serve(sockets=[listening]))
+        try:
+            yield Ports(listening.getsockname()[1], grpc.port)
+        finally:
+            http_server.should_exit = True
+            await task
+            await grpc.stop(_STOP_SECONDS)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> str:
+    """Return the name of the model that is served."""
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise ServerError(f"ended with {process.returncode} at the start: {_last_line(log)} (in {log})")
+        if name := _served_model(port):
+            return name
+        time.sleep(0.2)
+    raise ServerError(f"not ready after {_START_SECONDS:.0f} s: {_last_line(log)} (in {log})")
+
+
+def _served_model(port: int) -> str | None:
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    try:
+        connection.request("GET", "/v1/models")
+        response = connection.getresponse()
+        body = response.read()
+        return str(json.loads(body)["data"][0]["id"]) if response.status == 200 else None
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line for line in reversed(lines) if line.strip()), "it printed nothing")
+
+
+def _free_port() -> int:
+    with socket.create_server((HOST, 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def _run(command: list[str]) -> str:
+    environment = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    try:
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)  # noqa: S603
+    except subprocess.CalledProcessError as error:
+        lines = f"{error.stdout}\n{error.stderr}".strip().split("\n")
+        raise ServerError(f"installation failed: {lines[-1]}") from None
+    return done.stdout
