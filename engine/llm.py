@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from pydantic import ValidationError
 
 from engine.contract.messages import to_invalid_request
-from engine.contract.parsing import parse_fields
-from engine.contract.requests import DetokenizeRequest, TokenizeRequest
 from engine.errors import UnavailableError
 from engine.loading.launch import launch
 from engine.loading.options import EngineOptions
@@ -108,8 +106,7 @@ class AsyncLLM:
         Raises:
             InvalidRequestError: the text is not valid Unicode.
         """
-        fields = {"prompt": prompt, "add_special_tokens": add_special_tokens}
-        return await self.service.tokenize(parse_fields(TokenizeRequest, fields))
+        return await self.service.tokenize({"prompt": prompt, "add_special_tokens": add_special_tokens})
 
     def detokenize(self, tokens: list[int]) -> Detokenized:
         """Return the text of tokens.
@@ -117,7 +114,7 @@ class AsyncLLM:
         Raises:
             InvalidRequestError: a token is none of this model's.
         """
-        return self.service.detokenize(parse_fields(DetokenizeRequest, {"tokens": tokens}))
+        return self.service.detokenize({"tokens": tokens})
 
     def tokenizer_info(self) -> TokenizerInfo:
         """Return the names of special tokens, and the chat template."""

@@ -8,7 +8,8 @@ import uuid
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from engine.contract.parsing import parse_request
+from engine.contract.parsing import parse_fields, parse_request
+from engine.contract.requests import DetokenizeRequest, TokenizeRequest
 from engine.contract.responses import Detokenized, ModelCard, ModelList, Tokenized, TokenizerInfo
 from engine.errors import ModelNotFoundError, UnavailableError
 from engine.service.logprobs import Echo, TokenTexts
@@ -21,7 +22,7 @@ from engine.service.tokenizer import Tokenizer, check_ids
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from engine.contract.requests import CompletionRequest, DetokenizeRequest, Limits, TokenizeRequest
+    from engine.contract.requests import CompletionRequest, Limits
     from engine.contract.responses import Completion
     from engine.core.engine import Engine, RequestHandle
     from engine.core.sequence import Prompt
@@ -97,23 +98,26 @@ class CompletionService:
         """Make a request of plain Python values; see :func:`engine.contract.parsing.parse_request`."""
         return parse_request(fields, self.limits)
 
-    async def tokenize(self, request: TokenizeRequest) -> Tokenized:
-        """Return the tokens of a text.
+    async def tokenize(self, fields: Any) -> Tokenized:
+        """Return the tokens of a text, from the plain Python values of a :class:`TokenizeRequest`.
 
         Raises:
+            InvalidRequestError: naming the first field at fault.
             ModelNotFoundError: another model is asked for.
         """
+        request = parse_fields(TokenizeRequest, fields)
         self._check_model(request.model)
         tokens = await self._tokenizer.tokenize(request.prompt, add_special=request.add_special_tokens)
         return Tokenized(tokens=tokens, count=len(tokens), max_model_len=self.max_model_len)
 
-    def detokenize(self, request: DetokenizeRequest) -> Detokenized:
-        """Return the text of tokens.
+    def detokenize(self, fields: Any) -> Detokenized:
+        """Return the text of tokens, from the plain Python values of a :class:`DetokenizeRequest`.
 
         Raises:
+            InvalidRequestError: naming the first field at fault; a token may be none of this model's.
             ModelNotFoundError: another model is asked for.
-            InvalidRequestError: a token is none of this model's.
         """
+        request = parse_fields(DetokenizeRequest, fields)
         self._check_model(request.model)
         check_ids("tokens", request.tokens, self.engine.backend.info.n_vocab)
         text = b"".join(map(self.token_texts.raw, request.tokens))
@@ -138,10 +142,10 @@ class CompletionService:
         Raises:
             EngineError: the request cannot be served, or has failed.
         """
-        writer, run = await self._admit(request, caller, in_parts=False)
-        with closing(run):
-            deltas = [delta async for delta in run]
-        return writer.completion(deltas)
+        builder, handle = await self._admit(request, caller, in_parts=False)
+        with closing(handle):
+            deltas = [delta async for delta in handle]
+        return builder.completion(deltas)
 
     async def stream(self, request: CompletionRequest, caller: Hashable = None) -> CompletionStream:
         """Answer a request in chunks; the first is there when this returns.
@@ -153,13 +157,13 @@ class CompletionService:
         Raises:
             EngineError: the request cannot be served, or has failed before its first chunk.
         """
-        writer, run = await self._admit(request, caller, in_parts=True)
+        builder, handle = await self._admit(request, caller, in_parts=True)
         try:
-            first = await anext(run)
+            first = await anext(handle)
         except BaseException:
-            run.close()
+            handle.close()
             raise
-        return CompletionStream(writer, run, first)
+        return CompletionStream(builder, handle, first)
 
     def close(self) -> None:
         """End every request and free the model."""
@@ -174,7 +178,7 @@ class CompletionService:
         tokenized = await self._tokenizer.tokenize_prompts(request)
         client, info = (caller, request.user), self.engine.backend.info
         prompts = make_prompts(request, tokenized, info, client=client, in_parts=in_parts)
-        writer = ResponseBuilder(
+        builder = ResponseBuilder(
             request,
             id=f"cmpl-{uuid.uuid4().hex}",
             created=int(time.time()),
@@ -184,8 +188,8 @@ class CompletionService:
             token_texts=self.token_texts,
         )
         if request.user is not None:
-            log.info("%s is for user %.80r", writer.id, request.user)
-        return writer, self.engine.submit(prompts)
+            log.info("%s is for user %.80r", builder.id, request.user)
+        return builder, self.engine.submit(prompts)
 
     def _echoes(self, prompts: list[Prompt], tokenized: list[TokenizedPrompt]) -> list[Echo]:
         pairs = zip(prompts, tokenized, strict=True)

@@ -14,8 +14,6 @@ from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 from typing_extensions import override
 
-from engine.contract.parsing import parse_fields
-from engine.contract.requests import DetokenizeRequest, TokenizeRequest
 from engine.errors import AddressError, EngineError, InvalidRequestError
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
@@ -129,13 +127,13 @@ class _Completions(pb_grpc.CompletionServiceServicer):
 
     @override
     async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
-        parsed = parse_fields(TokenizeRequest, wire.fields_of(request))
-        return pb.TokenizeResponse(**(await self._service.tokenize(parsed)).model_dump())
+        answer = await self._service.tokenize(wire.fields_of(request))
+        return pb.TokenizeResponse(**answer.model_dump())
 
     @override
     async def Detokenize(self, request: pb.DetokenizeRequest, context: Context) -> pb.DetokenizeResponse:
-        parsed = parse_fields(DetokenizeRequest, {"tokens": [], **wire.fields_of(request)})
-        return pb.DetokenizeResponse(**self._service.detokenize(parsed).model_dump())
+        answer = self._service.detokenize({"tokens": [], **wire.fields_of(request)})
+        return pb.DetokenizeResponse(**answer.model_dump())
 
     @override
     async def GetTokenizerInfo(

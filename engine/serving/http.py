@@ -16,8 +16,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from engine import __version__
-from engine.contract.parsing import parse_fields
-from engine.contract.requests import DetokenizeRequest, TokenizeRequest
 from engine.contract.responses import (
     Completion,
     Detokenized,
@@ -102,13 +100,13 @@ def _add_request_routes(app: FastAPI, service: CompletionService, max_body_bytes
     async def tokenize(http: Request) -> Tokenized:
         """Return the tokens of a text."""
         fields = _parse_json(await _read_body(http, max_body_bytes))
-        return await service.tokenize(parse_fields(TokenizeRequest, fields))
+        return await service.tokenize(fields)
 
     @app.post("/detokenize", **openapi.DETOKENIZE)
     async def detokenize(http: Request) -> Detokenized:
         """Return the text of tokens."""
         fields = _parse_json(await _read_body(http, max_body_bytes))
-        return service.detokenize(parse_fields(DetokenizeRequest, fields))
+        return service.detokenize(fields)
 
 
 def _add_information_routes(app: FastAPI, service: CompletionService) -> None:
@@ -263,7 +261,7 @@ class _Gate:
             await self._app(scope, receive, send)
             return
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        the_id = request_id(headers.get(b"x-request-id"))
+        own_id = request_id(headers.get(b"x-request-id"))
         began, answered = time.perf_counter(), False
 
         async def send_with_headers(message: Message) -> None:
@@ -273,7 +271,7 @@ class _Gate:
                 spent = f"{(time.perf_counter() - began) * 1e3:.0f}"
                 message["headers"] = [
                     *message["headers"],
-                    (b"x-request-id", the_id.encode("latin-1")),
+                    (b"x-request-id", own_id.encode("latin-1")),
                     (b"openai-processing-ms", spent.encode()),
                 ]
             await send(message)
@@ -285,7 +283,7 @@ class _Gate:
         except EngineError as error:
             await _answer(error)(scope, receive, send_with_headers)
         except Exception as error:
-            log.exception("request %s failed", the_id)
+            log.exception("request %s failed", own_id)
             if answered:
                 raise
             await _answer(internal_error(error))(scope, receive, send_with_headers)
