@@ -101,9 +101,10 @@ class Batch:
 class Backend(Protocol):
     """A model with a KV cache of ``n_cells`` tokens.
 
-    The cache holds up to ``n_slots`` texts; those that begin alike share their cells. Where ``prefix_cache``
-    is false, a text cannot be cut, and so is of no use to another. Restoring a text takes up to
-    ``restore_slack`` cells more than it has in the end. A decode leaves up to ``n_slots + n_scored`` rows.
+    The cache holds up to ``n_slots`` sequences; those that begin alike share their cells. Where
+    ``prefix_cache`` is false, a sequence cannot be cut, and so no other can share a part of it. Restoring a
+    prefix takes up to ``restore_slack`` cells more than it has in the end. A decode leaves up to
+    ``n_slots + n_scored`` rows.
 
     Up to ``n_batch_invariant`` tokens can be decoded batch-invariantly (``Batch.batch_invariant``): then the
     logits of a token depend on its sequence alone, to the bit, as long as the sequence's cells are in order.
@@ -152,7 +153,7 @@ class Backend(Protocol):
         """Empty ``slot``, but do not free its cells."""
 
     def free_deferred(self) -> None:
-        """Free the cells of all that was shelved."""
+        """Free the cells whose freeing was deferred."""
 
     def save(self, slot: int, length: int) -> SavedPrefix:
         """Copy the first ``length`` positions of ``slot`` to memory.

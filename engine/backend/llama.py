@@ -26,7 +26,7 @@ _SCORED = 64
 """Rows of logits for the tokens of prompts that are scored."""
 _PIECE = 256
 """Tokens that are copied out of the cache at once."""
-_REPEATABLE = 63
+_BATCH_INVARIANT = 63
 """Most tokens for which the attention kernel for CPUs takes each by itself, and its cache cell by cell."""
 _REACH = 256
 """Cells up to which it does so for a lone token too; with more, each thread takes a part of the cache."""
@@ -72,7 +72,7 @@ class LlamaBackend:
         window = int(lib.llama_model_n_swa(model.handle))
         self._piece_length = self.restore_slack = min(_PIECE, window) if window else _PIECE
         self._spare = options.n_slots  # one more sequence, to save and restore by
-        self._shelf = options.n_slots + 1  # and another, for cells that are nobody's
+        self._deferred = options.n_slots + 1  # and another, for cells that are nobody's
         self.n_cells = int(lib.llama_n_ctx(self._context))
         self.n_batch = int(lib.llama_n_batch(self._context))
         self._pieces: dict[int, bytes] = {}
@@ -102,12 +102,12 @@ class LlamaBackend:
 
     def _run(self, batch: Batch, wire: _WireBatch) -> int:
         if batch.batch_invariant and batch.size == 1 and batch.reach > _REACH:
-            status = self._run_in_company(batch, wire)
+            status = self._run_beside_another(batch, wire)
             if status != _NO_CELL:
                 return status
         return int(lib.llama_decode(self._context, wire.struct(batch.size)))
 
-    def _run_in_company(self, batch: Batch, wire: _WireBatch) -> int:
+    def _run_beside_another(self, batch: Batch, wire: _WireBatch) -> int:
         """Decode a lone token beside another one, so that it comes out as it does in any other company."""
         if batch.capacity == 1:
             return _NO_CELL
@@ -134,7 +134,7 @@ class LlamaBackend:
         """Return how many tokens can be decoded so that what shares a batch makes no difference.
 
         Attention is not all of it: for some types of weights llama.cpp has other kernels for one row than for
-        several, which round differently. A text that is decoded at once and then token by token tells.
+        several, which round differently. So the same tokens are decoded at once, and then one by one.
         """
         batch = Batch(min(_PROBED, self.n_batch, self.n_cells))
         size = batch.capacity
@@ -147,7 +147,7 @@ class LlamaBackend:
             for position, token in enumerate(tokens)
         )
         self.truncate(self._spare, 0)
-        return _REPEATABLE if is_same else 0
+        return _BATCH_INVARIANT if is_same else 0
 
     def _probe_alone(self, batch: Batch, token: int, position: int) -> NDArray[np.float32]:
         batch.fill([token], [position], [self._spare], [True])
@@ -162,11 +162,11 @@ class LlamaBackend:
             raise BackendError(f"the cache of slot {slot} cannot be cut at {length}")
 
     def defer_free(self, slot: int) -> None:
-        lib.llama_memory_seq_cp(self._memory, slot, self._shelf, -1, -1)
+        lib.llama_memory_seq_cp(self._memory, slot, self._deferred, -1, -1)
         self.truncate(slot, 0)
 
     def free_deferred(self) -> None:
-        self.truncate(self._shelf, 0)
+        self.truncate(self._deferred, 0)
 
     def save(self, slot: int, length: int) -> SavedPrefix:
         step = self._piece_length

@@ -1,1 +1,1 @@
-"""What the KV cache holds, and what is kept of it in host memory."""
+"""What the KV cache holds, and which prefixes of it are saved in host memory."""

@@ -1,4 +1,4 @@
-"""Which text lies in which slot of the KV cache, who may have one, and what is kept of it afterwards.
+"""Which tokens each slot of the KV cache holds, who may take a slot, and what is saved when it is left.
 
 A slot holds the tokens of a running sequence, or nothing. When a sequence leaves, its tokens are copied out
 of the cache (:mod:`engine.kvcache.host_cache`). Every change is recorded here at once, and as an operation,

@@ -36,7 +36,7 @@ def make_prompts(
         tokenized: Its prompts in the model's tokens.
         info: The model.
         client: Whose turn they take.
-        in_parts: Whether a choice is told as it grows, or once, when it has ended.
+        in_parts: Whether a choice yields deltas as it grows, or one, when it has ended.
 
     Raises:
         InvalidRequestError: a token id is none of the model's, or every token is banned.

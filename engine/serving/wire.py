@@ -66,24 +66,24 @@ def _unwrapped(message: Message) -> Any:
     return fields_of(message)
 
 
-def completion_message(completion: Completion, names: TokenTexts) -> pb.Completion:
+def completion_message(completion: Completion, token_texts: TokenTexts) -> pb.Completion:
     """Write a whole answer."""
     return pb.Completion(
         id=completion.id,
         created=completion.created,
         model=completion.model,
-        choices=[_choice(choice, names) for choice in completion.choices],
+        choices=[_choice(choice, token_texts) for choice in completion.choices],
         usage=_usage(completion.usage),
     )
 
 
-def chunk_message(chunk: CompletionChunk, names: TokenTexts) -> pb.CompletionChunk:
+def chunk_message(chunk: CompletionChunk, token_texts: TokenTexts) -> pb.CompletionChunk:
     """Write a piece of a streamed answer."""
     return pb.CompletionChunk(
         id=chunk.id,
         created=chunk.created,
         model=chunk.model,
-        choices=[_choice(choice, names) for choice in chunk.choices],
+        choices=[_choice(choice, token_texts) for choice in chunk.choices],
         usage=None if chunk.usage is None else _usage(chunk.usage),
     )
 
@@ -120,30 +120,31 @@ def _packed(message: Message) -> AnyMessage:
     return packed
 
 
-def _choice(choice: Choice, names: TokenTexts) -> pb.Choice:
+def _choice(choice: Choice, token_texts: TokenTexts) -> pb.Choice:
     logprobs = choice.logprobs
     return pb.Choice(
         text=choice.text,
         index=choice.index,
-        logprobs=None if logprobs is None else pb.Logprobs(tokens=_token_logprobs(logprobs, names)),
+        logprobs=None if logprobs is None else pb.Logprobs(tokens=_token_logprobs(logprobs, token_texts)),
         finish_reason=_REASONS[choice.finish_reason],
     )
 
 
-def _token_logprobs(logprobs: Logprobs, names: TokenTexts) -> Iterator[pb.TokenLogprob]:
+def _token_logprobs(logprobs: Logprobs, token_texts: TokenTexts) -> Iterator[pb.TokenLogprob]:
     for i, top in enumerate(tops_by_id(logprobs)):
         yield pb.TokenLogprob(
             token=logprobs.tokens[i],
             token_id=logprobs.token_ids[i],
             token_bytes=logprobs.token_bytes[i],
             logprob=logprobs.token_logprobs[i],
-            top_logprobs=[_top_logprob(token, logprob, names) for token, logprob in top.items()],
+            top_logprobs=[_top_logprob(token, logprob, token_texts) for token, logprob in top.items()],
             text_offset=logprobs.text_offset[i],
         )
 
 
-def _top_logprob(token: int, logprob: float, names: TokenTexts) -> pb.TopLogprob:
-    return pb.TopLogprob(token=names[token], logprob=logprob, token_id=token, token_bytes=names.raw(token))
+def _top_logprob(token: int, logprob: float, token_texts: TokenTexts) -> pb.TopLogprob:
+    text, raw = token_texts[token], token_texts.raw(token)
+    return pb.TopLogprob(token=text, logprob=logprob, token_id=token, token_bytes=raw)
 
 
 def _usage(usage: Usage) -> pb.Usage:
