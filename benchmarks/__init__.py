@@ -1,6 +1,7 @@
 """Benchmarks: a folder for each of ``make bench``, ``bench-sampler``, ``bench-serving`` and ``soak``.
 
 They share ``servers`` (starts every server), ``client`` (one for each door), ``remote`` (an object in a
-process of its own), ``machine`` (what else the machine did), ``report`` (tables, JSON, plots), ``prompts``,
-and ``llama`` (llama.cpp without the engine). ``publish`` writes docs/performance-results.md.
+process of its own), ``machine`` (what else the machine did), ``report`` (tables, JSON, plots), ``anatomy``
+(where a step's time goes), ``prompts``, and ``llama`` (llama.cpp without the engine). ``publish`` writes
+docs/performance-results.md.
 """

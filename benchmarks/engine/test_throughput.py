@@ -9,24 +9,20 @@ delivery.
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
 from functools import partial
 from math import ceil
 from statistics import median
 from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any, NamedTuple
-from unittest.mock import patch
 
 import pytest
 
+from benchmarks.anatomy import Anatomy
 from benchmarks.engine.bare import BareLoop, BareTimes
 from benchmarks.engine.conftest import STEP, THROUGHPUT
 from benchmarks.machine import Elsewhere, most
 from benchmarks.prompts import SAMPLING, Prompts
 from benchmarks.remote import Remote
-from engine.backend.llama import LlamaBackend
-from engine.core.engine import Engine
-from engine.core.loop import StepLoop
 from engine.llm import AsyncLLM
 from engine.loading.hardware import physical_cores
 from engine.service.event_loop import new_event_loop
@@ -46,56 +42,6 @@ _CALM = 2
 """One round in so many counts, the calmest ones by what the rest of the machine did meanwhile."""
 
 pytestmark = pytest.mark.timeout(900)
-
-
-class Steps:
-    """Where the time of steady steps goes: those in which every stream decodes a token, and nothing else.
-
-    Args:
-        streams: How many tokens a steady step decodes.
-    """
-
-    def __init__(self, streams: int) -> None:
-        self._streams = streams
-        self._seconds = {"decode": 0.0, "sample": 0.0, "step": 0.0, "deliver": 0.0}
-        self._is_steady = False
-        self._steps: list[tuple[float, float, float]] = []
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Watch the engines of this process; each step takes about a microsecond longer for it."""
-        with (
-            self._timed(LlamaBackend, "decode", "decode"),
-            self._timed(StepLoop, "_sample", "sample"),
-            self._timed(StepLoop, "step", "step"),
-            self._timed(Engine, "_deliver", "deliver"),
-        ):
-            yield
-
-    def microseconds(self) -> tuple[float, ...]:
-        """Return the medians of llama.cpp, the sampler and the rest of the engine thread, for each token.
-
-        The rest is planning, filling the batch, text, and handing over to the event loop.
-        """
-        return tuple(median(times) * 1e6 / self._streams for times in zip(*self._steps, strict=True))
-
-    def _timed(self, owner: type, method: str, name: str) -> Any:
-        untimed = getattr(owner, method)
-
-        def timed(this: Any, *arguments: Any) -> Any:
-            if name == "decode":
-                batch = arguments[0]
-                self._is_steady = batch.n_rows == batch.size == self._streams
-            began = perf_counter()
-            result = untimed(this, *arguments)
-            self._seconds[name] = perf_counter() - began
-            if name == "deliver" and self._is_steady:
-                decode, sample, step, deliver = self._seconds.values()
-                self._steps.append((decode, sample, step + deliver - decode - sample))
-                self._is_steady = False
-            return result
-
-        return patch.object(owner, method, timed)
 
 
 class EngineSide:
@@ -220,8 +166,8 @@ def test_throughput(
     whole: bool,
 ) -> None:
     rounds = Rounds(sides, streams, (N_TOKENS, logprobs), {"whole": whole})
-    steps = Steps(streams)
-    with steps.watching():
+    anatomy = Anatomy(streams)
+    with anatomy.watching():
         tokens = benchmark.pedantic(  # type: ignore[no-untyped-call]
             sides.engine.generate, setup=rounds.set_up, teardown=rounds.tear_down, rounds=_ROUNDS[streams]
         )
@@ -234,7 +180,9 @@ def test_throughput(
     ratio = median(one.bare.total / one.engine for one in calm)
     name = "  whole answers" if whole else "  without logprobs" if logprobs is None else sides.model
     report[THROUGHPUT].append(THROUGHPUT.line(name, streams, bare, engine, ratio, calm[-1].elsewhere))
-    llama, sampler, rest = steps.microseconds()
+    parts = anatomy.parts()
+    assert parts, "there was no steady step"
+    llama, sampler, rest = parts
     event_loop = median(one.event_loop for one in calm) * 1e6 / tokens
     added = (sampler + rest) / (llama + sampler + rest)
     report[STEP].append(STEP.line(name, streams, llama, sampler, rest, event_loop, added))
@@ -244,6 +192,6 @@ def test_throughput(
         "bare_tokens_per_s": bare,
         "engine_tokens_per_s": engine,
         "ratio": ratio,
-        "microseconds_a_token": {"llama": llama, "sampler": sampler, "rest": rest, "event_loop": event_loop},
+        "microseconds_a_token": parts._asdict() | {"event_loop": event_loop},
         "rounds": [one._asdict() for one in rounds.rounds],
     }
