@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import grpc
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo  # type: ignore[import-untyped]
+from grpc_status import rpc_status
 
 from engine.errors import EngineError
 from engine.pb.nucleus.v1 import completions_pb2 as pb
@@ -28,16 +30,17 @@ _FINISH_REASONS = {pb.FINISH_REASON_STOP: "stop", pb.FINISH_REASON_LENGTH: "leng
 
 
 class CallError(Exception):
-    """An answer other than a whole completion.
+    """An answer other than a whole completion, the same at every door.
 
     Args:
         message: What the server said, or how the connection ended.
-        blames_request: Whether the server says that the request is at fault.
+        code: The contract's name for it; empty where the server gave none.
+        param: The field at fault, if one is.
     """
 
-    def __init__(self, message: str, *, blames_request: bool = False) -> None:
-        super().__init__(message)
-        self.blames_request = blames_request
+    def __init__(self, message: str, code: str = "", param: str | None = None) -> None:
+        super().__init__(f"{code}: {message}" if code else message)
+        self.message, self.code, self.param = message, code, param
 
 
 class Client(Protocol):
@@ -93,7 +96,7 @@ class HttpClient:
     def read(self, event: bytes) -> Fields:
         body: Fields = json.loads(event)
         if "error" in body:
-            raise CallError(json.dumps(body["error"]))
+            raise _refusal(event)
         return body
 
     async def close(self) -> None:
@@ -113,13 +116,21 @@ async def _chunks(reader: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
     status = head.partition("\r\n")[0]
     if status.split()[1] != "200":
-        told = (await reader.read()).decode(errors="replace")
-        raise CallError(f"{status} {told}", blames_request=status.split()[1] == "400")
+        raise _refusal(await reader.read(), status)
     if "transfer-encoding: chunked" not in head:
         yield await reader.read()
         return
     while size := int(await reader.readuntil(b"\r\n"), 16):
         yield (await reader.readexactly(size + 2))[:-2]
+
+
+def _refusal(body: bytes, status: str = "") -> CallError:
+    """Read an error's body; a server that is not ours may write it in another shape."""
+    try:
+        error = json.loads(body)["error"]
+        return CallError(error["message"], error["code"], error["param"])
+    except (ValueError, KeyError, TypeError):
+        return CallError(f"{status} {body.decode(errors='replace')}")
 
 
 async def _events(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
@@ -162,9 +173,7 @@ class GrpcClient:
             finally:
                 call.cancel()
         except grpc.aio.AioRpcError as error:
-            told = f"{error.code().name} {error.details()}"
-            blames_request = error.code() is grpc.StatusCode.INVALID_ARGUMENT
-            raise CallError(told, blames_request=blames_request) from None
+            raise refusal_of(error) from None
 
     def read(self, event: bytes) -> Fields:
         # Both responses have the answer as their first field, and a chunk is a completion in its fields.
@@ -172,6 +181,17 @@ class GrpcClient:
 
     async def close(self) -> None:
         await self._channel.close()
+
+
+def refusal_of(error: grpc.aio.AioRpcError) -> CallError:
+    """Read the details, where a program finds the code and the field at fault."""
+    reason, field = ErrorInfo(reason=error.code().name), BadRequest()
+    status = cast("Any", rpc_status.from_call(cast("Any", error)))
+    for detail in status.details if status is not None else ():
+        for message in (reason, field):
+            detail.Unpack(message)
+    param = field.field_violations[0].field if field.field_violations else None
+    return CallError(error.details() or "", reason.reason.lower(), param)
 
 
 class PythonClient:
@@ -185,13 +205,16 @@ class PythonClient:
         self._llm = llm
 
     async def events(self, fields: Fields) -> AsyncGenerator[Any, None]:
-        fields = {name: value for name, value in fields.items() if name != "stream"}
+        rest = {name: value for name, value in fields.items() if name != "stream"}
         try:
-            async with aclosing(self._llm.stream(**fields)) as chunks:
+            if not fields.get("stream"):
+                yield await self._llm.complete(**rest)
+                return
+            async with aclosing(self._llm.stream(**rest)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except EngineError as error:
-            raise CallError(str(error)) from None
+            raise CallError(error.message, error.code, error.param) from None
 
     def read(self, event: Any) -> Fields:
         chunk: Fields = event.model_dump()
@@ -229,15 +252,15 @@ def _prompt(prompt: Any) -> pb.Prompt:
     return pb.Prompt(token_lists=pb.TokenLists(values=[pb.TokenList(values=item) for item in prompt]))
 
 
-def from_proto(message: pb.Completion | pb.CompletionChunk, *, with_tops: bool = True) -> Fields:
-    """Return an answer as the contract's JSON; with ``logprobs=0``, it has no ``top_logprobs``."""
+def from_proto(message: pb.Completion | pb.CompletionChunk) -> Fields:
+    """Return an answer as the contract's JSON, but for ``top_logprobs``, which is never null."""
     answer: Fields = {"object": "text_completion", "id": message.id, "created": message.created}
     answer["model"] = message.model
     answer["choices"] = [
         {
             "text": choice.text,
             "index": choice.index,
-            "logprobs": _logprobs(choice, with_tops=with_tops),
+            "logprobs": _logprobs(choice),
             "finish_reason": _FINISH_REASONS.get(choice.finish_reason),
         }
         for choice in message.choices
@@ -246,7 +269,7 @@ def from_proto(message: pb.Completion | pb.CompletionChunk, *, with_tops: bool =
     return answer
 
 
-def _logprobs(choice: pb.Choice, *, with_tops: bool) -> Fields | None:
+def _logprobs(choice: pb.Choice) -> Fields | None:
     if not choice.HasField("logprobs"):
         return None
     entries = choice.logprobs.tokens
@@ -254,7 +277,7 @@ def _logprobs(choice: pb.Choice, *, with_tops: bool) -> Fields | None:
     return {
         "tokens": [entry.token for entry in entries],
         "token_logprobs": [entry.logprob if entry.HasField("logprob") else None for entry in entries],
-        "top_logprobs": tops if with_tops else None,
+        "top_logprobs": tops,
         "text_offset": [entry.text_offset for entry in entries],
     }
 

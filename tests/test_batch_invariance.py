@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks.client import CallError
 from engine.backend.base import BackendError
 from engine.backend.llama import LlamaBackend
 from engine.core.policy import SchedulingPolicy
@@ -17,7 +18,7 @@ from engine.kvcache.operations import FreeDeferred
 from engine.loading.launch import launch
 from engine.loading.options import EngineOptions
 from tests.conftest import MODEL
-from tests.doors import DoorError, PythonDoor
+from tests.doors import PythonDoor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -159,5 +160,5 @@ async def test_a_model_that_cannot_be_tried_out_is_loaded_all_the_same(
     monkeypatch.setattr(LlamaBackend, "decode", failing)
     with closing(launch(EngineOptions(model=MODEL, parallel=1, ctx_size=256)).service) as service:
         assert service.engine.backend.n_batch_invariant == 0
-        with pytest.raises(DoorError, match="could not be run"):
+        with pytest.raises(CallError, match="could not be run"):
             await PythonDoor(service).complete(prompt="a")

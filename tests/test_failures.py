@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.client import CallError
 from engine.backend.base import BackendError
 from tests.core.fake_backend import N_VOCAB
-from tests.doors import DOORS, Door, DoorError, HttpDoor
+from tests.doors import DOORS, Door, HttpDoor
 from tests.quick import AnyText, engine_of, service_of
 
 if TYPE_CHECKING:
@@ -48,15 +49,15 @@ def asking(door: Door) -> list[Callable[..., Awaitable[object]]]:
     return [door.complete, door.stream]
 
 
-async def refused(asked: Awaitable[object]) -> DoorError:
-    with pytest.raises(DoorError) as caught:
+async def refused(asked: Awaitable[object]) -> CallError:
+    with pytest.raises(CallError) as caught:
         await asked
     return caught.value
 
 
 async def post(door: HttpDoor, **fields: object) -> tuple[int, dict[str, str], str]:
     body = {"model": "fake", **ASK, **fields}
-    answer = await door.client.post("/v1/completions", json=body)
+    answer = await door.routes.post("/v1/completions", json=body)
     return answer.status_code, dict(answer.headers), answer.text
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.client import to_proto
+from benchmarks.client import CallError, to_proto
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from tests.answers import ARRAYS, joined
 from tests.core.fake_backend import END
-from tests.doors import DOORS, Door, DoorError, GrpcDoor
+from tests.doors import DOORS, Door, GrpcDoor
 from tests.quick import AnyText, engine_of, service_of
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ async def test_alternatives_are_limited_by_the_server(quick: Door) -> None:
     answer = await quick.complete(prompt="ABC", logprobs=LIMIT, echo=True)
     _, *tops = answer["choices"][0]["logprobs"]["top_logprobs"]
     assert {len(top) for top in tops} <= {LIMIT, LIMIT + 1}
-    with pytest.raises(DoorError) as refused:
+    with pytest.raises(CallError) as refused:
         await quick.complete(prompt="ABC", logprobs=LIMIT + 1)
     assert (refused.value.code, refused.value.param) == ("invalid_request_error", "logprobs")
     assert f"{LIMIT}, not {LIMIT + 1}" in refused.value.message

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def read(door: HttpDoor) -> dict[str, float]:
-    answer = await door.client.get("/metrics")
+    answer = await door.routes.get("/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     families = text_string_to_metric_families(answer.text)
     return {sample.name: sample.value for family in families for sample in family.samples}

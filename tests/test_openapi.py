@@ -283,7 +283,7 @@ def test_the_page_says_which_routes_need_a_key(page: Page) -> None:
 
 async def test_the_examples_of_the_page_are_answered_by_a_real_model(service: CompletionService) -> None:
     async with HttpDoor(service) as door:
-        page = (await door.client.get("/openapi.json")).json()
+        page = (await door.routes.get("/openapi.json")).json()
         answers, chunks = validator(page, "Completion"), validator(page, "CompletionChunk")
         operation = page["paths"]["/v1/completions"]["post"]
         assert operation["security"] == []

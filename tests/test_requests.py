@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from benchmarks.client import CallError
 from engine.contract.requests import CompletionRequest
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from tests.answers import comparable, counted, joined
 from tests.core.fake_backend import N_VOCAB
-from tests.doors import DOORS, DoorError, GrpcDoor, HttpDoor
+from tests.doors import DOORS, GrpcDoor, HttpDoor
 from tests.quick import AnyText, engine_of, service_of
 from tests.requests_strategy import Generated, Vocabulary, fields_of, requests
 
@@ -92,12 +93,12 @@ async def outcome(door: Door, made: Generated) -> object:
             answer = {"choices": joined(chunks), "usage": counted(chunks[-1].get("usage") or {})}
         else:
             answer = comparable(await door.complete(**fields))
-    except DoorError as error:
+    except CallError as error:
         return refusal(error, fields)
     return answer if fields.get("seed") is not None else len(answer["choices"])
 
 
-def refusal(error: DoorError, fields: Answer) -> tuple[str, str | None]:
+def refusal(error: CallError, fields: Answer) -> tuple[str, str | None]:
     """Return the code of what is the caller's fault, and the field, which is one that was sent."""
     assert error.code in ("invalid_request_error", "model_not_found")
     assert error.param in fields or error.param == "prompt"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.doors import DoorError
+from benchmarks.client import CallError
 
 if TYPE_CHECKING:
     from engine.service.service import CompletionService
@@ -79,7 +79,7 @@ async def test_special_tokens_are_told_by_their_names(door: Door, service: Compl
 async def test_what_is_wrong_is_named(
     door: Door, method: str, fields: dict[str, Any], code: str, part: str
 ) -> None:
-    with pytest.raises(DoorError) as caught:
+    with pytest.raises(CallError) as caught:
         await getattr(door, method)(**fields)
     assert caught.value.code == code
     assert part in caught.value.message

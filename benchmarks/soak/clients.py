@@ -167,7 +167,7 @@ async def _ask(client: Client, request: Request, tally: Tally) -> None:
         async with asyncio.timeout(request.patience or _PATIENCE):
             events = await _events(client, request)
     except CallError as refusal:
-        if request.is_bad and refusal.blames_request:
+        if request.is_bad and refusal.code == "invalid_request_error":
             tally.refused += 1
         else:
             tally.note_error(f"{refusal}, in answer to {request.fields}")
