@@ -83,7 +83,7 @@ class HttpClient:
         try:
             writer.write(self._request(fields))
             async with aclosing(_chunks(reader)) as chunks:
-                if not fields.get("stream"):
+                if fields.get("stream") is not True:
                     yield b"".join([chunk async for chunk in chunks])
                     return
                 async for event in _events(chunks):
@@ -163,7 +163,7 @@ class GrpcClient:
     async def events(self, fields: Fields) -> AsyncGenerator[bytes, None]:
         request = to_proto(fields)
         try:
-            if not fields.get("stream"):
+            if fields.get("stream") is not True:
                 yield await self._create(pb.CreateCompletionRequest(request=request).SerializeToString())
                 return
             call = self._stream(pb.StreamCompletionRequest(request=request).SerializeToString())
@@ -207,8 +207,8 @@ class PythonClient:
     async def events(self, fields: Fields) -> AsyncGenerator[Any, None]:
         rest = {name: value for name, value in fields.items() if name != "stream"}
         try:
-            if not fields.get("stream"):
-                yield await self._llm.complete(**rest)
+            if fields.get("stream") is not True:
+                yield await self._llm.complete(**fields)
                 return
             async with aclosing(self._llm.stream(**rest)) as chunks:
                 async for chunk in chunks:
