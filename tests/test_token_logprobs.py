@@ -7,7 +7,7 @@ import math
 import pytest
 
 from engine.core.sequence import TokenLogprob
-from engine.service.logprobs import TokenTexts, logprobs_of, tops_by_id
+from engine.service.logprobs import TokenTexts, logprobs_of, top_by_id
 from tests.core.fake_backend import END, FakeBackend
 
 PIECES = {
@@ -140,8 +140,9 @@ def test_of_two_alternatives_with_one_name_the_better_is_told() -> None:
     ],
 )
 def test_by_ids_no_alternative_hides_another(score: TokenLogprob, top: dict[int, float]) -> None:
-    (found,) = tops_by_id(logprobs_of([score], len(score.alternatives), names()))
-    assert [*found.items()] == [*top.items()], "best first, the drawn token last if it is none of them"
+    assert [*top_by_id(score).items()] == [*top.items()], (
+        "best first, the drawn token last if it is none of them"
+    )
 
 
 def test_a_probability_of_zero_is_written_as_a_number() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
-FinishReason = Literal["stop", "length"]
+from engine.core.sequence import FinishReason, TokenLogprob
 
 
 class _Answer(BaseModel):
@@ -33,11 +33,15 @@ class Logprobs(_Answer):
     text_offset: list[int] = Field(
         description="Where each token begins, in characters from the start of the prompt."
     )
-    token_ids: list[int] = Field(exclude=True)
-    """For Python and gRPC; the contract's JSON has no place for them."""
+    scores: SkipValidation[tuple[TokenLogprob, ...]] = Field(exclude=True, repr=False)
+    """What the four arrays were written from; gRPC, which has a place for ids, writes it in its own way."""
     token_bytes: list[bytes] = Field(exclude=True)
-    alternatives: SkipValidation[list[tuple[tuple[int, float], ...]]] = Field(exclude=True)
-    """(id, logprob) of the most probable tokens at each place, best first; their names may be equal."""
+    """For Python; the contract's JSON has no place for bytes."""
+
+    @property
+    def token_ids(self) -> list[int]:
+        """The tokens' ids."""
+        return [score.token for score in self.scores]
 
 
 class Choice(_Answer):

@@ -85,30 +85,27 @@ def logprobs_of(scores: Sequence[TokenLogprob], alternatives: int, token_texts: 
     """
     return Logprobs(
         tokens=[token_texts[score.token] for score in scores],
-        token_logprobs=[_finite(score.logprob) for score in scores],
+        token_logprobs=[finite(score.logprob) for score in scores],
         top_logprobs=[_top(score, token_texts) for score in scores] if alternatives else None,
         text_offset=[score.offset for score in scores],
-        token_ids=[score.token for score in scores],
+        scores=tuple(scores),
         token_bytes=[token_texts.raw(score.token) for score in scores],
-        alternatives=[score.alternatives for score in scores],
     )
 
 
-def tops_by_id(logprobs: Logprobs) -> Iterator[dict[int, float]]:
-    """Yield what ``top_logprobs`` has of each token, by ids: the best, then the token if it is none of them.
+def top_by_id(score: TokenLogprob) -> dict[int, float]:
+    """Return what ``top_logprobs`` has of a token, by ids: the best, then the token if it is none of them.
 
     Empty where ``top_logprobs`` is null.
     """
-    for token, logprob, best in zip(
-        logprobs.token_ids, logprobs.token_logprobs, logprobs.alternatives, strict=True
-    ):
-        top = {other: max(value, _LEAST) for other, value in best}
-        if top and logprob is not None:
-            top.setdefault(token, logprob)
-        yield top
+    top = {token: max(logprob, _LEAST) for token, logprob in score.alternatives}
+    if top and score.logprob is not None:
+        top.setdefault(score.token, max(score.logprob, _LEAST))
+    return top
 
 
-def _finite(logprob: float | None) -> float | None:
+def finite(logprob: float | None) -> float | None:
+    """Return the log-probability as an answer writes it: a probability of 0 is -9999.0."""
     return None if logprob is None else max(logprob, _LEAST)
 
 

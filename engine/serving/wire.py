@@ -16,11 +16,9 @@ from google.rpc.error_details_pb2 import (  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from engine.pb.nucleus.v1 import completions_pb2 as pb
-from engine.service.logprobs import tops_by_id
+from engine.service.logprobs import finite, top_by_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from google.protobuf.descriptor import FieldDescriptor
 
     from engine.contract.responses import Choice, Completion, CompletionChunk, Logprobs, ModelList, Usage
@@ -121,30 +119,34 @@ def _packed(message: Message) -> AnyMessage:
 
 
 def _choice(choice: Choice, token_texts: TokenTexts) -> pb.Choice:
-    logprobs = choice.logprobs
     return pb.Choice(
         text=choice.text,
         index=choice.index,
-        logprobs=None if logprobs is None else pb.Logprobs(tokens=_token_logprobs(logprobs, token_texts)),
+        logprobs=None if choice.logprobs is None else _logprobs(choice.logprobs, token_texts),
         finish_reason=_REASONS[choice.finish_reason],
     )
 
 
-def _token_logprobs(logprobs: Logprobs, token_texts: TokenTexts) -> Iterator[pb.TokenLogprob]:
-    for i, top in enumerate(tops_by_id(logprobs)):
-        yield pb.TokenLogprob(
-            token=logprobs.tokens[i],
-            token_id=logprobs.token_ids[i],
-            token_bytes=logprobs.token_bytes[i],
-            logprob=logprobs.token_logprobs[i],
-            top_logprobs=[_top_logprob(token, logprob, token_texts) for token, logprob in top.items()],
-            text_offset=logprobs.text_offset[i],
+def _logprobs(logprobs: Logprobs, token_texts: TokenTexts) -> pb.Logprobs:
+    written = pb.Logprobs()
+    for score in logprobs.scores:
+        written.tokens.add(
+            token=token_texts[score.token],
+            token_id=score.token,
+            token_bytes=token_texts.raw(score.token),
+            logprob=finite(score.logprob),
+            top_logprobs=[
+                pb.TopLogprob(
+                    token=token_texts[token],
+                    logprob=logprob,
+                    token_id=token,
+                    token_bytes=token_texts.raw(token),
+                )
+                for token, logprob in top_by_id(score).items()
+            ],
+            text_offset=score.offset,
         )
-
-
-def _top_logprob(token: int, logprob: float, token_texts: TokenTexts) -> pb.TopLogprob:
-    text, raw = token_texts[token], token_texts.raw(token)
-    return pb.TopLogprob(token=text, logprob=logprob, token_id=token, token_bytes=raw)
+    return written
 
 
 def _usage(usage: Usage) -> pb.Usage:
