@@ -20,7 +20,8 @@ from engine.loading.hardware import physical_cores
 from engine.serving.auth import ApiKeys
 from engine.serving.grpc import start_grpc
 from engine.serving.http import create_app
-from engine.serving.server import HttpServer
+from engine.serving.http_server import HttpServer
+from engine.serving.listen import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -189,7 +190,7 @@ def running(server: Server, setting: Setting, log: Path, *, logprobs: bool = Fal
 async def serving(service: CompletionService) -> AsyncIterator[Ports]:
     """Open both doors of a service on the running event loop, for as long as the context lasts."""
     with socket.create_server((HOST, 0)) as listening:
-        grpc = await start_grpc(service, ApiKeys(), host=HOST, port=0)
+        grpc = await start_grpc(service, ApiKeys(), Endpoint(HOST))
         http_server = HttpServer(create_app(service, ApiKeys()))
         task = asyncio.create_task(http_server.serve(sockets=[listening]))
         try:

@@ -55,6 +55,12 @@ class InvalidRequestError(EngineError, ValueError):
     grpc_status = "INVALID_ARGUMENT"
 
 
+class ContextLengthError(InvalidRequestError):
+    """The prompt and what is to be generated do not fit the model's context."""
+
+    code = "context_length_exceeded"
+
+
 class AuthenticationError(EngineError):
     """The API key is missing or wrong."""
 
@@ -62,6 +68,15 @@ class AuthenticationError(EngineError):
     type = "invalid_request_error"
     http_status = 401
     grpc_status = "UNAUTHENTICATED"
+
+
+class ForbiddenError(EngineError):
+    """The request comes from a page of the web that this server does not serve."""
+
+    code = "forbidden"
+    type = "invalid_request_error"
+    http_status = 403
+    grpc_status = "PERMISSION_DENIED"
 
 
 class ModelNotFoundError(EngineError, LookupError):
@@ -91,6 +106,24 @@ class MethodNotAllowedError(EngineError):
     grpc_status = "UNIMPLEMENTED"
 
 
+class SlowRequestError(EngineError):
+    """The client took too long to send its request."""
+
+    code = "request_timeout"
+    type = "invalid_request_error"
+    http_status = 408
+    grpc_status = "DEADLINE_EXCEEDED"
+
+
+class UnsupportedMediaTypeError(EngineError, ValueError):
+    """The body is not JSON, or it is compressed."""
+
+    code = "unsupported_media_type"
+    type = "invalid_request_error"
+    http_status = 415
+    grpc_status = "INVALID_ARGUMENT"
+
+
 class RequestTooLargeError(EngineError, ValueError):
     """The request's body is larger than the server accepts."""
 
@@ -107,6 +140,16 @@ class QueueFullError(EngineError):
     type = "rate_limit_error"
     http_status = 429
     grpc_status = "RESOURCE_EXHAUSTED"
+    retry_after = 1
+
+
+class TooManyConnectionsError(EngineError):
+    """Too many connections are open already."""
+
+    code = "too_many_connections"
+    type = "server_error"
+    http_status = 503
+    grpc_status = "UNAVAILABLE"
     retry_after = 1
 
 
@@ -128,10 +171,28 @@ class UnavailableError(EngineError, RuntimeError):
     grpc_status = "UNAVAILABLE"
 
 
+class DeadlineExceededError(EngineError, TimeoutError):
+    """The time that the client or the server allows for a request has passed."""
+
+    code = "deadline_exceeded"
+    type = "server_error"
+    http_status = 504
+    grpc_status = "DEADLINE_EXCEEDED"
+
+
 class ModelLoadError(EngineError, ValueError):
     """A model cannot be found or loaded; raised while starting, never by a request."""
 
     code = "model_load_failed"
+    type = "server_error"
+    http_status = 500
+    grpc_status = "FAILED_PRECONDITION"
+
+
+class CertificateError(EngineError, ValueError):
+    """A certificate or its key cannot be used; raised while starting, never by a request."""
+
+    code = "certificate_error"
     type = "server_error"
     http_status = 500
     grpc_status = "FAILED_PRECONDITION"

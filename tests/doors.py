@@ -20,7 +20,8 @@ from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 from engine.serving.auth import ApiKeys
 from engine.serving.grpc import start_grpc
 from engine.serving.http import create_app
-from engine.serving.server import HttpServer
+from engine.serving.http_server import HttpServer
+from engine.serving.listen import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -148,7 +149,7 @@ class GrpcDoor(Door):
     name = "grpc"
 
     async def __aenter__(self) -> Self:
-        self._server = await start_grpc(self.service, ApiKeys(), host=HOST, port=0)
+        self._server = await start_grpc(self.service, ApiKeys(), Endpoint(HOST))
         self.client = GrpcClient(HOST, self._server.port)
         self._channel = grpc.aio.insecure_channel(f"{HOST}:{self._server.port}")
         self.stub: pb_grpc.CompletionServiceAsyncStub = pb_grpc.CompletionServiceStub(self._channel)

@@ -24,6 +24,13 @@ def engine_of(backend: Backend, *, max_logprobs: int = 5, max_requests: int = 64
     return Engine(backend, max_logprobs=max_logprobs, max_requests=max_requests)
 
 
-def service_of(engine: Engine, *, max_logprobs: int = 5) -> CompletionService:
-    limits = Limits(max_logprobs=max_logprobs)
-    return CompletionService(engine, name="fake", limits=limits, max_model_len=engine.backend.n_cells)
+def service_of(
+    engine: Engine, *, max_logprobs: int = 5, max_seconds: float | None = None
+) -> CompletionService:
+    return CompletionService(
+        engine,
+        name="fake",
+        limits=Limits(max_logprobs=max_logprobs),
+        max_model_len=engine.backend.n_cells,
+        max_seconds=max_seconds,
+    )

@@ -13,7 +13,7 @@ import pytest
 from engine.errors import AuthenticationError
 from engine.serving.auth import ApiKeys
 from engine.serving.http import create_app
-from engine.serving.server import HttpServer
+from engine.serving.http_server import HttpServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -52,7 +52,9 @@ async def http(service: CompletionService) -> AsyncIterator[httpx2.AsyncClient]:
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     async with httpx2.AsyncClient(
-        base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60
+        base_url=url,
+        headers={"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"},
+        timeout=60,
     ) as client:
         yield client
     server.should_exit = True

@@ -26,7 +26,7 @@ from engine.errors import InvalidRequestError
 from engine.service.service import CompletionService
 from engine.serving.auth import ApiKeys
 from engine.serving.http import create_app
-from engine.serving.server import HttpServer
+from engine.serving.http_server import HttpServer
 from tests.core.fake_backend import N_VOCAB, FakeBackend
 from tests.doors import HttpDoor
 

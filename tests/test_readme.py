@@ -11,6 +11,7 @@ import pytest
 
 from engine.serving.auth import ApiKeys
 from engine.serving.grpc import start_grpc
+from engine.serving.listen import Endpoint
 
 if TYPE_CHECKING:
     from engine.service.service import CompletionService
@@ -35,7 +36,7 @@ async def test_the_python_example(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 async def test_the_grpc_example(service: CompletionService, capsys: pytest.CaptureFixture[str]) -> None:
-    server = await start_grpc(service, ApiKeys(), host="127.0.0.1", port=0)
+    server = await start_grpc(service, ApiKeys(), Endpoint())
     await run(BLOCKS[1].replace("50051", str(server.port)))
     await server.stop(0)
     assert capsys.readouterr().out.startswith(" Paris.")  # greedy, so it always says the same

@@ -100,7 +100,7 @@ async def outcome(door: Door, made: Generated) -> object:
 
 def refusal(error: CallError, fields: Answer) -> tuple[str, str | None]:
     """Return the code of what is the caller's fault, and the field, which is one that was sent."""
-    assert error.code in ("invalid_request_error", "model_not_found")
+    assert error.code in ("invalid_request_error", "context_length_exceeded", "model_not_found")
     assert error.param in fields or error.param == "prompt"
     return error.code, error.param
 

@@ -15,7 +15,7 @@ from sse_starlette.sse import AppStatus
 
 from engine.serving.auth import ApiKeys
 from engine.serving.http import create_app
-from engine.serving.server import HttpServer
+from engine.serving.http_server import HttpServer
 from tests.quick import AnyText, engine_of, service_of
 
 if TYPE_CHECKING:

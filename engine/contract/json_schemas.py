@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from engine.contract.requests import CompletionRequest, DetokenizeRequest, TokenizeRequest
+from engine.contract.unsupported import pattern_properties
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,7 @@ def request_schemas(limits: Limits, card: ModelCard, *, template: str) -> dict[s
         schema = kind.model_json_schema(ref_template=template)
         schemas |= schema.pop("$defs", {}) | {kind.__name__: schema}
     schemas["TokenId"]["maximum"] = card.n_vocab - 1
+    schemas["CompletionRequest"]["patternProperties"] = pattern_properties()
     fields = schemas["CompletionRequest"]["properties"]
     fields["model"]["examples"] = [card.id]
     _form(fields["logprobs"], {"type": "integer"})["maximum"] = limits.max_logprobs

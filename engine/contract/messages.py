@@ -45,7 +45,7 @@ def to_invalid_request(
     """
     first = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"] if not isinstance(part, str) or _is_field_name(part)]
-    if is_flat:
+    if is_flat and path:
         path = [str(first["loc"][0])]
     name, problem = f"{'.'.join(path):.80}", _problem(first)
     if first["type"] == "contract" and not path:  # a rule over several fields names its own
@@ -65,7 +65,7 @@ def _problem(first: ErrorDetails) -> str:
         return str(first["ctx"]["problem"])
     if kind in _SIZES:
         return f"{_SIZES[kind].format(**first['ctx'])}, not {len(first['input'])}"
-    problem = first["msg"].removeprefix("Input ").removeprefix("Value ")
+    problem = first["msg"].removeprefix("Input ").removeprefix("Value ").removeprefix("String ")
     return f"{problem}, not {abbreviate(first['input'])}"
 
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from engine.contract.messages import abbreviate, to_invalid_request
 from engine.contract.requests import CompletionRequest
+from engine.contract.unsupported import check_supported
 from engine.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def parse_request(fields: Any, limits: Limits) -> CompletionRequest:
         InvalidRequestError: naming the first field at fault, its limit and its value.
     """
     request = parse_fields(CompletionRequest, fields)
+    check_supported(fields)
     limits.check(request)
     return request
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, model_validator
 from typing_extensions import TypeAliasType
@@ -22,6 +22,7 @@ from engine.contract.validators import (
     check_no_nul,
     check_prompt,
     check_text,
+    join_text_parts,
     one_or_many,
 )
 
@@ -88,13 +89,28 @@ _Prompt = Annotated[
 _Stops = Annotated[list[Stop], BeforeValidator(one_or_many, json_schema_input_type=_StopForms)]
 
 
+class TextPart(StrictModel):
+    """A part of a message that has several."""
+
+    type: Literal["text"] = Field(description="Other types are refused.")
+    text: ChatText = Field(description="The text.")
+
+
+_ContentForms = ChatText | Annotated[list[TextPart], Field(min_length=1)]
+
+
 class Message(StrictModel):
     """One message of a chat."""
 
     role: Annotated[ChatText, Field(min_length=1)] = Field(
         description="Who speaks, as the model's chat template has it.", examples=["user"]
     )
-    content: ChatText = Field(description="What is said.", examples=["What is the capital of France?"])
+    content: Annotated[ChatText, BeforeValidator(join_text_parts, json_schema_input_type=_ContentForms)] = (
+        Field(
+            description="What is said: a text, or parts of text, which are joined by line breaks.",
+            examples=["What is the capital of France?", [{"type": "text", "text": "Hi"}]],
+        )
+    )
 
 
 class Chat(NamedTuple):

@@ -28,10 +28,10 @@ def describe_rules(schema: dict[str, Any]) -> None:
     null = {"type": "null"}
     schema["description"] = (
         "What to complete, and how. In every field that is not required, null means the default; unknown "
-        "fields are ignored. Some rules hold between fields: exactly one of `prompt` and `messages` is "
-        "given; `max_tokens` is 0 only with `echo`; `min_tokens` is at most `max_tokens`; `best_of` is at "
-        "least `n`, and no more in a stream; `stream_options` is only given with `stream`; `suffix` goes "
-        "with `prompt` and without `echo`."
+        "fields are ignored, but for those of `patternProperties`. Some rules hold between fields: exactly "
+        "one of `prompt` and `messages` is given; `max_tokens` is 0 only with `echo`; `min_tokens` is at "
+        "most `max_tokens`; `best_of` is at least `n`, and no more in a stream; `stream_options` is only "
+        "given with `stream`; `suffix` goes with `prompt` and without `echo`."
     )
     schema["allOf"] = [
         {"oneOf": [{"properties": {"prompt": null}}, {"properties": {"messages": null}}]},

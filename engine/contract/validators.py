@@ -78,6 +78,29 @@ def check_no_nul(value: Any) -> Any:
     return value
 
 
+def join_text_parts(value: Any) -> Any:
+    """Return the text of a message's parts, a line break between two; anything else as it is.
+
+    Templates that llama.cpp knows take a text. vLLM and llama.cpp's server join parts in the same way.
+    """
+    if not isinstance(value, list | tuple):
+        return value
+    if not value:
+        raise contract_error("should not be an empty list")
+    return "\n".join(_text_of(part, position) for position, part in enumerate(value))
+
+
+def _text_of(part: Any, position: int) -> str:
+    if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
+        raise contract_error(f"part {position} should be an object with a 'type'")
+    if part["type"] != "text":
+        raise contract_error(f"part {position} should be of the type 'text', not {abbreviate(part['type'])}")
+    text = part.get("text")
+    if not isinstance(text, str):
+        raise contract_error(f"part {position} should have a string as its 'text'")
+    return text
+
+
 def one_or_many(value: Any) -> Any:
     """Return a single string as a list of one."""
     return [value] if isinstance(value, str) else value

@@ -104,6 +104,7 @@ def _start_service(
         name=name,
         limits=Limits(max_logprobs=options.max_logprobs),
         max_model_len=min(backend.n_cells, backend.info.n_ctx_train),
+        max_seconds=options.max_seconds,
     )
 
 

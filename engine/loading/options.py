@@ -36,3 +36,9 @@ class EngineOptions(BaseModel):
     gpu_layers: int | Literal["auto"] = Field("auto", description="Layers to put on a GPU.")
     max_logprobs: int = Field(5, ge=0, le=100, description="Most alternatives a request may ask for.")
     max_requests: int = Field(1024, ge=1, description="Unfinished requests beyond which 429 is answered.")
+    max_seconds: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds after which a request is given up, with 504. (default: none)",
+    )

@@ -12,6 +12,7 @@ from engine.contract.parsing import parse_fields, parse_request
 from engine.contract.requests import DetokenizeRequest, TokenizeRequest
 from engine.contract.responses import Detokenized, ModelCard, ModelList, Tokenized, TokenizerInfo
 from engine.errors import ModelNotFoundError, UnavailableError
+from engine.service.deadline import Deadline
 from engine.service.logprobs import Echo, TokenTexts
 from engine.service.response import ResponseBuilder
 from engine.service.sequences import make_prompts
@@ -39,13 +40,23 @@ class CompletionService:
         name: The model's name in requests and answers.
         limits: What this server allows.
         max_model_len: Most tokens of a prompt and its completion together.
+        max_seconds: Most seconds that a request may take, waiting included; None for no limit.
 
     Attributes:
         token_texts: The texts of the model's tokens.
     """
 
-    def __init__(self, engine: Engine, *, name: str, limits: Limits, max_model_len: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        name: str,
+        limits: Limits,
+        max_model_len: int,
+        max_seconds: float | None = None,
+    ) -> None:
         self.engine = engine
+        self._max_seconds = max_seconds
         self.name = name
         self.limits = limits
         self.max_model_len = max_model_len
@@ -86,13 +97,21 @@ class CompletionService:
 
     def models(self) -> ModelList:
         """List the one model that is served."""
-        card = ModelCard(
+        return ModelList(data=[self.model(self.name)])
+
+    def model(self, name: str) -> ModelCard:
+        """Describe one model.
+
+        Raises:
+            ModelNotFoundError: another one is asked for.
+        """
+        self._check_model(name)
+        return ModelCard(
             id=self.name,
             created=self._created,
             max_model_len=self.max_model_len,
             n_vocab=self.engine.backend.info.n_vocab,
         )
-        return ModelList(data=[card])
 
     def parse(self, fields: Any) -> CompletionRequest:
         """Make a request of plain Python values; see :func:`engine.contract.parsing.parse_request`."""
@@ -132,42 +151,55 @@ class CompletionService:
         )
         return TokenizerInfo(bos_token=bos, eos_token=eos, pad_token=pad, chat_template=info.chat_template)
 
-    async def complete(self, request: CompletionRequest, caller: Hashable = None) -> Completion:
+    async def complete(
+        self, request: CompletionRequest, caller: Hashable = None, *, seconds: float | None = None
+    ) -> Completion:
         """Answer a request as a whole.
 
         Args:
             request: What is asked for.
             caller: Who asks. Callers, and the users that they name, take turns when the engine is busy.
+            seconds: How long the caller waits; the server may allow less.
 
         Raises:
             EngineError: the request cannot be served, or has failed.
         """
-        builder, handle = await self._admit(request, caller, in_parts=False)
-        with closing(handle):
-            deltas = [delta async for delta in handle]
+        async with self._deadline(seconds):
+            builder, handle = await self._admit(request, caller, in_parts=False)
+            with closing(handle):
+                deltas = [delta async for delta in handle]
         return builder.completion(deltas)
 
-    async def stream(self, request: CompletionRequest, caller: Hashable = None) -> CompletionStream:
+    async def stream(
+        self, request: CompletionRequest, caller: Hashable = None, *, seconds: float | None = None
+    ) -> CompletionStream:
         """Answer a request in chunks; the first is there when this returns.
 
         Args:
             request: What is asked for.
             caller: As in :meth:`complete`.
+            seconds: As in :meth:`complete`, for the stream as a whole.
 
         Raises:
             EngineError: the request cannot be served, or has failed before its first chunk.
         """
-        builder, handle = await self._admit(request, caller, in_parts=True)
-        try:
-            first = await anext(handle)
-        except BaseException:
-            handle.close()
-            raise
-        return CompletionStream(builder, handle, first)
+        deadline = self._deadline(seconds)
+        async with deadline:
+            builder, handle = await self._admit(request, caller, in_parts=True)
+            try:
+                first = await anext(handle)
+            except BaseException:
+                handle.close()
+                raise
+        return CompletionStream(builder, handle, first, deadline)
 
     def close(self) -> None:
         """End every request and free the model."""
         self.engine.close()
+
+    def _deadline(self, seconds: float | None) -> Deadline:
+        limits = (limit for limit in (seconds, self._max_seconds) if limit is not None)
+        return Deadline(min(limits, default=None))
 
     async def _admit(
         self, request: CompletionRequest, caller: Hashable, *, in_parts: bool

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from engine.contract.responses import CompletionChunk
     from engine.core.engine import RequestHandle
     from engine.core.sequence import Delta
+    from engine.service.deadline import Deadline
     from engine.service.response import ResponseBuilder
 
 
@@ -20,11 +21,15 @@ class CompletionStream:
         builder: Builds the chunks.
         handle: Yields the deltas that are still to come.
         first: The first delta.
+        deadline: When the stream has to be over.
     """
 
-    def __init__(self, builder: ResponseBuilder, handle: RequestHandle, first: Delta) -> None:
+    def __init__(
+        self, builder: ResponseBuilder, handle: RequestHandle, first: Delta, deadline: Deadline
+    ) -> None:
         self._builder = builder
         self._handle = handle
+        self._deadline = deadline
         self._first: Delta | None = first
         self._n_tokens = 0
         self._begun: set[int] = set()  # the choices that have had a chunk
@@ -63,4 +68,7 @@ class CompletionStream:
 
     async def _next_delta(self) -> Delta:
         first, self._first = self._first, None
-        return first if first is not None else await anext(self._handle)
+        if first is not None:
+            return first
+        async with self._deadline:
+            return await anext(self._handle)

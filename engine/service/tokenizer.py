@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from engine.contract.messages import abbreviate
 from engine.contract.requests import Chat
 from engine.core.text import whole_characters
-from engine.errors import InvalidRequestError
+from engine.errors import ContextLengthError, InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -106,7 +106,7 @@ class Tokenizer:
     def _check_length(self, tokens: list[int], request: CompletionRequest) -> None:
         total = len(tokens) + request.max_tokens
         if total > self._max_model_len:
-            raise InvalidRequestError(
+            raise ContextLengthError(
                 f"'max_tokens' and the prompt should be at most {self._max_model_len} tokens together, "
                 f"not {total} ({len(tokens)} of the prompt and {request.max_tokens} to generate).",
                 param="max_tokens",

@@ -6,10 +6,11 @@ import hashlib
 import hmac
 from typing import TYPE_CHECKING
 
-from engine.errors import AuthenticationError
+from engine.errors import AuthenticationError, InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
+    from pathlib import Path
 
 
 class ApiKeys:
@@ -44,6 +45,23 @@ class ApiKeys:
         if not any(matches):
             # OpenAI's own words: LiteLLM knows a wrong key by them, and by nothing else.
             raise AuthenticationError("Incorrect API key provided.")
+
+
+def read_keys(path: Path) -> list[str]:
+    """Return the keys in a file, one a line; ``#`` begins a comment.
+
+    Raises:
+        InvalidRequestError: the file cannot be read, or has no key: it must not open the server to everybody.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidRequestError(f"--api-key-file cannot be read: {reason} ({path}).") from None
+    keys = [key for line in lines if (key := line.partition("#")[0].strip())]
+    if not keys:
+        raise InvalidRequestError(f"--api-key-file should hold at least one key, and {path} has none.")
+    return keys
 
 
 def caller_of(host: str, header: str | None) -> Hashable:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from math import inf, nan
 
-from engine.errors import InternalError
+from engine.errors import InternalError, InvalidRequestError
 
 MAX_REQUEST_BYTES = 4 << 20
 """Largest request: the body over HTTP, the message over gRPC."""
@@ -14,6 +15,23 @@ _MAX_ID_LENGTH = 128
 def request_id(given: str | None) -> str:
     """Return the id that the client gave, cut to 128 characters, or a new one."""
     return (given or "")[:_MAX_ID_LENGTH] or f"req-{uuid.uuid4().hex}"
+
+
+def seconds_of(header: str | None) -> float | None:
+    """Return how long the client waits, by its header ``X-Request-Timeout``; None if it does not say.
+
+    Raises:
+        InvalidRequestError: it is no positive number.
+    """
+    if header is None:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        seconds = nan
+    if not 0 < seconds < inf:
+        raise InvalidRequestError(f"'X-Request-Timeout' should be seconds above 0, not {header[:80]!r}.")
+    return seconds
 
 
 def internal_error(error: Exception) -> InternalError:

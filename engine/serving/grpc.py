@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from engine.service.service import CompletionService
     from engine.serving.auth import ApiKeys
+    from engine.serving.listen import Endpoint
+    from engine.serving.tls import Certificate
 
     Context = grpc.aio.ServicerContext[Any, Any]
     Handler = grpc.RpcMethodHandler[Any, Any]
@@ -41,9 +43,9 @@ _WATCH_SECONDS = 1.0  # nothing signals the engine's death, so a watch has to po
 async def start_grpc(
     service: CompletionService,
     keys: ApiKeys,
+    endpoint: Endpoint,
     *,
-    host: str,
-    port: int,
+    certificate: Certificate | None = None,
     max_message_bytes: int = MAX_REQUEST_BYTES,
 ) -> GrpcServer:
     """Start to serve on the running event loop.
@@ -51,8 +53,8 @@ async def start_grpc(
     Args:
         service: What answers; the caller closes it, after :meth:`GrpcServer.stop`.
         keys: The API keys that open every method but those of the health service.
-        host: Name or address to listen on.
-        port: Port to listen on; 0 takes a free one, which :attr:`GrpcServer.port` tells.
+        endpoint: Where to listen; :attr:`GrpcServer.endpoint` has the port that is taken for 0.
+        certificate: For TLS; None serves in plain.
         max_message_bytes: Largest message of a request; a larger one is answered with RESOURCE_EXHAUSTED.
 
     Raises:
@@ -70,27 +72,36 @@ async def start_grpc(
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     reflection.enable_server_reflection((SERVICE_NAME, _HEALTH_NAME, reflection.SERVICE_NAME), server)
     try:
-        bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        with endpoint.creating_file():
+            if certificate is None:
+                port = server.add_insecure_port(str(endpoint))
+            else:
+                port = server.add_secure_port(str(endpoint), certificate.grpc_credentials())
     except RuntimeError:  # gRPC tells the reason to its own log only
         raise AddressError(
-            f"gRPC cannot listen on {host}:{port}: the port is taken, or the address is not of this machine.",
-            hint="Choose another port.",
+            f"gRPC cannot listen on {endpoint}: it is taken, or the address is not of this machine.",
+            hint=f"Choose another {endpoint.flag}.",
         ) from None
     await server.start()
-    return GrpcServer(server, health, bound)
+    return GrpcServer(server, health, endpoint if endpoint.path else endpoint.at(endpoint.host, port))
 
 
 class GrpcServer:
     """A running gRPC door.
 
     Attributes:
-        port: The port that it listens on.
+        endpoint: Where it listens.
     """
 
-    def __init__(self, server: grpc.aio.Server, health: _Health, port: int) -> None:
+    def __init__(self, server: grpc.aio.Server, health: _Health, endpoint: Endpoint) -> None:
         self._server = server
         self._health = health
-        self.port = port
+        self.endpoint = endpoint
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on; 0 for a Unix socket."""
+        return self.endpoint.port
 
     async def stop(self, grace: float | None = None) -> None:
         """Refuse new calls, wait up to ``grace`` seconds for those that run, and cancel the rest."""

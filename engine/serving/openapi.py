@@ -8,12 +8,16 @@ from engine.contract.json_schemas import EXAMPLES, request_schemas
 from engine.contract.responses import CompletionChunk, ErrorAnswer
 from engine.errors import (
     AuthenticationError,
+    DeadlineExceededError,
+    ForbiddenError,
     InternalError,
     InvalidRequestError,
     ModelNotFoundError,
     QueueFullError,
     RequestTooLargeError,
+    SlowRequestError,
     UnavailableError,
+    UnsupportedMediaTypeError,
 )
 
 if TYPE_CHECKING:
@@ -32,11 +36,15 @@ _EXAMPLES = {
     for error in (
         InvalidRequestError("'temperature' should be less than or equal to 2, not 3.", param="temperature"),
         AuthenticationError("An API key is required, as 'Authorization: Bearer sk-...'."),
+        ForbiddenError("Pages of 'https://other.example' may not call this server."),
         ModelNotFoundError("The model 'other' does not exist; this server serves 'mine'.", param="model"),
+        SlowRequestError("The headers should come within 20 s."),
         RequestTooLargeError("The body should have at most 4194304 bytes, not 5000000."),
+        UnsupportedMediaTypeError("'Content-Type' should be application/json, not 'text/plain'."),
         QueueFullError("1024 requests are running or waiting already; try again later."),
         InternalError("The server failed (ValueError); its log says more."),
         UnavailableError("The engine is not running."),
+        DeadlineExceededError("The request was given up after 2 s, the time it was allowed."),
     )
 }
 """Status to what such an error may say."""
@@ -68,14 +76,26 @@ def _operation(tag: str, *errors: type[EngineError], body: str | None = None) ->
     }
 
 
-_BODY = (InvalidRequestError, AuthenticationError, ModelNotFoundError, RequestTooLargeError)
-COMPLETIONS = _operation("completions", *_BODY, QueueFullError, UnavailableError, body="CompletionRequest")
-MODELS = _operation("models", AuthenticationError)
+_ACCESS = (AuthenticationError, ForbiddenError)
+_BODY = (
+    InvalidRequestError,
+    *_ACCESS,
+    ModelNotFoundError,
+    SlowRequestError,
+    RequestTooLargeError,
+    UnsupportedMediaTypeError,
+)
+COMPLETIONS = _operation(
+    "completions", *_BODY, QueueFullError, UnavailableError, DeadlineExceededError, body="CompletionRequest"
+)
+COMPLETIONS["openapi_extra"]["parameters"].append({"$ref": "#/components/parameters/RequestTimeout"})
+MODELS = _operation("models", *_ACCESS)
+MODEL = _operation("models", *_ACCESS, ModelNotFoundError)
 TOKENIZE = _operation("tokens", *_BODY, body="TokenizeRequest")
 DETOKENIZE = _operation("tokens", *_BODY, body="DetokenizeRequest")
-TOKENIZER_INFO = _operation("tokens", AuthenticationError)
+TOKENIZER_INFO = _operation("tokens", *_ACCESS)
 STATUS = _operation("server", UnavailableError)
-METRICS = _operation("server", AuthenticationError)
+METRICS = _operation("server", *_ACCESS)
 
 
 def install(
@@ -123,7 +143,13 @@ def _components(page: Schema, requests: Schema) -> Schema:
                 "in": "header",
                 "description": f"{about_id} At most 128 characters are kept; without it a name is made.",
                 "schema": text,
-            }
+            },
+            "RequestTimeout": {
+                "name": "x-request-timeout",
+                "in": "header",
+                "description": "Seconds after which the request is given up, with 504.",
+                "schema": {"type": "number", "exclusiveMinimum": 0},
+            },
         },
         "headers": {
             "RequestId": {"description": about_id, "schema": text, "required": True},

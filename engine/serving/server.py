@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import signal
-import socket
+import os
+import sys
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing
+from functools import partial
 from typing import TYPE_CHECKING
 
-import uvicorn
-
 from engine import __version__
-from engine.errors import AddressError
 from engine.loading.launch import launch
 from engine.service.event_loop import new_event_loop
-from engine.serving.auth import ApiKeys
+from engine.serving.auth import ApiKeys, read_keys
+from engine.serving.banner import start_lines, warnings
+from engine.serving.connection import ConnectionLimits
 from engine.serving.grpc import start_grpc
 from engine.serving.http import create_app
+from engine.serving.http_server import HttpServer
+from engine.serving.listen import Endpoint
+from engine.serving.origins import OriginPolicy
+from engine.serving.signals import Signals, StoppedError
+from engine.serving.tls import Certificate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType
+    from collections.abc import Callable
 
-    from starlette.types import ASGIApp
-
-    from engine.loading.launch import Launched
-    from engine.service.service import CompletionService
     from engine.settings import ServeSettings
-
-_GRACE_SECONDS = 5.0
-_FAREWELL_SECONDS = 2  # for the last answers to be sent
-_TICK_SECONDS = 0.05
 
 
 def run(settings: ServeSettings, *, say: Callable[[str], None]) -> None:
@@ -43,111 +38,77 @@ def run(settings: ServeSettings, *, say: Callable[[str], None]) -> None:
         say: Prints one start-up line for a person.
 
     Raises:
-        EngineError: the model cannot be loaded, or an address is taken.
+        EngineError: the model cannot be loaded, an address is taken, or a key or certificate cannot be read.
     """
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(_serve(settings, say))
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(_serve(settings, say))
+    except StoppedError as stopped:
+        # The thread that loads is inside llama.cpp, which nothing can leave but the end of the process.
+        sys.stdout.flush()
+        os._exit(128 + stopped.number)
 
 
 async def _serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
-    began = time.perf_counter()
-    with closing(_listen(settings.host, settings.http_port, "--http-port")) as http_socket:
-        _listen(settings.host, settings.grpc_port, "--grpc-port").close()  # before minutes of loading
+    began, signals = time.perf_counter(), Signals()
+    keys, certificate = _keys(settings), _certificate(settings)
+    http_at, grpc_at = _endpoints(settings)
+    with ExitStack() as at_end:
+        listening = at_end.enter_context(closing(http_at.listen()))
+        at_end.callback(http_at.remove_file)
+        grpc_at.listen().close()  # before minutes of loading
+        at_end.callback(grpc_at.remove_file)
         say(f"Nucleus {__version__}: loading {settings.model}")
-        launched = await asyncio.to_thread(launch, settings)
-        with closing(launched.service) as service:
-            keys = ApiKeys((settings.api_key or "").split(","))
-            # Use the address, not the name: a name may stand for several addresses, and some may be taken.
-            address, http_port = http_socket.getsockname()[:2]
-            grpc = await start_grpc(service, keys, host=address, port=settings.grpc_port)
-            http = HttpServer(create_app(service, keys), service)
-            for line in _start_lines(launched, settings, http_port, grpc.port, time.perf_counter() - began):
-                say(line)
-            try:
-                await http.serve_until_signal(http_socket)
-            finally:
-                await grpc.stop(_GRACE_SECONDS)
-
-
-class HttpServer(uvicorn.Server):
-    """uvicorn without its habit of raising the signal again, which would skip everybody else's clean-up.
-
-    After a signal, the server refuses new requests with 503. Running requests have ``grace`` seconds to end,
-    and then get an error. uvicorn alone would close their connections, and sse-starlette would cut every
-    stream at once. A second signal stops the server without waiting.
-
-    Args:
-        app: The ASGI application.
-        service: The service behind it, which a signal closes.
-        grace: Seconds that what runs has after a signal.
-    """
-
-    def __init__(
-        self, app: ASGIApp, service: CompletionService | None = None, *, grace: float = _GRACE_SECONDS
-    ) -> None:
-        self._service, self._grace = service, grace
-        self._leaving: asyncio.Task[None] | None = None
-        super().__init__(
-            uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=_FAREWELL_SECONDS)
+        launched = await signals.unless(partial(launch, settings))
+        service = at_end.enter_context(closing(launched.service))
+        # Use the address, not the name: a name may stand for several addresses, and some may be taken.
+        http_at = http_at if http_at.path else http_at.at(*listening.getsockname()[:2])
+        grpc_at = grpc_at if grpc_at.path else grpc_at.at(http_at.host or grpc_at.host)
+        grpc = await start_grpc(service, keys, grpc_at, certificate=certificate)
+        http = HttpServer(
+            create_app(service, keys, origins=_origins(settings)),
+            service,
+            grace=settings.shutdown_grace,
+            limits=ConnectionLimits(max_connections=settings.max_connections),
+            certificate=certificate,
         )
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        # Connections inherit it. Without it a body waits until the client has acknowledged the head, 40 ms;
-        # asyncio (unlike uvloop) sets it only on sockets made for TCP by name, as create_server's are not.
-        for listening in sockets or ():
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await super().serve(sockets)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._service is None or self._leaving is not None:
-            super().handle_exit(sig, frame)
-        else:
-            self._leaving = asyncio.get_running_loop().create_task(self._leave(self._service))
-
-    async def _leave(self, service: CompletionService) -> None:
-        service.drain()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._grace):
-                while service.snapshot().requests_unfinished:  # noqa: ASYNC110 - the engine gives no sign but this one
-                    await asyncio.sleep(_TICK_SECONDS)
-        await asyncio.to_thread(service.close)
-        self.should_exit = True
-
-    async def serve_until_signal(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        await self.serve(sockets=[listening])
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+        signals.hand_over(partial(http.handle_exit, frame=None))
+        for line in start_lines(
+            launched,
+            http_at,
+            grpc.endpoint,
+            is_guarded=not keys.is_empty,
+            has_tls=certificate is not None,
+            seconds=time.perf_counter() - began,
+        ):
+            say(line)
+        if keys.is_empty and not settings.allow_unauthenticated:
+            for line in warnings(http_at, grpc.endpoint):
+                say(f"[bold red]{line}[/]")
+        try:
+            await http.serve(sockets=[listening])
+        finally:
+            await grpc.stop(settings.shutdown_grace)
 
 
-def _listen(host: str, port: int, flag: str) -> socket.socket:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        return socket.create_server(found[0][4][:2], family=found[0][0], backlog=2048)
-    except OSError as error:
-        raise AddressError(
-            f"Cannot listen on {host}:{port}: {error.strerror or error}.", hint=f"Choose another {flag}."
-        ) from None
-
-
-def _start_lines(
-    launched: Launched, settings: ServeSettings, http_port: int, grpc_port: int, seconds: float
-) -> Iterator[str]:
-    for setting in launched.report.settings:
-        yield f"  {setting.what:<9} {setting.value}  ({setting.reason})"
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::", "") else settings.host  # noqa: S104
-    host = f"[{host}]" if ":" in host else host
-    body = {"model": launched.service.name, "prompt": "The capital of France is", "max_tokens": 16}
-    key = "-H 'Authorization: Bearer YOUR_KEY' " if settings.api_key else ""
-    yield f"Ready in {seconds:.1f} s; Ctrl-C stops."
-    yield f"  HTTP      http://{host}:{http_port}"
-    yield f"  gRPC      {host}:{grpc_port}"
-    yield "Try:"
-    yield (
-        f"  curl http://{host}:{http_port}/v1/completions -H 'Content-Type: application/json' {key}"
-        f"-d '{json.dumps(body)}'"
+def _endpoints(settings: ServeSettings) -> tuple[Endpoint, Endpoint]:
+    mode = int(settings.socket_mode, 8)
+    return (
+        Endpoint.of(settings.host, settings.http_port, flag="--http-port", mode=mode),
+        Endpoint.of(settings.host, settings.grpc_port, flag="--grpc-port", mode=mode),
     )
+
+
+def _keys(settings: ServeSettings) -> ApiKeys:
+    from_file = [] if settings.api_key_file is None else read_keys(settings.api_key_file)
+    return ApiKeys([*(settings.api_key or ()), *from_file])
+
+
+def _certificate(settings: ServeSettings) -> Certificate | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return Certificate(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+
+
+def _origins(settings: ServeSettings) -> OriginPolicy:
+    return OriginPolicy.of(settings.host, settings.allowed_host, settings.cors_origin)

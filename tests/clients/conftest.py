@@ -10,7 +10,7 @@ import pytest
 
 from engine.serving.auth import ApiKeys
 from engine.serving.http import create_app
-from engine.serving.server import HttpServer
+from engine.serving.http_server import HttpServer
 from tests.clients import KEY
 
 if TYPE_CHECKING:

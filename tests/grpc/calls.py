@@ -12,6 +12,7 @@ from grpc_status import rpc_status
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 from engine.serving.grpc import start_grpc
+from engine.serving.listen import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,7 +40,7 @@ PATIENCE = 60.0  # never waited for where things work
 async def serving(
     service: CompletionService, keys: ApiKeys, **options: Any
 ) -> AsyncIterator[grpc.aio.Channel]:
-    server = await start_grpc(service, keys, host=HOST, port=0, **options)
+    server = await start_grpc(service, keys, Endpoint(HOST), **options)
     async with grpc.aio.insecure_channel(f"{HOST}:{server.port}") as channel:
         yield channel
     await server.stop()

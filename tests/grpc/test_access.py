@@ -19,6 +19,7 @@ from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 from engine.serving.auth import ApiKeys
 from engine.serving.grpc import GrpcServer, start_grpc
+from engine.serving.listen import Endpoint
 from tests.grpc.calls import CODE, FRANCE, HOST, KEY, PATIENCE, details, error_of, raw_call, stub_of
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ async def test_health_is_open_and_serving(locked: grpc.aio.Channel) -> None:
 
 async def test_health_turns_red_with_the_engine_and_ends_its_watches_at_the_stop() -> None:
     service = SimpleNamespace(is_ready=True)
-    server: GrpcServer = await start_grpc(cast("Any", service), ApiKeys(), host=HOST, port=0)
+    server: GrpcServer = await start_grpc(cast("Any", service), ApiKeys(), Endpoint(HOST))
     async with grpc.aio.insecure_channel(f"{HOST}:{server.port}") as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         watch = health.Watch(health_pb2.HealthCheckRequest())
@@ -128,9 +129,9 @@ async def test_health_turns_red_with_the_engine_and_ends_its_watches_at_the_stop
 
 
 async def test_a_port_in_use_is_an_error(service: CompletionService) -> None:
-    first = await start_grpc(service, ApiKeys(), host=HOST, port=0)
+    first = await start_grpc(service, ApiKeys(), Endpoint(HOST))
     try:
         with pytest.raises(AddressError, match=f"{HOST}:{first.port}"):
-            await start_grpc(service, ApiKeys(), host=HOST, port=first.port)
+            await start_grpc(service, ApiKeys(), first.endpoint)
     finally:
         await first.stop()

@@ -14,6 +14,7 @@ from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 from engine.serving.auth import ApiKeys
 from engine.serving.grpc import start_grpc
+from engine.serving.listen import Endpoint
 from tests.grpc.calls import CODE, FRANCE, HOST, PATIENCE, create, error_of, serving, stub_of
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Slow:
 @pytest.mark.parametrize("patient", [True, False])
 async def test_the_stop_waits_for_running_calls_as_long_as_it_is_told(patient: bool) -> None:
     slow = Slow()
-    server = await start_grpc(cast("Any", slow), ApiKeys(), host=HOST, port=0)
+    server = await start_grpc(cast("Any", slow), ApiKeys(), Endpoint(HOST))
     async with grpc.aio.insecure_channel(f"{HOST}:{server.port}") as channel:
         call = asyncio.ensure_future(create(stub_of(channel), pb.CompletionRequest()))
         await asyncio.wait_for(slow.began.wait(), PATIENCE)

@@ -78,7 +78,8 @@ async def test_a_bad_field_is_named(stub: Stub, model: str, case: str, method: s
     assert violation.field == name
     assert part in violation.description
     info = details(error, ErrorInfo)
-    assert (info.reason, info.domain) == ("INVALID_REQUEST_ERROR", "nucleus")
+    reason = "CONTEXT_LENGTH_EXCEEDED" if case == "max_tokens huge" else "INVALID_REQUEST_ERROR"
+    assert (info.reason, info.domain) == (reason, "nucleus")
     assert details(error, RetryInfo) is None
 
 

@@ -1,0 +1,98 @@
+"""Fields of other servers that would change what an answer means; they are refused, not ignored."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NOTHING: tuple[object, ...] = (None, False, "", [], {})
+"""Values by which nothing is asked for, whatever the field."""
+
+_FIELDS: dict[str, tuple[object, ...]] = {
+    # the form of the answer
+    "response_format": (*_NOTHING, {"type": "text"}),
+    **dict.fromkeys(("structured_outputs", "grammar", "json_schema", "grammar_lazy"), _NOTHING),
+    **dict.fromkeys(
+        ("guided_json", "guided_regex", "guided_choice", "guided_grammar", "guided_json_object"), _NOTHING
+    ),
+    # tools, other media, other models
+    **dict.fromkeys(("tools", "functions", "web_search_options", "documents"), _NOTHING),
+    **dict.fromkeys(("tool_choice", "function_call"), (*_NOTHING, "none", "auto")),
+    "modalities": (*_NOTHING, ["text"]),
+    **dict.fromkeys(("audio", "image_data", "images", "multi_modal_data", "prompt_embeds"), _NOTHING),
+    **dict.fromkeys(
+        ("lora", "lora_request", "adapter_id", "chat_template", "chat_template_kwargs"), _NOTHING
+    ),
+    **dict.fromkeys(("reasoning", "reasoning_effort"), (*_NOTHING, "none")),
+    # what of the prompt or the answer counts
+    **dict.fromkeys(("truncate_prompt_tokens", "continue_final_message"), (*_NOTHING, 0)),
+    **dict.fromkeys(("prompt_logprobs", "return_token_ids", "return_tokens_as_token_ids"), _NOTHING),
+    **dict.fromkeys(("allowed_token_ids", "bad_words", "logprob_token_ids", "logits_processors"), _NOTHING),
+    **dict.fromkeys(
+        ("add_special_tokens", "skip_special_tokens", "add_generation_prompt", "do_sample"), (None, True)
+    ),
+    # other ways to choose a token
+    **dict.fromkeys(("samplers", "sampler_order"), _NOTHING),
+    **dict.fromkeys(("use_beam_search", "num_beams"), (*_NOTHING, 0, 1)),
+    **dict.fromkeys(
+        ("mirostat", "dry_multiplier", "xtc_probability", "dynatemp_range", "smoothing_factor"),
+        (*_NOTHING, 0),
+    ),
+    **dict.fromkeys(
+        ("top_a", "epsilon_cutoff", "eta_cutoff", "no_repeat_ngram_size", "penalty_alpha"), (*_NOTHING, 0)
+    ),
+    **dict.fromkeys(("typical_p", "typical", "tfs_z", "tfs"), (*_NOTHING, 0, 1)),
+    "top_n_sigma": (*_NOTHING, 0, -1),
+    "adaptive_target": (*_NOTHING, -1),
+}
+"""Name -> the values that change nothing."""
+
+_OTHER_NAMES = {
+    "max_completion_tokens": "max_tokens",
+    "max_new_tokens": "max_tokens",
+    "max_length": "max_tokens",
+    "n_predict": "max_tokens",
+    "n_probs": "logprobs",
+    "top_logprobs": "logprobs",
+    "stop_sequences": "stop",
+    "min_length": "min_tokens",
+}
+"""Name elsewhere -> name here."""
+
+
+def check_supported(fields: Mapping[str, Any]) -> None:
+    """Refuse a field that would change what the answer means, unless its value asks for nothing.
+
+    Raises:
+        InvalidRequestError: naming the field.
+    """
+    for name, value in fields.items():
+        if name in _OTHER_NAMES and value is not None:
+            raise InvalidRequestError(f"{name!r} is unknown here; use {_OTHER_NAMES[name]!r}.", param=name)
+        if name in _FIELDS and not any(_is_same(value, inert) for inert in _FIELDS[name]):
+            raise InvalidRequestError(
+                f"{name!r} is not supported; the answer would not be what it asks for.", param=name
+            )
+
+
+def pattern_properties() -> dict[str, Any]:
+    """Return what a JSON schema says of all these fields: a pattern of names -> the values that are taken."""
+    names: dict[str, list[str]] = {}
+    values = _FIELDS | dict.fromkeys(_OTHER_NAMES, (None,))
+    for name, inert in values.items():
+        names.setdefault(json.dumps(inert), []).append(name)
+    description = "Not supported: refused, unless it asks for nothing."
+    return {
+        f"^({'|'.join(group)})$": {"enum": json.loads(inert), "description": description}
+        for inert, group in names.items()
+    }
+
+
+def _is_same(value: Any, inert: object) -> bool:
+    """Return True if two values are equal in JSON, where ``false`` is not 0."""
+    return bool(value == inert) and isinstance(value, bool) == isinstance(inert, bool)

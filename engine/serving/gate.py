@@ -1,0 +1,167 @@
+"""What every HTTP request passes before its route: who may ask. Then its id, its log line and its errors."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fastapi.responses import JSONResponse
+
+from engine.errors import EngineError
+from engine.serving.exchange import internal_error, request_id
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from engine.serving.auth import ApiKeys
+    from engine.serving.origins import OriginPolicy
+
+log = logging.getLogger("nucleus.http")
+access_log = logging.getLogger("nucleus.access")
+
+
+@dataclass(frozen=True, slots=True)
+class Lingering:
+    """How much of a body that nobody wants is still read, so that the client comes to read the answer.
+
+    A connection that is closed with bytes unread is reset, and the answer is lost with it. nginx has the same
+    two limits, as ``lingering_time`` and ``lingering_timeout``, and none on bytes.
+    """
+
+    max_bytes: int = 64 << 20
+    max_seconds: float = 5.0
+
+
+def answer_of(error: EngineError) -> JSONResponse:
+    """Return the response that reports an error."""
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    if error.http_status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if error.http_status == 415:
+        headers |= {"Accept": "application/json", "Accept-Encoding": "identity"}
+    return JSONResponse(error.body(), error.http_status, headers)
+
+
+class Gate:
+    """Handles every request first: checks who asks, and turns any exception into an answer.
+
+    It guards every path that is not open by name, so that a route added later is guarded too.
+
+    Args:
+        app: The routes.
+        keys: The keys of which a request needs one, if there are any.
+        origins: Which hosts and pages may ask if there are none; None lets all.
+        open_paths: The paths that need neither.
+        lingering: What is read of a request that is refused.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: ApiKeys,
+        origins: OriginPolicy | None,
+        *,
+        open_paths: Collection[str],
+        lingering: Lingering,
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._origins = origins
+        self._open_paths = open_paths
+        self._lingering = lingering
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return  # there are no other routes, and uvicorn answers that itself
+        exchange = _Exchange(scope, receive, send, self._lingering)
+        try:
+            self._check(exchange)
+            # A route for GET answers HEAD too; the server leaves the body out.
+            is_head = scope["method"] == "HEAD"
+            routed = {**scope, "method": "GET"} if is_head else scope
+            await self._app(routed, exchange.receive, exchange.send)
+        except EngineError as error:
+            await answer_of(error)(scope, exchange.receive, exchange.send)
+        except Exception as error:
+            log.exception("request %s failed", exchange.id)
+            if exchange.status:
+                raise
+            await answer_of(internal_error(error))(scope, exchange.receive, exchange.send)
+        finally:
+            exchange.write_log()
+
+    def _check(self, exchange: _Exchange) -> None:
+        if exchange.scope["path"] in self._open_paths:
+            return
+        if not self._keys.is_empty:
+            self._keys.check(exchange.header(b"authorization"))
+        elif self._origins is not None:
+            self._origins.check(exchange.headers(b"host"), exchange.header(b"origin"))
+
+
+class _Exchange:
+    """One request and its answer, on the wire that uvicorn holds."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, lingering: Lingering) -> None:
+        self.scope = scope
+        self.status = 0
+        """Of the answer, once it has begun."""
+        self.id = request_id(self.header(b"x-request-id"))
+        self._receive, self._send = receive, send
+        self._lingering = lingering
+        self._began = time.perf_counter()
+        self._is_read = self.header(b"content-length") in (None, "0") and not self.headers(
+            b"transfer-encoding"
+        )
+
+    def headers(self, name: bytes) -> list[str]:
+        """Return the values of all headers of a name."""
+        return [value.decode("latin-1") for key, value in self.scope["headers"] if key == name]
+
+    def header(self, name: bytes) -> str | None:
+        """Return the last of them."""
+        return next(reversed(self.headers(name)), None)
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._is_read = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            spent = f"{self._milliseconds():.0f}"
+            message["headers"] = [
+                *message["headers"],
+                (b"x-request-id", self.id.encode("latin-1")),
+                (b"openai-processing-ms", spent.encode()),
+                *([] if self._is_read else [(b"connection", b"close")]),
+            ]
+        elif not self._is_read and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})
+            await self._linger()
+            message = {"type": "http.response.body"}
+        await self._send(message)
+
+    def write_log(self) -> None:
+        """Write a line of the access log; a query may hold a secret, so it is left out."""
+        client = (self.scope["client"] or ("local",))[0]
+        took = f"{self.status or 499} {self._milliseconds():.0f} ms"
+        access_log.info("%s %s %r %s %s", client, self.scope["method"], self.scope["path"], took, self.id)
+
+    def _milliseconds(self) -> float:
+        return (time.perf_counter() - self._began) * 1e3
+
+    async def _linger(self) -> None:
+        """Read on, within limits, what the client still sends."""
+        n_bytes = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._lingering.max_seconds):
+                while not self._is_read and n_bytes < self._lingering.max_bytes:
+                    n_bytes += len((await self.receive()).get("body", b""))

@@ -1,0 +1,257 @@
+"""Where ``nucleus serve`` listens, and whom it lets in: the real server, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import grpc
+import httpx2
+import pytest
+import trustme
+
+from engine.pb.nucleus.v1 import completions_pb2 as pb
+from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NUCLEUS = str(Path(sys.executable).with_name("nucleus"))
+SMALL = ("--parallel", "2", "--ctx-size", "256", "--prefix-cache", "off")
+PATIENCE = 60
+
+
+class Serving(NamedTuple):
+    """A server that is ready, and the lines it said."""
+
+    process: subprocess.Popen[str]
+    lines: list[str]
+    log: list[str]
+
+    def logged(self) -> str:
+        """Return what the server has written to stderr, once it has ended."""
+        (log,) = self.log
+        return log
+
+    def address(self, door: str) -> str:
+        (line,) = (line for line in self.lines if line.split()[:1] == [door])
+        return line.split()[1]
+
+
+@contextmanager
+def nucleus(*flags: object, **environment: str) -> Iterator[Serving]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("NUCLEUS_")}
+    command = [NUCLEUS, "serve", *SMALL, *map(str, flags)]
+    if "--http-port" not in flags:
+        command += ["--http-port", "0"]
+    if "--grpc-port" not in flags:
+        command += ["--grpc-port", "0"]
+    process = subprocess.Popen(
+        command,
+        env=plain | {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1", "COLUMNS": "300"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    lines: list[str] = []
+    log: list[str] = []
+    for line in process.stdout:
+        lines.append(line.strip())
+        if "curl" in line:
+            break
+    else:
+        raise AssertionError("".join(lines) + process.stderr.read())
+    try:
+        yield Serving(process, lines, log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        rest, complaints = process.communicate(timeout=PATIENCE)
+        lines += rest.splitlines()
+        log.append(complaints)
+        assert process.returncode == 0
+        assert "Traceback" not in complaints, complaints
+
+
+def refusal(*flags: object) -> str:
+    """Return the one line by which the server refuses to start."""
+    run = subprocess.run(
+        [NUCLEUS, "serve", *map(str, flags)], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert run.returncode == 1
+    (line,) = run.stderr.strip().splitlines()
+    return line
+
+
+def models_by_grpc(channel: grpc.Channel) -> list[str]:
+    answer = pb_grpc.CompletionServiceStub(channel).ListModels(pb.ListModelsRequest(), timeout=PATIENCE)
+    return [model.id for model in answer.models]
+
+
+def test_unix_sockets_of_both_doors_are_for_their_owner(tmp_path: Path) -> None:
+    http, rpc = tmp_path / "http.sock", tmp_path / "grpc.sock"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(http))  # a server that was killed has left its socket
+    with nucleus("--http-port", f"unix:{http}", "--grpc-port", f"unix:{rpc}") as serving:
+        assert (serving.address("HTTP"), serving.address("gRPC")) == (f"unix:{http}", f"unix:{rpc}")
+        assert [stat.S_IMODE(path.stat().st_mode) for path in (http, rpc)] == [0o600, 0o600]
+        with httpx2.Client(
+            transport=httpx2.HTTPTransport(uds=str(http)), base_url="http://localhost"
+        ) as client:
+            assert client.get("/v1/models").status_code == 200
+        with grpc.insecure_channel(f"unix:{rpc}") as channel:
+            assert models_by_grpc(channel) == ["smollm2-135m-instruct"]
+        assert "already in use" in refusal("--http-port", f"unix:{http}")
+        curl = next(line for line in serving.lines if line.startswith("curl"))
+        assert f"--unix-socket {http} http://localhost/v1/completions" in curl
+    assert not http.exists()
+    assert not rpc.exists()
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("text")
+    for flag in ("--http-port", "--grpc-port"):
+        assert "already in use" in refusal(flag, f"unix:{precious}")
+    assert precious.read_text() == "text"
+    assert "--http-port" in refusal("--http-port", f"unix:{tmp_path}/{'long' * 40}")
+
+
+def test_tls_for_both_doors_and_a_certificate_that_is_renewed(tmp_path: Path) -> None:
+    authority, renewing, clients = trustme.CA(), trustme.CA(), trustme.CA()
+    cert, key, client_ca = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "clients.pem"
+    issue(authority, cert, key)
+    clients.cert_pem.write_to_path(client_ca)
+    flags = ("--tls-cert", cert, "--tls-key", key, "--tls-client-ca", client_ca)
+    with nucleus(*flags, NUCLEUS_API_KEY="sk-1") as serving:
+        url, target = serving.address("HTTP"), serving.address("gRPC")
+        assert url.startswith("https://")
+        assert get(url, authority) == 200
+        mine = clients.issue_cert("client.example")
+        assert rpc_works(target, authority, mine)
+        assert not rpc_works(target, authority, None)
+        assert not rpc_works(target, authority, trustme.CA().issue_cert("client.example"))
+        issue(renewing, cert, key)
+        while get(url, renewing) is None:  # it looks at the files once a second
+            pass
+        assert get(url, authority) is None
+        assert rpc_works(target, renewing, mine)
+        key.write_text("nonsense")  # half of a renewal: what works goes on
+        assert get(url, renewing) == 200
+        assert rpc_works(target, renewing, mine)
+
+
+def issue(authority: trustme.CA, cert: Path, key: Path) -> None:
+    leaf = authority.issue_cert("localhost", "127.0.0.1")
+    leaf.private_key_pem.write_to_path(key)
+    leaf.cert_chain_pems[0].write_to_path(cert)
+
+
+def get(url: str, authority: trustme.CA) -> int | None:
+    """Return the status of an answer, or None if the certificate is of another authority."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    try:
+        return httpx2.get(f"{url}/health", verify=context).status_code
+    except httpx2.ConnectError:
+        return None
+
+
+def rpc_works(target: str, authority: trustme.CA, client: trustme.LeafCert | None) -> bool:
+    mine = {}
+    if client is not None:
+        mine = {
+            "private_key": client.private_key_pem.bytes(),
+            "certificate_chain": client.cert_chain_pems[0].bytes(),
+        }
+    credentials = grpc.ssl_channel_credentials(authority.cert_pem.bytes(), **mine)
+    both = grpc.composite_channel_credentials(credentials, grpc.access_token_call_credentials("sk-1"))
+    with grpc.secure_channel(target, both) as channel:
+        try:
+            return bool(models_by_grpc(channel))
+        except grpc.RpcError:
+            return False
+
+
+def test_certificates_that_cannot_be_used_are_refused_at_once(tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    assert "--tls-key is required together with --tls-cert" in refusal("--tls-cert", cert)
+    assert str(cert) in refusal("--tls-cert", cert, "--tls-key", key)
+    issue(trustme.CA(), cert, key)
+    other = tmp_path / "other.pem"
+    issue(trustme.CA(), tmp_path / "unused.pem", other)
+    assert "mismatch" in refusal("--tls-cert", cert, "--tls-key", other).lower()
+
+
+def test_keys_come_from_a_file_and_are_never_shown(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("sk-one # of the first service\n\n# sk-old\nsk-two\n")
+    with nucleus("--api-key-file", keys) as serving:
+        url = serving.address("HTTP")
+        for key, status in (("sk-one", 200), ("sk-two", 200), ("sk-old", 401), ("of the first service", 401)):
+            answer = httpx2.get(f"{url}/v1/models?api_key={key}", headers={"Authorization": f"Bearer {key}"})
+            assert answer.status_code == status
+        command = Path(f"/proc/{serving.process.pid}/cmdline")
+        if command.exists():
+            assert "sk-" not in command.read_text()
+    logged = serving.logged()
+    assert "GET '/v1/models' 401" in logged
+    assert "sk-" not in "".join(serving.lines) + logged
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [("", "at least one key"), ("# nothing\n\n", "at least one key"), (None, "No such file")],
+)
+def test_a_key_file_without_a_key_does_not_open_the_server(
+    tmp_path: Path, content: str | None, problem: str
+) -> None:
+    keys = tmp_path / "keys"
+    if content is not None:
+        keys.write_text(content)
+    assert problem in refusal("--api-key-file", keys)
+
+
+@pytest.mark.parametrize("key", ["", ",", " , "])
+def test_an_empty_key_does_not_open_the_server(key: str) -> None:
+    assert "--api-key" in refusal("--api-key", key)
+
+
+def test_a_server_for_everybody_says_so() -> None:
+    with nucleus("--host", "0.0.0.0") as serving:  # noqa: S104
+        pass
+    assert any("WARNING" in line and "NUCLEUS_API_KEY" in line for line in serving.lines)
+    with nucleus("--host", "0.0.0.0", "--allow-unauthenticated") as quiet:  # noqa: S104
+        pass
+    with nucleus("--host", "0.0.0.0", NUCLEUS_API_KEY="sk-1") as guarded:  # noqa: S104
+        pass
+    assert not any("WARNING" in line for line in [*quiet.lines, *guarded.lines])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_model_loads_ends_the_server_at_once(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    path = tmp_path / "http.sock"
+    process = subprocess.Popen(
+        [NUCLEUS, "serve", "--http-port", f"unix:{path}", "--grpc-port", "0"],
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert "loading" in process.stdout.readline()
+    process.send_signal(number)
+    _, complaints = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, complaints) == (128 + number, "")
+    assert not path.exists()
