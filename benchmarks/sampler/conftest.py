@@ -6,10 +6,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
-from benchmarks.sampler.material import Material, Rows
+from benchmarks.llama import Context
+from benchmarks.prompts import PASSAGES
 from benchmarks.sampler.results import Results
+from benchmarks.sampler.sides import N_ROWS, Rows
+from engine.loading.hardware import physical_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,41 +23,42 @@ if TYPE_CHECKING:
     from engine.loading.models import ModelFile
 
 _FOLDER = Path(__file__).parents[1] / "results"
-_RESULTS = pytest.StashKey[Results]()
+_MAX_TOKENS, _N_HISTORY = 100, 200
+_RESULTS = Results()
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_RESULTS] = Results()
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
-) -> None:
-    results = config.stash[_RESULTS]
-    if not results.lines:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
+    if not _RESULTS.lines:
         return
     terminalreporter.section("the sampler beside others: medians")
-    for line in results.table():
+    for line in _RESULTS.table():
         terminalreporter.write_line(line)
     # A part of the benchmarks, or a failed run, leaves what the last whole one wrote.
-    is_whole = results.is_whole and not terminalreporter.stats.get("deselected")
+    is_whole = _RESULTS.curve and not terminalreporter.stats.get("deselected")
     if is_whole and exitstatus == pytest.ExitCode.OK:
-        results.write(_FOLDER)
+        _RESULTS.write(_FOLDER)
         terminalreporter.write_line("written: sampler.json and sampler.svg in benchmarks/results")
 
 
 @pytest.fixture
-def results(pytestconfig: pytest.Config, benchmark: BenchmarkFixture) -> Results:
+def results(benchmark: BenchmarkFixture) -> Results:
     """Return where to put what was found: out of sight when nothing is timed."""
-    return pytestconfig.stash[_RESULTS] if benchmark.enabled else Results()
+    return _RESULTS if benchmark.enabled else Results()
 
 
 @pytest.fixture(scope="session")
 def rows(model: ModelFile) -> Iterator[Rows]:
-    with closing(Rows(model.path)) as rows:
-        yield rows
-
-
-@pytest.fixture(scope="session")
-def material(rows: Rows) -> Material:
-    return Material.of(rows)
+    """Decode the beginnings of all passages in one batch; the history is tokens from all of them."""
+    n_tokens = N_ROWS * _MAX_TOKENS
+    with closing(Context(model.path, N_ROWS, n_tokens, n_tokens, physical_cores())) as context:
+        texts = [context.tokenize(text)[:_MAX_TOKENS] for text in PASSAGES]
+        context.fill(
+            (slot, position, token, position == len(text) - 1)
+            for slot, text in enumerate(texts)
+            for position, token in enumerate(text)
+        )
+        logits = context.decode(N_ROWS)
+        seen = np.unique(np.concatenate(texts)).astype(np.int32)
+        history = seen[:: len(seen) // _N_HISTORY][:_N_HISTORY].copy()
+        outputs = np.cumsum([len(text) for text in texts]) - 1
+        yield Rows(logits, history, context.handle, outputs.tolist())

@@ -1,216 +1,170 @@
-"""What takes turns in a comparison: our sampler, llama.cpp's, what people write by hand, and one read."""
+"""Rows of logits, and the sides that take turns to work on them."""
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import llama_cpp as lib
 import numpy as np
 import pytest
 
-from benchmarks.sampler.material import N_ROWS
-from engine.sampling import KERNELS, Sampler, SamplingParams
+from benchmarks.prompts import PASSAGES
+from engine.sampling import Sampler, SamplingParams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from numpy.typing import NDArray
 
-    from benchmarks.sampler.material import Material, Rows
+N_ROWS = len(PASSAGES)
 
-TYPICAL: dict[str, Any] = {
-    "temperature": 0.7,
-    "top_p": 0.95,
-    "presence_penalty": 0.5,
-    "frequency_penalty": 0.5,
-    "logprobs": 5,
-}
-"""What a client of the contract typically asks for, with log-probabilities."""
+Side = Callable[[], list[float]]
+"""Works on all the rows once; returns seconds a row: one number for each of them, or one for all."""
 
 
-class Side(Protocol):
-    """One way of working on all the rows."""
+class Rows(NamedTuple):
+    """A row of logits after each passage, and what was generated before.
 
-    def time(self) -> list[float]:
-        """Work on every row once; return seconds a row: one number for each of them, or one for all."""
-
-
-class Nucleus:
-    """Our sampler, with the slots for one round over the rows.
-
-    Unless told otherwise, one call draws from all the rows, as for sixteen streams, so a sixteenth of a call
-    from Python is in the time of a row. What such a call costs has a line of its own in the table.
-
-    Args:
-        material: The rows and the history; the history counts as generated before each draw.
-        options: Fields of :class:`SamplingParams` other than the seed.
-        kernels: The instruction set to force.
-        threads: Threads that share a call.
-        rows_per_call: Rows that one call draws from.
-        n: Draws from each row.
-        visits: How often a round visits all the rows, one call right after the other.
+    A side visits all the rows, one after the other, before it comes back to the first. So at 49,152 tokens it
+    reads 3 MB before it meets a row again, and finds none in the caches of the core (L1, L2).
     """
 
-    def __init__(
-        self,
-        material: Material,
-        options: dict[str, Any],
-        *,
-        kernels: str = KERNELS[0],
-        threads: int = 1,
-        rows_per_call: int = N_ROWS,
-        n: int = 1,
-        visits: int = 1,
-    ) -> None:
-        self.n_rows, self.n_vocab = visits * len(material.logits), material.n_vocab
-        self._material = material
-        self._history = np.array(material.history, np.int32)
-        self._params = SamplingParams(seed=1, **options)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("NUCLEUS_KERNELS", kernels)
-            self._sampler = Sampler(material.n_vocab, N_ROWS * n, threads=threads)
-        self._slots = np.arange(N_ROWS * n, dtype=np.int32)
-        rows = np.repeat(np.arange(N_ROWS, dtype=np.int32), n)
-        per_call = rows_per_call * n
-        self._calls = visits * [
-            (self._slots[start : start + per_call], rows[start : start + per_call])
-            for start in range(0, len(rows), per_call)
-        ]
+    logits: NDArray[np.float32]
+    """float32 ``[N_ROWS, n_vocab]``"""
+    history: NDArray[np.int32]
+    """Different tokens, generated before each draw."""
+    context: Any
+    """The context of llama.cpp that computed the rows: its own samplers read them there."""
+    outputs: list[int]
+    """Where each row's token is in the context's batch, which is what llama.cpp's functions go by."""
 
-    def prepare(self) -> None:
-        """Take every slot back to the history, to which a draw adds its token; touch the rows."""
-        for slot in self._slots.tolist():
-            self._sampler.open(slot, self._params, stream=slot, generated=self._history)
-        self._material.touch()
+    @property
+    def n_vocab(self) -> int:
+        """Entries of a row."""
+        return int(self.logits.shape[1])
 
-    def run(self) -> None:
-        """Draw from every row: what is timed."""
-        for slots, rows in self._calls:
-            self._sampler.sample(self._material.logits, slots, rows)
+    def touch(self) -> None:
+        """Bring every row into the cache that all cores share, as if a model had just written it."""
+        for _ in range(2):  # after a single reading, the next is still half as slow again as the one after it
+            self.logits.max(axis=1)
 
-    def time(self) -> list[float]:
-        """Return the mean seconds of a row."""
-        self.prepare()
-        start = perf_counter()
-        self.run()
-        return [(perf_counter() - start) / self.n_rows]
-
-    def nucleus_size(self, row: int) -> int:
-        """Return how many tokens the first slot may draw from a row."""
-        self.prepare()
-        return len(self._sampler.distribution(self._material.logits[row], 0)[0])
+    def narrowed(self, n_vocab: int) -> Rows:
+        """Return rows as of a smaller vocabulary: of each, the head and a sample of its rare tokens."""
+        head = n_vocab // 8
+        tail = np.random.default_rng(n_vocab).permutation(np.arange(head, self.n_vocab))
+        ranks = np.append(np.arange(head), tail[: n_vocab - head])
+        tokens = np.sort(np.argsort(-self.logits, axis=1).take(ranks, axis=1), axis=1)
+        history = np.linspace(0, n_vocab - 1, len(self.history), dtype=np.int32)
+        return self._replace(logits=np.take_along_axis(self.logits, tokens, axis=1), history=history)
 
 
-class LlamaChain:
-    """A chain of llama.cpp's samplers, which draws from the rows of a context.
+def seconds(work: Callable[..., object], *arguments: object) -> float:
+    """Return how long a call takes."""
+    start = perf_counter()
+    work(*arguments)
+    return perf_counter() - start
 
-    What is timed is ``llama_sampler_sample``, which is what a program pays that asks llama.cpp for a token.
-    It reads a row from the context, builds the array of candidates (in memory that the chain keeps from draw
-    to draw), applies the samplers to it and accepts the token. The chain keeps no times of its own, for which
-    it would read the clock as well.
 
-    What the foreign call itself takes is taken off: just before each draw, a function of the same library is
-    timed that returns its first argument and does nothing else. It has two arguments where a draw has three,
-    about a tenth of a microsecond less; but it also finds less of the interpreter in the caches than the draw
-    right after it.
+def nucleus(
+    rows: Rows, params: SamplingParams, per_call: int = N_ROWS, n: int = 1, visits: int = 1, threads: int = 1
+) -> Side:
+    """Return our sampler, whose slots go back to the history before each turn.
+
+    A call draws ``n`` times from each of its ``per_call`` rows, and a turn visits all the rows ``visits``
+    times, one call right after the other. By default one call draws from all the rows, as for sixteen
+    streams, so a sixteenth of a call from Python is in the time of a row.
     """
+    sampler = Sampler(rows.n_vocab, N_ROWS * n, threads=threads)
+    slots = np.arange(N_ROWS * n, dtype=np.int32)
+    calls = [(some, some // n) for some in slots.reshape(-1, per_call * n)] * visits
 
-    def __init__(
-        self, rows: Rows, material: Material, samplers: Iterable[Any], history: Iterable[int] = ()
-    ) -> None:
-        self._rows = rows
-        self._material = material
-        self._history = list(history)
-        params = lib.llama_sampler_chain_default_params()
-        params.no_perf = True
-        self._chain: Any = lib.llama_sampler_chain_init(params)
-        for sampler in samplers:
-            lib.llama_sampler_chain_add(self._chain, sampler)
+    def draw() -> None:
+        for some, their_rows in calls:
+            sampler.sample(rows.logits, some, their_rows)
 
-    @classmethod
-    def contract(cls, rows: Rows, material: Material) -> LlamaChain:
-        """Return the chain of the contract's parameters, in llama.cpp's own order; it has no logprobs.
+    def turn() -> list[float]:
+        for slot in slots.tolist():
+            sampler.open(slot, params, stream=slot, generated=rows.history)
+        rows.touch()
+        return [seconds(draw) / (N_ROWS * visits)]
 
-        It looks back on the history, of which nothing is forgotten for the up to 16 tokens drawn since.
-        """
-        last_n = len(material.history) + N_ROWS
-        penalties = lib.llama_sampler_init_penalties(material.n_vocab, last_n, 1.0, 0.5, 0.5)
-        top_p = lib.llama_sampler_init_top_p(0.95, 1)
-        return cls(rows, material, [penalties, top_p, *_draw_at(0.7)], material.history)
-
-    @classmethod
-    def temperature(cls, rows: Rows, material: Material) -> LlamaChain:
-        """Return a chain of nothing but the temperature and the draw."""
-        return cls(rows, material, _draw_at(0.7))
-
-    @classmethod
-    def greedy(cls, rows: Rows, material: Material) -> LlamaChain:
-        """Return a chain that takes the best token."""
-        return cls(rows, material, [lib.llama_sampler_init_greedy()])
-
-    def time(self) -> list[float]:
-        """Return the seconds of every row, drawn after the history."""
-        lib.llama_sampler_reset(self._chain)
-        for token in self._history:
-            lib.llama_sampler_accept(self._chain, token)
-        self._material.touch()
-        return [self._seconds(output) for output in self._rows.outputs]
-
-    def close(self) -> None:
-        """Free the chain and its samplers."""
-        lib.llama_sampler_free(self._chain)
-
-    def _seconds(self, output: int) -> float:
-        start = perf_counter()
-        lib.llama_sampler_chain_get(self._chain, -1)
-        call = perf_counter() - start
-        start = perf_counter()
-        lib.llama_sampler_sample(self._chain, self._rows.handle, output)
-        return perf_counter() - start - call
+    return turn
 
 
-def _draw_at(temperature: float) -> list[Any]:
-    return [lib.llama_sampler_init_temp(temperature), lib.llama_sampler_init_dist(1)]
+def llama_chain(rows: Rows, params: SamplingParams) -> Side:
+    """Return a chain of llama.cpp's samplers, which has no log-probabilities.
+
+    A draw reads the row, builds the array of candidates, applies the chain and accepts the token: a program
+    pays all of it for each token. What the foreign call itself takes is taken off: just before each draw, a
+    function of the same library is timed that does nothing.
+    """
+    options = lib.llama_sampler_chain_default_params()
+    options.no_perf = True  # with its own times, the chain would read the clock as well
+    chain: Any = lib.llama_sampler_chain_init(options)
+    for sampler in _llama_samplers(rows, params):
+        lib.llama_sampler_chain_add(chain, sampler)
+
+    def draw(output: int) -> float:
+        call = seconds(lib.llama_sampler_chain_get, chain, -1)
+        return seconds(lib.llama_sampler_sample, chain, rows.context, output) - call
+
+    def turn() -> list[float]:
+        lib.llama_sampler_reset(chain)
+        for token in rows.history.tolist():
+            lib.llama_sampler_accept(chain, token)
+        rows.touch()
+        return [draw(output) for output in rows.outputs]
+
+    weakref.finalize(turn, lib.llama_sampler_free, chain)
+    return turn
 
 
-class OneRead:
-    """The floor under every sampler: numpy's vectorised maximum of each row, in one call for all of them."""
-
-    def __init__(self, material: Material) -> None:
-        self._material = material
-
-    def time(self) -> list[float]:
-        """Return the mean seconds of a row."""
-        self._material.touch()
-        start = perf_counter()
-        self._material.logits.max(axis=1)
-        return [(perf_counter() - start) / len(self._material.logits)]
-
-
-class RowByRow:
-    """A Python function of one row, timed for each of the rows."""
-
-    def __init__(self, material: Material, function: Callable[[NDArray[np.float32]], object]) -> None:
-        self._material = material
-        self._function = function
-
-    def time(self) -> list[float]:
-        """Return the seconds of every row."""
-        self._material.touch()
-        return [self._seconds(row) for row in self._material.logits]
-
-    def _seconds(self, row: NDArray[np.float32]) -> float:
-        start = perf_counter()
-        self._function(row)
-        return perf_counter() - start
+def _llama_samplers(rows: Rows, params: SamplingParams) -> list[Any]:
+    """Return the samplers in llama.cpp's own order; where one has nothing to do, llama.cpp makes it empty."""
+    if params.temperature == 0:
+        return [lib.llama_sampler_init_greedy()]
+    last_n = len(rows.history) + N_ROWS  # so that nothing is forgotten for the tokens drawn since
+    penalties = params.repetition_penalty, params.frequency_penalty, params.presence_penalty
+    return [
+        lib.llama_sampler_init_penalties(rows.n_vocab, last_n, *penalties),
+        lib.llama_sampler_init_top_p(params.top_p, 1),
+        lib.llama_sampler_init_temp(params.temperature),
+        lib.llama_sampler_init_dist(params.seed),
+    ]
 
 
-def with_numpy(material: Material) -> RowByRow:
-    """Return the contract's draw as people write it with numpy: softmax, sort, choice."""
+def one_call(rows: Rows) -> Side:
+    """Return a call from Python for one greedy draw, less what a draw takes in calls for all the rows."""
+    n_rows = len(rows.logits)
+    sampler = Sampler(rows.n_vocab, n_rows)
+    slots = np.arange(n_rows, dtype=np.int32)
+    for slot in slots.tolist():
+        sampler.open(slot, SamplingParams(seed=1, temperature=0.0))
+
+    def turn() -> list[float]:
+        for_all = seconds(sampler.sample, rows.logits, slots)
+        for_one = seconds(sampler.sample, rows.logits[:1], slots[:1])
+        return [for_one - (for_all - for_one) / (n_rows - 1)]
+
+    return turn
+
+
+def one_read(rows: Rows) -> Side:
+    """Return the floor under every sampler: numpy's vectorised maximum of each row, in one call for all."""
+
+    def turn() -> list[float]:
+        rows.touch()
+        return [seconds(rows.logits.max, 1) / N_ROWS]
+
+    return turn
+
+
+def by_numpy(rows: Rows) -> Side:
+    """Return the typical draw as people write it with numpy: softmax, sort, choice."""
     random = np.random.default_rng(1)
-    penalty = np.zeros(material.n_vocab, np.float32)
-    penalty[material.history] = 1.0  # each was generated once: 0.5 for presence, 0.5 for its frequency
+    penalty = np.zeros(rows.n_vocab, np.float32)
+    penalty[rows.history] = 1.0  # each was generated once: 0.5 for presence, 0.5 for its frequency
 
     def draw(row: NDArray[np.float32]) -> tuple[Any, ...]:
         shifted = row - row.max()
@@ -226,15 +180,16 @@ def with_numpy(material: Material) -> RowByRow:
         token = random.choice(kept, p=probabilities[kept] / probabilities[kept].sum())
         return token, logprobs[token], alternatives, logprobs[alternatives]
 
-    return RowByRow(material, draw)
+    return _row_by_row(rows, draw)
 
 
-def with_torch(material: Material, torch: Any) -> RowByRow:
-    """Return the same with PyTorch on one thread; the module is not among our dependencies."""
+def by_torch(rows: Rows) -> Side:
+    """Return the same with PyTorch on one thread, if it is installed: it is not among our dependencies."""
+    torch: Any = pytest.importorskip("torch")
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(1)
-    penalty = torch.zeros(material.n_vocab)
-    penalty[torch.tensor(material.history)] = 1.0
+    penalty = torch.zeros(rows.n_vocab)
+    penalty[rows.history.tolist()] = 1.0
 
     def draw(row: NDArray[np.float32]) -> tuple[Any, ...]:
         logits = torch.from_numpy(row)
@@ -246,4 +201,12 @@ def with_torch(material: Material, torch: Any) -> RowByRow:
         token = order[torch.multinomial(ordered, 1, generator=generator)].item()
         return token, logprobs[token].item(), alternatives.indices.tolist(), alternatives.values.tolist()
 
-    return RowByRow(material, draw)
+    return _row_by_row(rows, draw)
+
+
+def _row_by_row(rows: Rows, draw: Callable[[NDArray[np.float32]], object]) -> Side:
+    def turn() -> list[float]:
+        rows.touch()
+        return [seconds(draw, row) for row in rows.logits]
+
+    return turn
