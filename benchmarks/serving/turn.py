@@ -1,183 +1,236 @@
-"""One turn of one side: the work, the client program that does it, and what came of it."""
+"""One turn of one side: the requests, the client program that sends them, and what the answers come to."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import random
 import time
-from dataclasses import asdict, dataclass
-from statistics import median
+from dataclasses import dataclass, field
+from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.client import GrpcClient, HttpClient, PythonClient
+from benchmarks.client import CallError, GrpcClient, HttpClient, PythonClient
 from benchmarks.machine import Elsewhere, cpu_seconds
-from benchmarks.prompts import MAX_TOKENS, Questions
+from benchmarks.prompts import Questions
 from benchmarks.servers import HOST, Door, Running, Setting
-from benchmarks.serving.load import UNFINISHED, Load
 from engine.llm import AsyncLLM
 from engine.service.event_loop import new_event_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from benchmarks.client import Client
-    from benchmarks.serving.load import Answer
+
+UNFINISHED = "unfinished when the run ended"
+"""The error of a request that neither ended nor failed."""
+
+_GRACE = 60.0  # seconds that the requests of an open loop have to end in, after the last one was sent
+_REST = 30.0  # seconds that an engine has at the most to become idle in
+_WARM_UP = 0.3  # the part of a closed loop that does not count
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """So much load."""
+    """A closed loop of clients that ask one thing after the other, or an open loop of so many requests."""
 
-    seconds: float
-    """How long requests are sent."""
+    seconds: float  # in which requests are sent
     clients: int | None = None
-    """Clients of a closed loop, or None for an open one."""
-    rate: float | None = None
-    """Requests a second of an open loop."""
-    logprobs: int | None = None
-    """Alternatives to ask for with each token."""
-    max_tokens: int = MAX_TOKENS
-    """Tokens of an answer on average."""
+    requests_per_s: float | None = None  # on average
+    logprobs: int | None = None  # alternatives to ask for with each token
 
     @property
     def load(self) -> str:
         """Clients of a closed loop, or requests a second of an open one."""
-        return f"{self.clients}" if self.rate is None else f"{self.rate:.2f} req/s"
+        return f"{self.requests_per_s:.2f} req/s" if self.clients is None else f"{self.clients}"
 
 
-class Percentiles(NamedTuple):
-    """Of some times, in milliseconds."""
+class Answer(NamedTuple):
+    """One request's timing, in seconds of ``perf_counter``."""
 
-    p50: float
-    p95: float
-    p99: float
+    began: float
+    times: list[float]  # when each piece of text came
+    tokens: int  # as many as pieces, or more
+    error: str | None = None  # why it is not whole
 
-    @classmethod
-    def of(cls, seconds: Sequence[float]) -> Percentiles | None:
-        """Return the percentiles of times in seconds; None if there are none."""
-        if not seconds:
-            return None
-        return cls(*(round(float(p) * 1e3, 3) for p in np.percentile(seconds, (50, 95, 99))))
 
-    @classmethod
-    def median(cls, rounds: Iterable[Percentiles | None]) -> Percentiles | None:
-        """Return the median of each over the rounds that have them; None if none has."""
-        found = [one for one in rounds if one is not None]
-        return cls(*map(median, zip(*found, strict=True))) if found else None
+@dataclass(slots=True)
+class Reply:
+    """The events of one request and when they came; they stay raw while the clock runs."""
+
+    began: float
+    max_tokens: int
+    arrivals: list[tuple[float, Any]] = field(default_factory=list)
+    error: str | None = UNFINISHED
+
+    def read(self, client: Client) -> Answer:
+        """Read the events, once the clock has stopped."""
+        times: list[float] = []
+        tokens, is_full, error = 0, False, self.error
+        for at, event in self.arrivals:
+            try:
+                body = client.read(event)
+            except CallError as refusal:
+                error = error or str(refusal)
+                continue
+            choices = body.get("choices") or []
+            times += [at] * any(choice["text"] or choice.get("logprobs") for choice in choices)
+            is_full |= any(choice.get("finish_reason") == "length" for choice in choices)
+            tokens = (body.get("usage") or {}).get("completion_tokens", tokens)
+        # A character of several tokens is one event; without a usage, a full length says more.
+        return Answer(self.began, times, tokens or (self.max_tokens if is_full else len(times)), error)
+
+
+def percentiles(seconds: Sequence[float]) -> dict[str, float] | None:
+    """Return the percentiles ``p50``, ``p95`` and ``p99`` in milliseconds; None if there are no times."""
+    if not seconds:
+        return None
+    p50, p95, p99 = np.percentile(seconds, (50, 95, 99)).tolist()
+    return {"p50": p50 * 1e3, "p95": p95 * 1e3, "p99": p99 * 1e3}
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What the requests of one turn came to."""
+    """What the requests of one turn came to; times are percentiles in milliseconds."""
 
-    requests: int = 0
-    """Requests that were answered to the end."""
-    tokens_per_request: float = 0.0
-    """Mean tokens of those."""
-    tokens_per_s: float = 0.0
-    """Tokens that came while they counted, a second."""
-    first_token: Percentiles | None = None
-    """From sending a request until its first token, of those that came while tokens counted."""
-    between_tokens: Percentiles | None = None
-    """From one piece of text to the next of the same answer."""
-    cut: int = 0
-    """Requests that were under way when the clients left; their tokens count, as far as they came."""
+    requests: int = 0  # that were answered to the end
+    tokens_per_request: float = 0.0  # of those, on average
+    tokens_per_s: float = 0.0  # of all that came while tokens counted
+    first_token: dict[str, float] | None = (
+        None  # since the request was sent, where it came while tokens counted
+    )
+    between_tokens: dict[str, float] | None = None  # from one piece of text to the next
+    cut: int = 0  # requests under way when the clients left; their tokens count, as far as they came
     errors: int = 0
     first_error: str | None = None
-    client_cpu_s: float = 0.0
-    """Processor time of the client program, or of its thread if the engine is in the program too."""
-    server_cpu_s: float | None = None
-    elsewhere: float | None = None
-    """Processors that neither of them had, on average: other programs', and those that the host took away."""
+    client_cpu_s: float = 0.0  # of the client program, or of its thread if the engine is in the program too
+    elsewhere: float | None = None  # processors, on average, that neither clients nor engine had
 
     @classmethod
     def of(cls, answers: Sequence[Answer], start: float, cut_at: float | None = None, **spent: Any) -> Turn:
         """Sum up what came from ``start`` on, until ``cut_at`` or else the last token."""
         whole = [answer for answer in answers if answer.error is None]
         failed = [answer.error for answer in answers if answer.error not in (None, UNFINISHED)]
-        end = cut_at or max((at for answer in answers for at in answer.times), default=start)
-        begun = [answer for answer in answers if answer.times and answer.times[0] > start]
-        tokens = sum(answer.tokens_since(start) for answer in answers)
+        came = [(answer, np.array(answer.times)) for answer in answers if answer.times]
+        end = cut_at or max((times[-1] for _, times in came), default=start)
+        # A piece may be several tokens: each counts as many as its answer has on average.
+        tokens = sum(answer.tokens * float(np.mean(times > start)) for answer, times in came)
+        gaps = [np.diff(times)[times[:-1] > start] for _, times in came]
         return cls(
             requests=len(whole),
-            tokens_per_request=round(sum(answer.tokens for answer in whole) / max(len(whole), 1), 2),
+            tokens_per_request=sum(answer.tokens for answer in whole) / max(len(whole), 1),
             tokens_per_s=tokens / (end - start) if end > start else 0.0,
-            first_token=Percentiles.of([answer.times[0] - answer.began for answer in begun]),
-            between_tokens=Percentiles.of([gap for answer in answers for gap in answer.gaps(start)]),
+            first_token=percentiles([times[0] - each.began for each, times in came if times[0] > start]),
+            between_tokens=percentiles(np.concatenate(gaps).tolist() if gaps else []),
             cut=len(answers) - len(whole) - len(failed),
             errors=len(failed),
             first_error=failed[0] if failed else None,
             **spent,
         )
 
-    def entry(self) -> dict[str, Any]:
-        """Return the turn for JSON."""
-        return asdict(self) | {
-            "tokens_per_s": round(self.tokens_per_s, 2),
-            "first_token": self.first_token and self.first_token._asdict(),
-            "between_tokens": self.between_tokens and self.between_tokens._asdict(),
-        }
+
+class Load:
+    """The requests of one turn, and their replies.
+
+    What counts in a closed loop is the time in which all clients are at it: not the start, when everybody's
+    prompt comes at once, and no end, when there are fewer and fewer. First answers are cut to different
+    lengths, so that the clients get out of step: what counts would otherwise hold more prompts of one server
+    than of another, by the time that each takes for those of the start.
+    """
+
+    def __init__(self, client: Client, model: str, work: Work) -> None:
+        self.replies: list[Reply] = []
+        self.counts_from = perf_counter()
+        self.cut_at: float | None = None
+        self._client = client
+        self._work = work
+        self._questions = Questions(model, work.logprobs)
+        self._end = self.counts_from + work.seconds
+
+    async def run(self) -> None:
+        """Send requests, and give up those that have not ended in time."""
+        clients, patience = self._work.clients, 0.0
+        if clients is not None:
+            self.counts_from += _WARM_UP * self._work.seconds
+            tasks = [asyncio.create_task(self._ask_on((client + 1) / clients)) for client in range(clients)]
+        else:
+            tasks, patience = [task async for task in self._strangers()], _GRACE
+        limit = self._end + patience - perf_counter()
+        _done, late = await asyncio.wait(tasks, timeout=limit) if tasks else (set(), set())
+        if late:
+            self.cut_at = perf_counter()
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ask_on(self, share: float) -> None:
+        while (now := perf_counter()) < self._end:
+            await self._ask(now, share)
+            share = 1.0
+
+    async def _strangers(self) -> AsyncIterator[asyncio.Task[None]]:
+        """Let requests arrive at random times (Poisson), the same for every server."""
+        arrivals = random.Random(1)  # noqa: S311 - not for secrets
+        due = self.counts_from
+        while (due := due + arrivals.expovariate(self._work.requests_per_s or 1.0)) < self._end:
+            await asyncio.sleep(due - perf_counter())
+            yield asyncio.create_task(self._ask(due))
+
+    async def _ask(self, began: float, share: float = 1.0) -> None:
+        fields = self._questions.next()
+        fields["max_tokens"] = max(1, round(share * fields["max_tokens"]))
+        reply = Reply(began, fields["max_tokens"])
+        self.replies.append(reply)
+        try:
+            async for event in self._client.events(fields):
+                reply.arrivals.append((perf_counter(), event))
+            reply.error = None
+        except (CallError, OSError, ValueError) as error:
+            reply.error = f"{type(error).__name__}: {error}"
+            await asyncio.sleep(0.1)  # a server that refuses at once is not flooded
 
 
 class Clients:
-    """The client program of one door: its own process, in which the Python door has the engine too.
-
-    Args:
-        door: Which one.
-        served: The server, or what the engine in this process is given.
-    """
+    """The client program of one door: its own process, in which the Python door has the engine too."""
 
     def __init__(self, door: Door, served: Running | Setting) -> None:
         self._runner = asyncio.Runner(loop_factory=new_event_loop)
-        self._door = door
-        self._served = served
-        self._llm: AsyncLLM | None = None
-        if isinstance(served, Setting):
+        self._connect: Callable[[], Client]
+        self._server_pid: int | None = None
+        if isinstance(served, Running):
+            of_door = GrpcClient if door == "grpc" else HttpClient
+            self._connect = partial(of_door, HOST, getattr(served.ports, door))
+            self._model, self._server_pid, self._clock = served.model, served.pid, time.process_time
+        else:
             options = {"ctx_size": served.context, "parallel": served.slots, "threads": served.threads}
-            self._llm = AsyncLLM(str(served.model), gpu_layers=0, **options)
+            llm = AsyncLLM(str(served.model), gpu_layers=0, **options)
+            self._connect = partial(PythonClient, llm)
+            self._model, self._clock = llm.service.name, time.thread_time
 
     def perform(self, work: Work) -> Turn:
-        """Take a turn."""
+        """Take a turn, which lasts until the engine is idle again.
+
+        What it still does for clients that have left must burden nobody's turn.
+        """
         turn = self._runner.run(self._perform(work))
-        gc.collect()  # no turn pays for what another left behind
+        gc.collect()
+        engine, limit = self._server_pid or os.getpid(), perf_counter() + _REST
+        while turn.cut and perf_counter() < limit:
+            before = cpu_seconds(engine) or 0.0
+            time.sleep(0.3)
+            if (cpu_seconds(engine) or 0.0) - before < 0.03:
+                break
         return turn
 
     async def _perform(self, work: Work) -> Turn:
-        client, model = self._client()
-        load = Load(client, Questions(model, work.logprobs, work.max_tokens).next, work.seconds)
-        elsewhere, before = Elsewhere(self._server_pid), self._cpu_seconds()
-        if work.rate is not None:
-            await load.opened(work.rate)
-        else:
-            await load.closed(work.clients or 1)
-        spent = [round(now - then, 3) for now, then in zip(self._cpu_seconds(), before, strict=True)]
-        busy = elsewhere.processors()
+        client = self._connect()
+        load = Load(client, self._model, work)
+        elsewhere, cpu = Elsewhere(self._server_pid), self._clock()
+        await load.run()
+        spent = {"client_cpu_s": self._clock() - cpu, "elsewhere": elsewhere.processors()}
         await client.close()
-        return Turn.of(
-            [reply.read(client) for reply in load.replies],
-            load.counts_from,
-            load.cut_at,
-            client_cpu_s=spent[0],
-            server_cpu_s=None if busy is None else spent[1],
-            elsewhere=None if busy is None else round(busy, 3),
-        )
-
-    def _client(self) -> tuple[Client, str]:
-        """Return a client for the running event loop, and the name of the model."""
-        if self._llm is not None:
-            return PythonClient(self._llm), self._llm.service.name
-        assert isinstance(self._served, Running)
-        of_door = GrpcClient if self._door == "grpc" else HttpClient
-        return of_door(HOST, getattr(self._served.ports, self._door)), self._served.model
-
-    @property
-    def _server_pid(self) -> int | None:
-        return self._served.pid if isinstance(self._served, Running) else None
-
-    def _cpu_seconds(self) -> tuple[float, float]:
-        """Return the processor time of the clients, and of the server."""
-        if self._server_pid is None:
-            return time.thread_time(), time.process_time() - time.thread_time()
-        return time.process_time(), cpu_seconds(self._server_pid) or 0.0
+        return Turn.of([reply.read(client) for reply in load.replies], load.counts_from, load.cut_at, **spent)

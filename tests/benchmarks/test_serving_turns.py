@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 
 from benchmarks.client import HttpClient
 from benchmarks.servers import HOST
-from benchmarks.serving.load import UNFINISHED, Answer, Reply
-from benchmarks.serving.turn import Percentiles, Turn
+from benchmarks.serving.measure import Plan, Side, Sides, closed_loops
+from benchmarks.serving.results import LOGPROBS
+from benchmarks.serving.turn import UNFINISHED, Answer, Reply, Turn, percentiles
+
+if TYPE_CHECKING:
+    from benchmarks.servers import Door
 
 
 def test_percentiles_interpolate_between_the_sorted_values() -> None:
-    found = Percentiles.of([0.04, 0.01, 0.03, 0.02])
-    assert found == Percentiles(25.0, 38.5, 39.7)
-    assert Percentiles.of([]) is None
+    assert percentiles([0.04, 0.01, 0.03, 0.02]) == _approx(25.0, 38.5, 39.7)
+    assert percentiles([]) is None
 
 
 def test_a_turn_counts_all_tokens_until_the_last() -> None:
@@ -28,7 +33,8 @@ def test_a_turn_counts_all_tokens_until_the_last() -> None:
     assert turn.tokens_per_s == pytest.approx(8 / 10.5)
     assert turn.tokens_per_request == 4.0
     assert (turn.requests, turn.errors, turn.first_error) == (2, 1, "refused")
-    assert turn.first_token == Percentiles(4500.0, 7650.0, 7930.0)
+    assert turn.first_token == _approx(4500.0, 7650.0, 7930.0)
+    assert turn.between_tokens == _approx(1000.0, 1850.0, 1970.0)
 
 
 def test_a_turn_leaves_out_what_came_before_tokens_counted() -> None:
@@ -39,18 +45,8 @@ def test_a_turn_leaves_out_what_came_before_tokens_counted() -> None:
     ]
     turn = Turn.of(answers, 2.5, cut_at=6.5)
     assert turn.tokens_per_s == pytest.approx((2 + 2 + 2) / 4)
-    assert turn.first_token == Percentiles(1000.0, 1000.0, 1000.0)
-    assert turn.between_tokens == Percentiles(1500.0, 1950.0, 1990.0)
-
-
-def test_what_was_summed_up() -> None:
-    answers = [
-        Answer(0.0, [1.0, 2.0, 3.0, 4.0], 4),
-        Answer(1.0, [9.0, 11.0], 4),  # two tokens a piece
-        Answer(2.0, [], 0, "refused"),
-    ]
-    turn = Turn.of(answers, 0.5)
-    assert turn.between_tokens == Percentiles(1000.0, 1850.0, 1970.0)
+    assert turn.first_token == _approx(1000.0, 1000.0, 1000.0)
+    assert turn.between_tokens == _approx(1500.0, 1950.0, 1990.0)
 
 
 def test_nothing_at_all_is_a_turn_too() -> None:
@@ -78,10 +74,26 @@ def test_what_was_cut_off_counts_as_far_as_it_came_and_is_no_error() -> None:
     assert (turn.requests, turn.cut, turn.errors, turn.first_error) == (1, 2, 0, None)
 
 
-def test_percentiles_of_several_rounds_are_the_median_of_each() -> None:
-    rounds = [Percentiles(1.0, 9.0, 9.0), None, Percentiles(2.0, 5.0, 6.0), Percentiles(3.0, 4.0, 7.0)]
-    assert Percentiles.median(rounds) == Percentiles(2.0, 5.0, 7.0)
-    assert Percentiles.median([None]) is None
+def test_only_what_has_a_goal_has_all_rounds_and_sides() -> None:
+    ours, peer, scored = _side("grpc"), _side("http"), _side("http")
+    sides: Sides = {None: [ours, peer], LOGPROBS: [ours, scored]}
+    loops = list(closed_loops(Plan(clients=[1, 8, 32], seconds=5.0, rounds=3), sides))
+    assert [(work.clients, work.logprobs) for work, _ in loops] == [(8, None), (8, 5), (1, None), (32, None)]
+    assert [turns for _, turns in loops] == [
+        [ours, peer, peer, ours, ours, peer],  # every second round backwards
+        [ours, scored, scored, ours, ours, scored],
+        [peer],
+        [peer],
+    ]
+    assert {work.seconds for work, _ in loops} == {5.0}
+
+
+def _side(door: Door) -> Side:
+    return Side("a server", door, Mock())
+
+
+def _approx(p50: float, p95: float, p99: float) -> object:
+    return pytest.approx({"p50": p50, "p95": p95, "p99": p99})
 
 
 def _event(text: str, finish_reason: str | None) -> bytes:
