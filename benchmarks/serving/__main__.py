@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.servers import OURS, SERVERS, Setting, running
 from benchmarks.serving.measure import Plan, measure, started
-from benchmarks.serving.results import GOALS, ROWS, SCENARIOS, ModelResults, write
+from benchmarks.serving.results import RATIOS, ROWS, ModelResults, Ratio, write
 from benchmarks.serving.scenarios import CONTEXT, Scenarios
 from engine.errors import ModelLoadError
 from engine.loading.models import locate
@@ -58,20 +58,18 @@ def _measure(model: Path, asked: argparse.Namespace, found: ModelResults) -> Non
     for server in servers:
         if server.note:
             print(f"  ({server.name}: {server.note})", flush=True)
-    print(f"\n{GOALS.heading}")
-    for goal, logprobs, ratio in found.goals():
-        other = "the engine in process" if goal.server == OURS else goal.server
-        print(ratio.text(GOALS, f"{goal.ours} against {other}", logprobs))
+    print(f"\n{RATIOS.heading}")
+    for ratio in found.goals():
+        print(ratio.text(), flush=True)
     if OURS in asked.only:
-        asyncio.run(_run_scenarios(model, asked.plan, found))
+        asyncio.run(_run_scenarios(model, asked.plan, found.scenarios))
 
 
-async def _run_scenarios(model: Path, plan: Plan, found: ModelResults) -> None:
-    print(f"\n{SCENARIOS.heading}", flush=True)
+async def _run_scenarios(model: Path, plan: Plan, found: list[Ratio]) -> None:
     with running(SERVERS[0], Setting(model, context=CONTEXT), _BUILT / "scenarios.log") as served:
-        async for title, ratio in Scenarios(served, plan.prompt).run(plan.rounds):
-            found.scenarios[title] = ratio
-            print(ratio.text(SCENARIOS, title), flush=True)
+        async for ratio in Scenarios(served, plan.prompt).run(plan.rounds):
+            found.append(ratio)
+            print(ratio.text(), flush=True)
 
 
 def _arguments() -> argparse.Namespace:

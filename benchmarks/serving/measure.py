@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.remote import Remote, RemoteError
+from benchmarks.remote import Remote
 from benchmarks.servers import OURS, install_peers, running
 from benchmarks.serving.results import CLIENTS, LOGPROBS, Row
 from benchmarks.serving.turn import Clients, Turn, Work
@@ -41,10 +41,7 @@ class Side(NamedTuple):
 
     def perform(self, work: Work) -> Turn:
         """Take a turn."""
-        try:
-            turn: Turn = self.clients.call("perform", work)
-        except RemoteError as error:
-            return Turn(errors=1, first_error=str(error))
+        turn: Turn = self.clients.call("perform", work)
         return turn
 
 
@@ -54,22 +51,16 @@ Sides = dict[int | None, list[Side]]
 
 @contextmanager
 def started(servers: Sequence[Server], setting: Setting, logs: Path) -> Iterator[Sides]:
-    """Start and warm up all sides of one model, and stop them at the end of the context.
-
-    Raises:
-        ServerError: a server cannot be installed or started.
-        RemoteError: a client program cannot.
-    """
+    """Start and warm up all sides of one model, and stop them at the end of the context."""
     sides: Sides = {None: [], LOGPROBS: []}
     with ExitStack() as opened:
         for server in servers:
             if server.name != OURS:
                 install_peers()
-            plain = scored = _start(server, setting, logs, opened)
-            if server.is_told_of_logprobs:
-                scored = _start(server, setting, logs, opened, logprobs=True)
+            plain = _start(server, setting, logs, opened)
+            is_told = server.is_told_of_logprobs
             sides[None] += plain
-            sides[LOGPROBS] += scored
+            sides[LOGPROBS] += _start(server, setting, logs, opened, logprobs=True) if is_told else plain
         yield sides
 
 

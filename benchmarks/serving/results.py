@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.machine import Figure, calm_ones, describe, most
-from benchmarks.report import Cell, Panel, Table, plot, write_json
+from benchmarks.report import Panel, Table, plot, write_json
 from benchmarks.servers import LLAMA_CPP_PYTHON, OURS, XLLAMACPP, peer_versions
 
 if TYPE_CHECKING:
@@ -28,33 +29,22 @@ ROWS = Table(
     | {"client": ">8.2f", "rounds": ">7", "elsewhere": ">10.2f", "cut": ">5d", "errors": ">7d"}
 )
 """Times are milliseconds; ``client`` is its seconds of processor time. Of the rounds those that count."""
-_RATIO = {"ratio": ">9", "goal": ">9", "rounds": ">7", "elsewhere": ">10.2f"}
-GOALS = Table(
-    {f"tokens/s, {CLIENTS} clients": "<40", "logprobs": ">9d", "other": ">9.1f", "ours": ">9.1f"} | _RATIO
+RATIOS = Table(
+    {f"tokens/s of {CLIENTS} clients, and scenarios in ms": "<72", "logprobs": ">9d"}
+    | {"without": ">9.1f", "with": ">9.1f", "ratio": ">9", "goal": ">9"}
+    | {"rounds": ">7", "elsewhere": ">10.2f"}
 )
-SCENARIOS = Table({"scenario, ms": "<72", "without": ">9.1f", "with": ">9.1f"} | _RATIO)
-_NAMES = {OURS: "Nucleus", XLLAMACPP: "llama.cpp's server"}  # in the plot
+_GOALS: tuple[tuple[str | None, Door, str, Door, float], ...] = (
+    ("smollm2-135m-instruct", "http", XLLAMACPP, "http", 1.25),
+    ("smollm2-135m-instruct", "http", LLAMA_CPP_PYTHON, "http", 2.5),
+    ("gemma-3-270m", "http", XLLAMACPP, "http", 2.0),
+    ("gemma-3-270m", "http", LLAMA_CPP_PYTHON, "http", 4.0),
+    (None, "http", OURS, "python", 0.93),
+    (None, "grpc", OURS, "python", 0.95),
+)
+"""A model or None for all, our door, another side, and the least ratio of our tokens per second to its."""
+_NAMES = {OURS: "Nucleus", XLLAMACPP: "llama.cpp's server", LLAMA_CPP_PYTHON: LLAMA_CPP_PYTHON}
 _SPINNING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")  # what was set for all servers alike
-
-
-class Goal(NamedTuple):
-    """A door of ours, what it is compared with, and the least ratio of our tokens per second to its."""
-
-    ours: Door
-    server: str
-    door: Door
-    goal: float
-
-
-_DOOR_GOALS = (Goal("http", OURS, "python", 0.93), Goal("grpc", OURS, "python", 0.95))
-_PEER_GOALS = {
-    "smollm2-135m-instruct": (
-        Goal("http", XLLAMACPP, "http", 1.25),
-        Goal("http", LLAMA_CPP_PYTHON, "http", 2.5),
-    ),
-    "gemma-3-270m": (Goal("http", XLLAMACPP, "http", 2.0), Goal("http", LLAMA_CPP_PYTHON, "http", 4.0)),
-}
-"""Model -> what else is compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +54,7 @@ class Row:
     server: str
     door: Door
     work: Work
-    turns: list[Turn]
-    """One for each round, and at least one."""
+    turns: list[Turn]  # one for each round, and at least one
 
     @property
     def throughput(self) -> Figure:
@@ -82,10 +71,12 @@ class Row:
 
     def text(self) -> str:
         """Write the row as :data:`ROWS` has it; the remarks have the first error."""
+        work = self.work
+        load = f"{work.clients}" if work.requests_per_s is None else f"{work.requests_per_s:.2f} req/s"
         found, nothing = self.throughput, dict.fromkeys(("p50", "p95", "p99"))
         errors = [turn.first_error for turn in self.turns if turn.first_error]
         return ROWS.line(
-            *(self.server, self.door, self.work.load, self.work.logprobs, found.value),
+            *(self.server, self.door, load, work.logprobs, found.value),
             *(self._times("first_token") or nothing).values(),
             *(self._times("between_tokens") or nothing).values(),
             median(turn.client_cpu_s for turn in self._counted),
@@ -100,7 +91,7 @@ class Row:
             "server": self.server,
             "door": self.door,
             **asdict(self.work),
-            "tokens_per_s": self.throughput.entry(),
+            "tokens_per_s": asdict(self.throughput),
             "first_token": self._times("first_token"),
             "between_tokens": self._times("between_tokens"),
             "rounds": [asdict(turn) for turn in self.turns],
@@ -116,7 +107,8 @@ class Row:
         return {key: median(times[key] for times in found) for key in found[0]} if found else None
 
 
-class Pair(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Pair:
     """What one round found without something, and along with it."""
 
     without: float
@@ -124,39 +116,35 @@ class Pair(NamedTuple):
     elsewhere: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ratio:
     """The median of the rounds' own ratios, of the calm ones if there are any, beside a goal."""
 
-    pairs: list[Pair]
-    """One for each round, and at least one."""
+    title: str
+    rounds: list[Pair]  # at least one
     goal: float
-    is_least: bool = False
-    """Whether the ratio is to be the goal at least, and not at most."""
+    is_least: bool = False  # whether the ratio is to be the goal at least, and not at most
+    logprobs: int | None = None
+    ratio: Figure = field(init=False)
+    reached: bool = field(init=False)
 
-    @property
-    def figure(self) -> Figure:
-        """The second of each pair over the first."""
-        figure = Figure.of([(pair.along / pair.without, pair.elsewhere) for pair in self.pairs])
+    def __post_init__(self) -> None:
+        figure = Figure.of([(pair.along / pair.without, pair.elsewhere) for pair in self.rounds])
         assert figure
-        return figure
+        self.ratio = figure
+        self.reached = figure.value >= self.goal if self.is_least else figure.value <= self.goal
 
-    def text(self, table: Table, *cells: Cell) -> str:
-        """Write a line of a table that begins with these cells."""
-        without, along, _ = zip(*calm_ones(self.pairs, lambda pair: pair.elsewhere), strict=True)
-        figure, sign = self.figure, "≥" if self.is_least else "≤"
-        return table.line(
-            *(*cells, median(without), median(along)),
-            *(f"{figure.value:.2f}x", f"{sign} {self.goal:.2f}x"),
-            *(f"{figure.counted}/{figure.rounds}", figure.elsewhere),
-            remarks=["missed"] * (not self.entry()["reached"]) + ["busy"] * (not figure.is_calm),
+    def text(self) -> str:
+        """Write the ratio as :data:`RATIOS` has it."""
+        counted = calm_ones(self.rounds, lambda pair: pair.elsewhere)
+        without, along = median(pair.without for pair in counted), median(pair.along for pair in counted)
+        found, sign = self.ratio, "≥" if self.is_least else "≤"
+        return RATIOS.line(
+            *(self.title, self.logprobs, without, along),
+            *(f"{found.value:.2f}x", f"{sign} {self.goal:.2f}x", f"{found.counted}/{found.rounds}"),
+            found.elsewhere,
+            remarks=["missed"] * (not self.reached) + ["busy"] * (not found.is_calm),
         )
-
-    def entry(self) -> dict[str, Any]:
-        """Return the ratio for JSON, with every round."""
-        value, rounds = self.figure.value, [pair._asdict() for pair in self.pairs]
-        reached = value >= self.goal if self.is_least else value <= self.goal
-        return {"ratio": self.figure.entry(), "goal": self.goal, "reached": reached, "rounds": rounds}
 
 
 @dataclass(slots=True)
@@ -165,47 +153,46 @@ class ModelResults:
 
     model: str
     rows: list[Row] = field(default_factory=list)
-    scenarios: dict[str, Ratio] = field(default_factory=dict)
-    """Title -> times in milliseconds."""
+    scenarios: list[Ratio] = field(default_factory=list)
 
-    def goals(self) -> Iterator[tuple[Goal, int | None, Ratio]]:
-        """Yield what was compared, without log-probabilities and with them, where the other had tokens."""
+    def goals(self) -> Iterator[Ratio]:
+        """Compare tokens per second, without log-probabilities and with them, where the other had any."""
         loops = [row for row in self.rows if row.work.clients == CLIENTS]
         turns = {(row.server, row.door, row.work.logprobs): row.turns for row in loops}
-        for logprobs in (None, LOGPROBS):
-            for goal in (*_PEER_GOALS.get(self.model, ()), *_DOOR_GOALS):
-                ours = turns.get((OURS, goal.ours, logprobs), [])
-                others = turns.get((goal.server, goal.door, logprobs), [])
-                pairs = [
-                    Pair(other.tokens_per_s, our.tokens_per_s, most([our.elsewhere, other.elsewhere]))
-                    for our, other in zip(ours, others, strict=False)  # an interrupted round has no pair
-                    if other.tokens_per_s
-                ]
-                if pairs:
-                    yield goal, logprobs, Ratio(pairs, goal.goal, is_least=True)
+        for logprobs, (model, our_door, server, door, least) in product((None, LOGPROBS), _GOALS):
+            ours, others = turns.get((OURS, our_door, logprobs)), turns.get((server, door, logprobs))
+            if model not in (None, self.model) or not ours or not others:
+                continue
+            pairs = [
+                Pair(other.tokens_per_s, our.tokens_per_s, most([our.elsewhere, other.elsewhere]))
+                for our, other in zip(ours, others, strict=False)  # an interrupted round has no pair
+                if other.tokens_per_s
+            ]
+            if pairs:
+                title = f"{our_door} against {'the engine in process' if server == OURS else server}"
+                yield Ratio(title, pairs, least, is_least=True, logprobs=logprobs)
 
     def entry(self) -> dict[str, Any]:
         """Return it for JSON."""
-        goals = [
-            {**goal._asdict(), "logprobs": logprobs, **ratio.entry()}
-            for goal, logprobs, ratio in self.goals()
-        ]
-        scenarios = [{"title": title, **ratio.entry()} for title, ratio in self.scenarios.items()]
-        return {"goals": goals, "rows": [row.entry() for row in self.rows], "scenarios": scenarios}
+        return {
+            "goals": [asdict(goal) for goal in self.goals()],
+            "rows": [row.entry() for row in self.rows],
+            "scenarios": [asdict(scenario) for scenario in self.scenarios],
+        }
 
     def panel(self) -> Panel:
         """Return the closed loops over HTTP for a plot, and the ratios to the other servers in its title."""
         lines: dict[str, dict[int, float]] = {}
         for row in sorted(self.rows, key=lambda row: row.work.clients or 0):
             if row.work.clients and row.work.logprobs is None and row.door == "http":
-                points = lines.setdefault(_NAMES.get(row.server, row.server), {})
+                points = lines.setdefault(_NAMES[row.server], {})
                 points[row.work.clients] = row.throughput.value
-        ratios = ", ".join(
-            f"{ratio.figure.value:.1f}x {_NAMES.get(goal.server, goal.server)}"
-            for goal, logprobs, ratio in self.goals()
-            if logprobs is None and goal.server != OURS
+        ratios = {ratio.title: ratio.ratio.value for ratio in self.goals() if ratio.logprobs is None}
+        titles = {name: f"http against {server}" for server, name in _NAMES.items()}
+        beside = ", ".join(
+            f"{ratios[title]:.1f}x {name}" for name, title in titles.items() if title in ratios
         )
-        return Panel(f"{self.model}\n{CLIENTS} clients: {ratios}" if ratios else self.model, lines)
+        return Panel(f"{self.model}\n{CLIENTS} clients: {beside}" if beside else self.model, lines)
 
 
 def write(folder: Path, found: Sequence[ModelResults]) -> None:

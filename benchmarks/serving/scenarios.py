@@ -17,6 +17,7 @@ from benchmarks.machine import Elsewhere
 from benchmarks.prompts import SAMPLING, Questions
 from benchmarks.servers import HOST
 from benchmarks.serving.results import Pair, Ratio
+from benchmarks.serving.turn import Load, Reply, Work
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,8 +34,6 @@ _STREAMS = 4
 _STEADY = 5.0  # seconds in which the streams are alone
 _PATIENCE = 300.0  # seconds that one request may take
 
-Events = list[tuple[float, bytes]]  # of one answer, and when each came, in seconds of perf_counter
-
 
 class Scenarios:
     """The scenarios on one running server.
@@ -50,8 +49,8 @@ class Scenarios:
         self._http = HttpClient(HOST, running.ports.http)
         self._random = random.Random()  # noqa: S311 - not for secrets, and never the same
 
-    async def run(self, rounds: int) -> AsyncIterator[tuple[str, Ratio]]:
-        """Yield the title of each, and its times in milliseconds."""
+    async def run(self, rounds: int) -> AsyncIterator[Ratio]:
+        """Yield each when it ends; the times are milliseconds."""
         long = self._long
         await self._first_token(self._tokens(_TAIL))  # to warm up
         streamed = f"(d) ITL p99 of {_STREAMS} streams while {long} tokens arrive, against p50"
@@ -66,7 +65,7 @@ class Scenarios:
                 elsewhere = Elsewhere(self._running.pid)
                 without, along = await measure()
                 pairs.append(Pair(without * 1e3, along * 1e3, elsewhere.processors()))
-            yield title, Ratio(pairs, goal)
+            yield Ratio(title, pairs, goal)
 
     async def _choices(self) -> tuple[float, float]:
         one, eight = self._tokens(self._long // 2), self._tokens(self._long // 2)
@@ -87,46 +86,35 @@ class Scenarios:
 
     async def _arrival(self) -> tuple[float, float]:
         """Return the median gap of steady streams' tokens, and its 99th percentile while a prompt arrives."""
-        answers: list[Events] = []
-        async with asyncio.TaskGroup() as group:
-            streams = [group.create_task(self._stream_on(answers)) for _ in range(_STREAMS)]
-            while sum(map(bool, answers)) < _STREAMS:  # noqa: ASYNC110 - a stream ends with an error, or never
-                await asyncio.sleep(0.05)
-            steady = perf_counter()
-            await asyncio.sleep(_STEADY)
-            arrived = perf_counter()
-            first = arrived + await self._first_token(self._tokens(self._long))
-            for stream in streams:
-                stream.cancel()
-        starts, ends = np.concatenate([self._gaps(events) for events in answers], axis=1)
-        before = (ends - starts)[(steady <= starts) & (ends <= arrived)]
+        endless = Questions(self._running.model, logprobs=0, max_tokens=1024)
+        load = Load(self._http, endless, Work(_PATIENCE, clients=_STREAMS))
+        streams = asyncio.create_task(load.run())
+        await asyncio.sleep(_STEADY)
+        arrived = perf_counter()
+        first = arrived + await self._first_token(self._tokens(self._long))
+        streams.cancel()
+        await asyncio.wait([streams])
+        starts, ends = np.concatenate([self._gaps(reply) for reply in load.replies], axis=1)
+        before = (ends - starts)[ends <= arrived]
         during = (ends - starts)[(arrived < ends) & (starts < first)]
         if not before.size or not during.size:
             raise CallError("the streams had no tokens")
         return float(np.median(before)), float(np.percentile(during, 99))
 
-    async def _stream_on(self, answers: list[Events]) -> None:
-        questions = Questions(self._running.model, logprobs=0)
-        while True:
-            events: Events = []
-            answers.append(events)
-            async for event in self._http.events({**questions.next(), "max_tokens": 256}):
-                events.append((perf_counter(), event))
-
-    def _gaps(self, events: Events) -> np.ndarray:
+    def _gaps(self, reply: Reply) -> np.ndarray:
         """Return when the gap before each token begins and ends, of shape [2, tokens after the first event].
 
         A character of several tokens is one event, and comes after as many steps; log-probabilities say how
         many.
         """
-        choices = [(at, choice) for at, event in events for choice in self._http.read(event)["choices"]]
-        came = [(at, count) for at, choice in choices if (count := len(choice["logprobs"]["tokens"]))]
+        choices = [(at, each) for at, event in reply.arrivals for each in self._http.read(event)["choices"]]
+        came = [(at, count) for at, each in choices if (count := len(each["logprobs"]["tokens"]))]
         if not came:
             return np.empty((2, 0))
         times, tokens = zip(*came, strict=True)
         steps = np.cumsum(tokens)
-        each = np.interp(np.arange(steps[0], steps[-1] + 1), steps, times)
-        return np.stack([each[:-1], each[1:]])
+        each_token = np.interp(np.arange(steps[0], steps[-1] + 1), steps, times)
+        return np.stack([each_token[:-1], each_token[1:]])
 
     async def _first_token(self, prompt: list[int], n: int = 1) -> float:
         """Return the seconds until a request's first event, once all of it is over."""

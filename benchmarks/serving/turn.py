@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
     from benchmarks.client import Client
 
-UNFINISHED = "unfinished when the run ended"
-"""The error of a request that neither ended nor failed."""
-
+UNFINISHED = "unfinished when the run ended"  # the error of a request that neither ended nor failed
 _GRACE = 60.0  # seconds that the requests of an open loop have to end in, after the last one was sent
 _REST = 30.0  # seconds that an engine has at the most to become idle in
 _WARM_UP = 0.3  # the part of a closed loop that does not count
@@ -42,11 +40,6 @@ class Work:
     clients: int | None = None
     requests_per_s: float | None = None  # on average
     logprobs: int | None = None  # alternatives to ask for with each token
-
-    @property
-    def load(self) -> str:
-        """Clients of a closed loop, or requests a second of an open one."""
-        return f"{self.requests_per_s:.2f} req/s" if self.clients is None else f"{self.clients}"
 
 
 class Answer(NamedTuple):
@@ -71,16 +64,15 @@ class Reply:
         """Read the events, once the clock has stopped."""
         times: list[float] = []
         tokens, is_full, error = 0, False, self.error
-        for at, event in self.arrivals:
-            try:
+        try:
+            for at, event in self.arrivals:
                 body = client.read(event)
-            except CallError as refusal:
-                error = error or str(refusal)
-                continue
-            choices = body.get("choices") or []
-            times += [at] * any(choice["text"] or choice.get("logprobs") for choice in choices)
-            is_full |= any(choice.get("finish_reason") == "length" for choice in choices)
-            tokens = (body.get("usage") or {}).get("completion_tokens", tokens)
+                choices = body.get("choices") or []
+                times += [at] * any(choice["text"] or choice.get("logprobs") for choice in choices)
+                is_full |= any(choice.get("finish_reason") == "length" for choice in choices)
+                tokens = (body.get("usage") or {}).get("completion_tokens", tokens)
+        except CallError as refusal:
+            error = error or str(refusal)
         # A character of several tokens is one event; without a usage, a full length says more.
         return Answer(self.began, times, tokens or (self.max_tokens if is_full else len(times)), error)
 
@@ -100,9 +92,7 @@ class Turn:
     requests: int = 0  # that were answered to the end
     tokens_per_request: float = 0.0  # of those, on average
     tokens_per_s: float = 0.0  # of all that came while tokens counted
-    first_token: dict[str, float] | None = (
-        None  # since the request was sent, where it came while tokens counted
-    )
+    first_token: dict[str, float] | None = None  # since sending, of those that came while tokens counted
     between_tokens: dict[str, float] | None = None  # from one piece of text to the next
     cut: int = 0  # requests under way when the clients left; their tokens count, as far as they came
     errors: int = 0
@@ -142,30 +132,29 @@ class Load:
     than of another, by the time that each takes for those of the start.
     """
 
-    def __init__(self, client: Client, model: str, work: Work) -> None:
+    def __init__(self, client: Client, questions: Questions, work: Work) -> None:
         self.replies: list[Reply] = []
         self.counts_from = perf_counter()
         self.cut_at: float | None = None
         self._client = client
+        self._questions = questions
         self._work = work
-        self._questions = Questions(model, work.logprobs)
         self._end = self.counts_from + work.seconds
 
     async def run(self) -> None:
         """Send requests, and give up those that have not ended in time."""
-        clients, patience = self._work.clients, 0.0
-        if clients is not None:
+        clients = self._work.clients
+        if clients is None:
+            tasks = [task async for task in self._strangers()]
+            self._end += _GRACE
+        else:
             self.counts_from += _WARM_UP * self._work.seconds
             tasks = [asyncio.create_task(self._ask_on((client + 1) / clients)) for client in range(clients)]
-        else:
-            tasks, patience = [task async for task in self._strangers()], _GRACE
-        limit = self._end + patience - perf_counter()
-        _done, late = await asyncio.wait(tasks, timeout=limit) if tasks else (set(), set())
-        if late:
+        try:
+            async with asyncio.timeout(self._end - perf_counter()):
+                await asyncio.gather(*tasks)
+        except TimeoutError:
             self.cut_at = perf_counter()
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ask_on(self, share: float) -> None:
         while (now := perf_counter()) < self._end:
@@ -228,7 +217,7 @@ class Clients:
 
     async def _perform(self, work: Work) -> Turn:
         client = self._connect()
-        load = Load(client, self._model, work)
+        load = Load(client, Questions(self._model, work.logprobs), work)
         elsewhere, cpu = Elsewhere(self._server_pid), self._clock()
         await load.run()
         spent = {"client_cpu_s": self._clock() - cpu, "elsewhere": elsewhere.processors()}

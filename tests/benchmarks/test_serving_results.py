@@ -8,17 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.servers import OURS, XLLAMACPP
-from benchmarks.serving.results import (
-    GOALS,
-    LOGPROBS,
-    ROWS,
-    SCENARIOS,
-    ModelResults,
-    Pair,
-    Ratio,
-    Row,
-    write,
-)
+from benchmarks.serving.results import LOGPROBS, RATIOS, ROWS, ModelResults, Pair, Ratio, Row, write
 from benchmarks.serving.turn import Turn, Work
 
 if TYPE_CHECKING:
@@ -43,7 +33,7 @@ def _row(server: str, door: Door, *turns: Turn, clients: int = 8, logprobs: int 
 
 
 def _ratio(ours: Row, other: Row) -> Ratio | None:
-    return next((ratio for _, _, ratio in ModelResults(MODEL, [ours, other]).goals()), None)
+    return next(ModelResults(MODEL, [ours, other]).goals(), None)
 
 
 def test_a_ratio_is_the_median_of_the_rounds_own() -> None:
@@ -51,7 +41,7 @@ def test_a_ratio_is_the_median_of_the_rounds_own() -> None:
     other = _row(XLLAMACPP, "http", _turn(50), _turn(10), _turn(60))
     found = _ratio(ours, other)
     assert found
-    assert (found.figure.value, found.figure.counted) == (2.0, 3)  # of 2.0, 3.0 and 1.5; of the medians, 1.8
+    assert (found.ratio.value, found.ratio.counted) == (2.0, 3)  # of 2.0, 3.0 and 1.5; of the medians, 1.8
 
 
 def test_a_round_counts_where_both_sides_were_calm() -> None:
@@ -59,14 +49,14 @@ def test_a_round_counts_where_both_sides_were_calm() -> None:
     other = _row(XLLAMACPP, "http", _turn(50, 0.4), _turn(10, 0.1), _turn(60, 0.0))
     found = _ratio(ours, other)
     assert found
-    figure = found.figure
+    figure = found.ratio
     assert (figure.value, figure.elsewhere, figure.counted, figure.rounds) == (3.0, 0.1, 1, 3)
 
 
 def test_ratios_of_busy_rounds_are_marked() -> None:
     found = _ratio(_row(OURS, "http", _turn(100, 0.3)), _row(XLLAMACPP, "http", _turn(100)))
     assert found
-    assert found.text(GOALS, "http against xllamacpp", None).endswith("0.30  missed  busy")
+    assert found.text().endswith("0.30  missed  busy")
 
 
 def test_a_peer_without_tokens_has_no_ratio() -> None:
@@ -82,21 +72,16 @@ def test_an_interrupted_round_has_no_pair() -> None:
     ours, other = _row(OURS, "http", _turn(100), _turn(1)), _row(XLLAMACPP, "http", _turn(50))
     found = _ratio(ours, other)
     assert found
-    assert (found.figure.value, found.figure.rounds) == (2.0, 1)
+    assert (found.ratio.value, found.ratio.rounds) == (2.0, 1)
 
 
 def test_goals_are_of_turns_with_as_many_log_probabilities() -> None:
     rows = [_row(OURS, "http", _turn(100)), _row(OURS, "python", _turn(100), logprobs=LOGPROBS)]
     assert not list(ModelResults(MODEL, rows).goals())
     rows.append(_row(OURS, "grpc", _turn(90), logprobs=LOGPROBS))
-    ((goal, logprobs, found),) = ModelResults(MODEL, rows).goals()
-    assert (goal.ours, goal.server, goal.door, logprobs, found.figure.value) == (
-        "grpc",
-        OURS,
-        "python",
-        5,
-        0.9,
-    )
+    (found,) = ModelResults(MODEL, rows).goals()
+    assert (found.title, found.logprobs) == ("grpc against the engine in process", LOGPROBS)
+    assert found.ratio.value == 0.9
 
 
 def test_texts_are_as_wide_as_their_headings() -> None:
@@ -104,8 +89,7 @@ def test_texts_are_as_wide_as_their_headings() -> None:
     assert len(ours.text()) == len(ROWS.heading)
     found = _ratio(ours, engine)
     assert found
-    assert len(found.text(GOALS, "http against the engine in process", None)) == len(GOALS.heading)
-    assert len(Ratio([Pair(1.0, 1.0, 0.0)], 1.0).text(SCENARIOS, "(c) warm")) == len(SCENARIOS.heading)
+    assert len(found.text()) == len(RATIOS.heading)
 
 
 def test_requests_a_second_come_from_the_rounds_that_count() -> None:
@@ -127,8 +111,8 @@ def test_results_are_written_with_every_round(tmp_path: Path) -> None:
         _row(XLLAMACPP, "http", _turn(50), _turn(50)),
         _row(OURS, "http", _turn(70), clients=1),
     ]
-    warm = Ratio([Pair(100.0, 2.0, 0.0), Pair(100.0, 9.0, 0.9)], 0.05)
-    write(tmp_path, [ModelResults(MODEL, rows, {"(c) warm": warm})])
+    warm = Ratio("(c) warm", [Pair(100.0, 2.0, 0.0), Pair(100.0, 9.0, 0.9)], 0.05)
+    write(tmp_path, [ModelResults(MODEL, rows, [warm])])
     written = json.loads((tmp_path / "serving.json").read_text(encoding="utf-8"))["models"][MODEL]
     assert [goal["ratio"]["value"] for goal in written["goals"]] == [2.0, 1.0]
     assert [goal["reached"] for goal in written["goals"]] == [True, True]
