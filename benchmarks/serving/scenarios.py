@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.client import CallError, HttpClient
+from benchmarks.client import HttpClient
 from benchmarks.machine import Elsewhere
 from benchmarks.prompts import SAMPLING, Questions
 from benchmarks.servers import HOST
 from benchmarks.serving.results import Pair, Ratio
-from benchmarks.serving.turn import Load, Reply, Work
+from benchmarks.serving.turn import Answer, Load, Work
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,96 +36,86 @@ _STEADY = 5.0  # seconds in which the streams are alone
 _PATIENCE = 300.0  # seconds that one request may take
 
 
+@dataclass(frozen=True, slots=True)
 class Scenarios:
-    """The scenarios on one running server.
+    """The scenarios on one server of ours."""
 
-    Args:
-        running: Ours, with :data:`CONTEXT` tokens of cache and as many slots as there are requests at once.
-        long: Tokens of the long prompts; the prompt that has several answers is half as long.
-    """
-
-    def __init__(self, running: Running, long: int) -> None:
-        self._running = running
-        self._long = long
-        self._http = HttpClient(HOST, running.ports.http)
-        self._random = random.Random()  # noqa: S311 - not for secrets, and never the same
+    running: Running  # with CONTEXT tokens of cache, and as many slots as there are requests at once
+    long: int  # tokens of the long prompts; the prompt that has several answers is half as long
 
     async def run(self, rounds: int) -> AsyncIterator[Ratio]:
         """Yield each when it ends; the times are milliseconds."""
-        long = self._long
-        await self._first_token(self._tokens(_TAIL))  # to warm up
-        streamed = f"(d) ITL p99 of {_STREAMS} streams while {long} tokens arrive, against p50"
+        await self._first_token(_tokens(_TAIL))  # to warm up
+        streamed = f"(d) ITL p99 of {_STREAMS} streams while {self.long} tokens arrive, against p50"
         for title, goal, measure in (
-            (f"(a) TTFT, {long // 2} tokens, n=8 against n=1", 1.05, self._choices),
-            (f"(b) TTFT p95, {_TOGETHER} at once share {long} tokens", 0.25, self._shared),
-            (f"(c) TTFT, {long} tokens, warm against cold", 0.05, self._again),
+            (f"(a) TTFT, {self.long // 2} tokens, n=8 against n=1", 1.05, self._choices),
+            (f"(b) TTFT p95, {_TOGETHER} at once share {self.long} tokens", 0.25, self._shared),
+            (f"(c) TTFT, {self.long} tokens, warm against cold", 0.05, self._again),
             (streamed, 3.0, self._arrival),
         ):
             pairs: list[Pair] = []
             for _ in range(rounds):
-                elsewhere = Elsewhere(self._running.pid)
+                elsewhere = Elsewhere(self.running.pid)
                 without, along = await measure()
                 pairs.append(Pair(without * 1e3, along * 1e3, elsewhere.processors()))
             yield Ratio(title, pairs, goal)
 
     async def _choices(self) -> tuple[float, float]:
-        one, eight = self._tokens(self._long // 2), self._tokens(self._long // 2)
+        one, eight = _tokens(self.long // 2), _tokens(self.long // 2)
         return await self._first_token(one), await self._first_token(eight, n=8)
 
     async def _shared(self) -> tuple[float, float]:
-        unshared = [self._tokens(self._long + _TAIL) for _ in range(_TOGETHER)]
-        prefix = self._tokens(self._long)
-        shared = [prefix + self._tokens(_TAIL) for _ in range(_TOGETHER)]
-        without, along = [
-            await asyncio.gather(*map(self._first_token, prompts)) for prompts in (unshared, shared)
-        ]
-        return float(np.percentile(without, 95)), float(np.percentile(along, 95))
+        unshared = [_tokens(self.long + _TAIL) for _ in range(_TOGETHER)]
+        prefix = _tokens(self.long)
+        shared = [prefix + _tokens(_TAIL) for _ in range(_TOGETHER)]
+        times = [await asyncio.gather(*map(self._first_token, prompts)) for prompts in (unshared, shared)]
+        without, along = np.percentile(times, 95, axis=1).tolist()
+        return without, along
 
     async def _again(self) -> tuple[float, float]:
-        prompt = self._tokens(self._long)
+        prompt = _tokens(self.long)
         return await self._first_token(prompt), await self._first_token(prompt)
 
     async def _arrival(self) -> tuple[float, float]:
         """Return the median gap of steady streams' tokens, and its 99th percentile while a prompt arrives."""
-        endless = Questions(self._running.model, logprobs=0, max_tokens=1024)
-        load = Load(self._http, endless, Work(_PATIENCE, clients=_STREAMS))
+        http = HttpClient(HOST, self.running.ports.http)
+        questions = Questions(self.running.model, logprobs=0, max_tokens=1024)
+        load = Load(http, questions, Work(_PATIENCE, clients=_STREAMS))
         streams = asyncio.create_task(load.run())
         await asyncio.sleep(_STEADY)
         arrived = perf_counter()
-        first = arrived + await self._first_token(self._tokens(self._long))
+        first = arrived + await self._first_token(_tokens(self.long))
         streams.cancel()
         await asyncio.wait([streams])
-        starts, ends = np.concatenate([self._gaps(reply) for reply in load.replies], axis=1)
+        starts, ends = np.concatenate([_gaps(answer, http) for answer in load.answers], axis=1)
         before = (ends - starts)[ends <= arrived]
         during = (ends - starts)[(arrived < ends) & (starts < first)]
-        if not before.size or not during.size:
-            raise CallError("the streams had no tokens")
+        assert min(before.size, during.size), "the streams had no tokens"
         return float(np.median(before)), float(np.percentile(during, 99))
-
-    def _gaps(self, reply: Reply) -> np.ndarray:
-        """Return when the gap before each token begins and ends, of shape [2, tokens after the first event].
-
-        A character of several tokens is one event, and comes after as many steps; log-probabilities say how
-        many.
-        """
-        choices = [(at, each) for at, event in reply.arrivals for each in self._http.read(event)["choices"]]
-        came = [(at, count) for at, each in choices if (count := len(each["logprobs"]["tokens"]))]
-        if not came:
-            return np.empty((2, 0))
-        times, tokens = zip(*came, strict=True)
-        steps = np.cumsum(tokens)
-        each_token = np.interp(np.arange(steps[0], steps[-1] + 1), steps, times)
-        return np.stack([each_token[:-1], each_token[1:]])
 
     async def _first_token(self, prompt: list[int], n: int = 1) -> float:
         """Return the seconds until a request's first event, once all of it is over."""
-        fields = {"model": self._running.model, "prompt": prompt, "max_tokens": 8, "n": n, "stream": True}
-        began = perf_counter()
+        fields = {"model": self.running.model, "prompt": prompt, "max_tokens": 8, "n": n, "stream": True}
+        http, began = HttpClient(HOST, self.running.ports.http), perf_counter()
         async with asyncio.timeout(_PATIENCE):
-            arrivals = [perf_counter() async for _ in self._http.events(fields | SAMPLING)]
-        if not arrivals:
-            raise CallError("a stream without an event")
+            arrivals = [perf_counter() async for _ in http.events(fields | SAMPLING)]
         return arrivals[0] - began
 
-    def _tokens(self, count: int) -> list[int]:
-        return self._random.choices(_ORDINARY, k=count)
+
+def _tokens(count: int) -> list[int]:
+    return random.choices(_ORDINARY, k=count)  # noqa: S311 - not for secrets, and never the same
+
+
+def _gaps(answer: Answer, http: HttpClient) -> np.ndarray:
+    """Return when the gap before each token begins and ends, of shape [2, tokens after the first event].
+
+    A character of several tokens is one event, and comes after as many steps; log-probabilities say how many.
+    """
+    choices = [(at, choice) for at, event in answer.events for choice in http.read(event)["choices"]]
+    came = [(at, count) for at, choice in choices if (count := len(choice["logprobs"]["tokens"]))]
+    if not came:
+        return np.empty((2, 0))
+    times, tokens = zip(*came, strict=True)
+    steps = np.cumsum(tokens)
+    each_token = np.interp(np.arange(steps[0], steps[-1] + 1), steps, times)
+    return np.stack([each_token[:-1], each_token[1:]])

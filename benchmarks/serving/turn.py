@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,47 +42,39 @@ class Work:
     logprobs: int | None = None  # alternatives to ask for with each token
 
 
-class Answer(NamedTuple):
-    """One request's timing, in seconds of ``perf_counter``."""
-
-    began: float
-    times: list[float]  # when each piece of text came
-    tokens: int  # as many as pieces, or more
-    error: str | None = None  # why it is not whole
-
-
 @dataclass(slots=True)
-class Reply:
-    """The events of one request and when they came; they stay raw while the clock runs."""
+class Answer:
+    """One answer: its events, raw while the clock runs, and what reading them finds afterwards."""
 
-    began: float
-    max_tokens: int
-    arrivals: list[tuple[float, Any]] = field(default_factory=list)
+    began: float  # when the request was sent, in seconds of perf_counter as all times
+    max_tokens: int = 0
+    events: list[tuple[float, Any]] = field(default_factory=list)  # when each came, and the event
     error: str | None = UNFINISHED
+    times: list[float] = field(default_factory=list)  # when each piece of text came
+    tokens: int = 0  # as many as pieces, or more
 
-    def read(self, client: Client) -> Answer:
-        """Read the events, once the clock has stopped."""
-        times: list[float] = []
-        tokens, is_full, error = 0, False, self.error
+    def read(self, client: Client) -> None:
+        """Find the times and the tokens in the events, or an error."""
+        is_full = False
         try:
-            for at, event in self.arrivals:
+            for at, event in self.events:
                 body = client.read(event)
                 choices = body.get("choices") or []
-                times += [at] * any(choice["text"] or choice.get("logprobs") for choice in choices)
+                self.times += [at] * any(choice["text"] or choice.get("logprobs") for choice in choices)
                 is_full |= any(choice.get("finish_reason") == "length" for choice in choices)
-                tokens = (body.get("usage") or {}).get("completion_tokens", tokens)
+                self.tokens = (body.get("usage") or {}).get("completion_tokens", self.tokens)
         except CallError as refusal:
-            error = error or str(refusal)
+            self.error = self.error or str(refusal)
         # A character of several tokens is one event; without a usage, a full length says more.
-        return Answer(self.began, times, tokens or (self.max_tokens if is_full else len(times)), error)
+        self.tokens = self.tokens or (self.max_tokens if is_full else len(self.times))
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float] | None:
     """Return the percentiles ``p50``, ``p95`` and ``p99`` in milliseconds; None if there are no times."""
     if not seconds:
         return None
-    p50, p95, p99 = np.percentile(seconds, (50, 95, 99)).tolist()
-    return {"p50": p50 * 1e3, "p95": p95 * 1e3, "p99": p99 * 1e3}
+    found = np.percentile(seconds, (50, 95, 99)) * 1e3
+    return dict(zip(("p50", "p95", "p99"), found.tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +116,7 @@ class Turn:
 
 
 class Load:
-    """The requests of one turn, and their replies.
+    """The requests of one turn, and their answers.
 
     What counts in a closed loop is the time in which all clients are at it: not the start, when everybody's
     prompt comes at once, and no end, when there are fewer and fewer. First answers are cut to different
@@ -133,7 +125,7 @@ class Load:
     """
 
     def __init__(self, client: Client, questions: Questions, work: Work) -> None:
-        self.replies: list[Reply] = []
+        self.answers: list[Answer] = []
         self.counts_from = perf_counter()
         self.cut_at: float | None = None
         self._client = client
@@ -172,14 +164,14 @@ class Load:
     async def _ask(self, began: float, share: float = 1.0) -> None:
         fields = self._questions.next()
         fields["max_tokens"] = max(1, round(share * fields["max_tokens"]))
-        reply = Reply(began, fields["max_tokens"])
-        self.replies.append(reply)
+        answer = Answer(began, fields["max_tokens"])
+        self.answers.append(answer)
         try:
             async for event in self._client.events(fields):
-                reply.arrivals.append((perf_counter(), event))
-            reply.error = None
+                answer.events.append((perf_counter(), event))
+            answer.error = None
         except (CallError, OSError, ValueError) as error:
-            reply.error = f"{type(error).__name__}: {error}"
+            answer.error = f"{type(error).__name__}: {error}"
             await asyncio.sleep(0.1)  # a server that refuses at once is not flooded
 
 
@@ -188,11 +180,10 @@ class Clients:
 
     def __init__(self, door: Door, served: Running | Setting) -> None:
         self._runner = asyncio.Runner(loop_factory=new_event_loop)
-        self._connect: Callable[[], Client]
         self._server_pid: int | None = None
         if isinstance(served, Running):
             of_door = GrpcClient if door == "grpc" else HttpClient
-            self._connect = partial(of_door, HOST, getattr(served.ports, door))
+            self._connect: Callable[[], Client] = partial(of_door, HOST, getattr(served.ports, door))
             self._model, self._server_pid, self._clock = served.model, served.pid, time.process_time
         else:
             options = {"ctx_size": served.context, "parallel": served.slots, "threads": served.threads}
@@ -222,4 +213,6 @@ class Clients:
         await load.run()
         spent = {"client_cpu_s": self._clock() - cpu, "elsewhere": elsewhere.processors()}
         await client.close()
-        return Turn.of([reply.read(client) for reply in load.replies], load.counts_from, load.cut_at, **spent)
+        for answer in load.answers:
+            answer.read(client)
+        return Turn.of(load.answers, load.counts_from, load.cut_at, **spent)

@@ -12,7 +12,7 @@ from benchmarks.client import HttpClient
 from benchmarks.servers import HOST
 from benchmarks.serving.measure import Plan, Side, Sides, closed_loops
 from benchmarks.serving.results import LOGPROBS
-from benchmarks.serving.turn import UNFINISHED, Answer, Reply, Turn, percentiles
+from benchmarks.serving.turn import UNFINISHED, Answer, Turn, percentiles
 
 if TYPE_CHECKING:
     from benchmarks.servers import Door
@@ -25,9 +25,9 @@ def test_percentiles_interpolate_between_the_sorted_values() -> None:
 
 def test_a_turn_counts_all_tokens_until_the_last() -> None:
     answers = [
-        Answer(0.0, [1.0, 2.0, 3.0, 4.0], 4),
-        Answer(1.0, [9.0, 11.0], 4),  # two tokens a piece
-        Answer(2.0, [], 0, "refused"),
+        _answer(0.0, [1.0, 2.0, 3.0, 4.0], 4),
+        _answer(1.0, [9.0, 11.0], 4),  # two tokens a piece
+        _answer(2.0, [], 0, "refused"),
     ]
     turn = Turn.of(answers, 0.5)
     assert turn.tokens_per_s == pytest.approx(8 / 10.5)
@@ -39,9 +39,9 @@ def test_a_turn_counts_all_tokens_until_the_last() -> None:
 
 def test_a_turn_leaves_out_what_came_before_tokens_counted() -> None:
     answers = [
-        Answer(0.0, [1.0, 2.0, 3.0, 5.0], 4),
-        Answer(1.0, [2.0, 6.0], 4),  # two tokens a piece
-        Answer(4.0, [5.0, 6.0], 2, UNFINISHED),
+        _answer(0.0, [1.0, 2.0, 3.0, 5.0], 4),
+        _answer(1.0, [2.0, 6.0], 4),  # two tokens a piece
+        _answer(4.0, [5.0, 6.0], 2, UNFINISHED),
     ]
     turn = Turn.of(answers, 2.5, cut_at=6.5)
     assert turn.tokens_per_s == pytest.approx((2 + 2 + 2) / 4)
@@ -60,7 +60,9 @@ def test_tokens_are_those_of_the_usage_else_of_the_length_else_of_the_pieces() -
     usage = json.dumps({"choices": [], "usage": {"completion_tokens": 9}}).encode()
 
     def tokens(*payloads: bytes) -> int:
-        return Reply(0.0, 5, [(1.0, payload) for payload in payloads]).read(client).tokens
+        answer = Answer(0.0, 5, [(1.0, payload) for payload in payloads])
+        answer.read(client)
+        return answer.tokens
 
     assert tokens(text, text, end, usage) == 9
     assert tokens(text, text, end) == 5
@@ -68,7 +70,11 @@ def test_tokens_are_those_of_the_usage_else_of_the_length_else_of_the_pieces() -
 
 
 def test_what_was_cut_off_counts_as_far_as_it_came_and_is_no_error() -> None:
-    answers = [Answer(0.0, [1.0, 2.0], 2), Answer(0.0, [5.0], 1, UNFINISHED), Answer(0.0, [], 0, UNFINISHED)]
+    answers = [
+        _answer(0.0, [1.0, 2.0], 2),
+        _answer(0.0, [5.0], 1, UNFINISHED),
+        _answer(0.0, [], 0, UNFINISHED),
+    ]
     turn = Turn.of(answers, 0.0, cut_at=60.0)
     assert turn.tokens_per_s == pytest.approx(3 / 60)
     assert (turn.requests, turn.cut, turn.errors, turn.first_error) == (1, 2, 0, None)
@@ -86,6 +92,10 @@ def test_only_what_has_a_goal_has_all_rounds_and_sides() -> None:
         [peer],
     ]
     assert {work.seconds for work, _ in loops} == {5.0}
+
+
+def _answer(began: float, times: list[float], tokens: int, error: str | None = None) -> Answer:
+    return Answer(began, times=times, tokens=tokens, error=error)
 
 
 def _side(door: Door) -> Side:
