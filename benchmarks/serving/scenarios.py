@@ -82,13 +82,17 @@ class Scenarios:
         questions = Questions(self.running.model, logprobs=0, max_tokens=1024)
         load = Load(http, questions, Work(_PATIENCE, clients=_STREAMS))
         streams = asyncio.create_task(load.run())
+        async with asyncio.timeout(_PATIENCE):
+            while sum(bool(answer.events) for answer in load.answers) < _STREAMS:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        steady = perf_counter()
         await asyncio.sleep(_STEADY)
         arrived = perf_counter()
         first = arrived + await self._first_token(_tokens(self.long))
         streams.cancel()
         await asyncio.wait([streams])
         starts, ends = np.concatenate([_gaps(answer, http) for answer in load.answers], axis=1)
-        before = (ends - starts)[ends <= arrived]
+        before = (ends - starts)[(steady <= starts) & (ends <= arrived)]
         during = (ends - starts)[(arrived < ends) & (starts < first)]
         assert min(before.size, during.size), "the streams had no tokens"
         return float(np.median(before)), float(np.percentile(during, 99))
