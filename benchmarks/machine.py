@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import re
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import cpuinfo
 import llama_cpp
+import psutil
 
 from engine.loading.hardware import physical_cores
 from engine.sampling import KERNELS
@@ -26,29 +27,34 @@ CALM = 0.1
 """Processors that others may keep busy, or the host take away, while a round still counts as calm."""
 
 _PACKAGES = ("nucleus-engine", "numpy", "llama-cpp-python", "torch")
+_NOT_BUSY = {"idle", "iowait", "guest", "guest_nice"}  # a guest's time is also in the user's
 
 
+@cache  # asking for the processor's name takes a second
 def describe() -> dict[str, Any]:
     """Return the machine and what is installed, ready for JSON."""
+    packages = {}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            packages[name] = version(name)
     return {
-        "processor": _processor(),
+        "processor": cpuinfo.get_cpu_info().get("brand_raw", platform.processor()),
         "cores": physical_cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "kernels": list(KERNELS),
         "llama.cpp": llama_cpp.llama_print_system_info().decode().strip(),
         "python": platform.python_version(),
-        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "packages": packages,
     }
 
 
 def cpu_seconds(pid: int) -> float | None:
-    """Return a process's processor time, or None where the system does not tell (``proc_pid_stat(5)``)."""
+    """Return the seconds of processor time that a process has taken, or None if it has ended."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except OSError:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
         return None
-    user, system = text.rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return times.user + times.system
 
 
 class Elsewhere:
@@ -60,21 +66,22 @@ class Elsewhere:
 
     def __init__(self, pid: int | None = None) -> None:
         self._pid = pid
-        self._start = _busy_seconds(), self._own(), time.perf_counter()
+        self._start = self._seconds(), time.perf_counter()
 
-    def processors(self) -> float | None:
-        """Return the average since the start, or None where the system does not tell."""
-        (busy, own, clock), now = self._start, _busy_seconds()
-        if busy is None or now is None:
-            return None
-        return max(0.0, ((now - busy) - (self._own() - own)) / (time.perf_counter() - clock))
+    def processors(self) -> float:
+        """Return the average since the start."""
+        seconds, clock = self._start
+        return max(0.0, (self._seconds() - seconds) / (time.perf_counter() - clock))
 
-    def _own(self) -> float:
-        return time.process_time() + ((cpu_seconds(self._pid) or 0.0) if self._pid else 0.0)
+    def _seconds(self) -> float:
+        """Return the seconds that all processors have worked since boot, but for the two processes."""
+        times = psutil.cpu_times()._asdict()
+        busy: float = sum(seconds for name, seconds in times.items() if name not in _NOT_BUSY)
+        return busy - time.process_time() - (cpu_seconds(self._pid) or 0.0 if self._pid else 0.0)
 
 
 def is_calm(elsewhere: float | None) -> bool:
-    """Return True if a round was calm, or if the system does not tell."""
+    """Return True if a round was calm, or if it is not known."""
     return elsewhere is None or elsewhere <= CALM
 
 
@@ -106,9 +113,8 @@ class Figure:
         """Make a figure of each round's value and the processors busy elsewhere; None of no rounds."""
         if not rounds:
             return None
-        chosen = calm_ones(rounds, lambda one: one[1])
-        value = median(value for value, _ in chosen)
-        return cls(value, most([elsewhere for _, elsewhere in chosen]), len(chosen), len(rounds))
+        values, elsewhere = zip(*calm_ones(rounds, lambda one: one[1]), strict=True)
+        return cls(median(values), most(elsewhere), len(values), len(rounds))
 
     @property
     def is_calm(self) -> bool:
@@ -119,28 +125,3 @@ class Figure:
         """Return the figure for JSON."""
         rounded = {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self).items()}
         return rounded | {"calm": self.is_calm}
-
-
-def _busy_seconds() -> float | None:
-    """Return the seconds that all processors have worked since boot (``proc_stat(5)``)."""
-    try:
-        user, nice, system, _idle, _iowait, *rest = Path("/proc/stat").read_text().split()[1:9]
-    except OSError:
-        return None
-    return sum(map(int, (user, nice, system, *rest))) / os.sysconf("SC_CLK_TCK")
-
-
-def _processor() -> str:
-    try:
-        info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor()
-    named = re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)
-    return named[1] if named else platform.processor()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
