@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from multiprocessing.connection import Connection
 
 
 class RemoteError(Exception):
@@ -27,18 +32,17 @@ class Remote:
     """
 
     def __init__(self, make: Callable[..., Any], *arguments: Any) -> None:
+        # Ctrl-C goes to every process of a terminal. It is for the one here, which then closes the other.
+        ignore_interrupts = signal.SIGINT, signal.SIG_IGN
         spawning = multiprocessing.get_context("spawn")
-        self._pipe, far = spawning.Pipe()
-        self._process = spawning.Process(target=_serve, args=(far, make, arguments), daemon=True)
-        self._process.start()
-        far.close()  # so that a process that dies ends the wait for its answer
-        self._answer()
-
-    @property
-    def pid(self) -> int:
-        """Its process."""
-        assert self._process.pid is not None
-        return self._process.pid
+        self._executor = ProcessPoolExecutor(1, spawning, signal.signal, ignore_interrupts)
+        self.pid: int = self._run(os.getpid)
+        self._process = psutil.Process(self.pid)
+        try:
+            self._run(_make, make, arguments)
+        except BaseException:
+            self.close()
+            raise
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of the object, and wait for the result.
@@ -46,38 +50,31 @@ class Remote:
         Raises:
             RemoteError: the method failed, or the process ended.
         """
-        try:
-            self._pipe.send((method, arguments))
-        except OSError:
-            raise RemoteError("the process has ended") from None
-        return self._answer()
+        return self._run(_call, method, arguments)
 
     def close(self) -> None:
         """End the process."""
-        self._process.terminate()
-        self._process.join()
-        self._pipe.close()
+        with suppress(psutil.NoSuchProcess):
+            self._process.terminate()
+        self._executor.shutdown()
 
-    def _answer(self) -> Any:
+    def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            result, error = self._pipe.recv()
-        except (EOFError, OSError):
+            return self._executor.submit(function, *arguments).result()
+        except BrokenProcessPool:
             raise RemoteError("the process has ended") from None
-        if error is not None:
-            raise RemoteError(error)
-        return result
+        except Exception as error:
+            raise RemoteError(f"{type(error).__name__}: {error}") from error
 
 
-def _serve(pipe: Connection, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    call, target = make, None
-    with suppress(EOFError, KeyboardInterrupt):  # the caller is gone, or everything is interrupted
-        while True:
-            try:
-                result = call(*arguments)
-            except Exception as error:
-                pipe.send((None, f"{type(error).__name__}: {error}"))
-            else:
-                target, result = (result, None) if target is None else (target, result)
-                pipe.send((result, None))
-            method, arguments = pipe.recv()
-            call = getattr(target, method)
+_target: Any = None
+"""In the other process: the object."""
+
+
+def _make(make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    global _target  # noqa: PLW0603 - a process has one, for as long as it lives
+    _target = make(*arguments)
+
+
+def _call(method: str, arguments: tuple[Any, ...]) -> Any:
+    return getattr(_target, method)(*arguments)
