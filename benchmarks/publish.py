@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-RESULTS = Path(__file__).parent / "results"
-PAGE = Path(__file__).parents[1] / "docs" / "performance-results.md"
+_RESULTS = Path(__file__).parent / "results"
+_PAGE = Path(__file__).parents[1] / "docs" / "performance-results.md"
 _HEAD = """# Performance: results
 
 `make publish` writes this page from `benchmarks/results/*.json`, and `make check` compares the two. Each
 table is from one machine on one day. Ratios carry over to other machines better than times do.
-[performance.md](performance.md) says what is measured.
-"""
+[performance.md](performance.md) says what is measured."""
+_SERVING_HEADING = (
+    "server | door | clients or requests/s | logprobs | tokens/s | TTFT p50, p95 (ms) | ITL p50, p99 (ms)"
+)
 _FIGURES = {
     "the other time over ours; more is better": ("{:.3g}x faster", "at least {:.3g}x"),
     "our time over the other; less is better": ("{:.3g}x the time", "at most {:.3g}x"),
@@ -31,106 +33,72 @@ _FIGURES = {
 """What a line's figure is, with a format for the figure and one for its goal."""
 
 
-def main(arguments: list[str]) -> int:
-    """Write the page, or check it; return the exit status."""
-    page = "\n".join(_page())
+def main(arguments: list[str]) -> None:
+    """Write the page, or compare it with the files."""
+    sampler, serving = (
+        json.loads((_RESULTS / name).read_text(encoding="utf-8")) for name in ("sampler.json", "serving.json")
+    )
+    page = "\n\n".join([_HEAD, *_sampler(sampler), *_serving(serving)]) + "\n"
     if "--check" not in arguments:
-        PAGE.write_text(page, encoding="utf-8")
-        return 0
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == page:
-        return 0
-    print(f"{PAGE.name} differs from benchmarks/results; run make publish", file=sys.stderr)
-    return 1
-
-
-def _page() -> Iterator[str]:
-    yield _HEAD
-    yield from _sampler(_load("sampler.json"))
-    yield from _serving(_load("serving.json"))
-
-
-def _load(name: str) -> dict[str, Any]:
-    results: dict[str, Any] = json.loads((RESULTS / name).read_text(encoding="utf-8"))
-    return results
+        _PAGE.write_text(page, encoding="utf-8")
+    elif not _PAGE.exists() or _PAGE.read_text(encoding="utf-8") != page:
+        sys.exit(f"{_PAGE.name} differs from benchmarks/results; run make publish")
 
 
 def _sampler(results: dict[str, Any]) -> Iterator[str]:
-    yield f"## The sampler\n\n{_machine(results['machine'])} {results['unit'].capitalize()}.\n"
-    yield from _table(
-        ("line", "vocabulary", "kernels", "other", "Nucleus", "figure", "goal"),
-        (
-            (
-                line["title"],
-                f"{line['n_vocab']:,}",
-                line["kernels"],
-                _number(line["other"]),
-                _number(line["ours"]),
-                *_figure(line),
-            )
-            for line in results["lines"]
-        ),
+    yield "## The sampler"
+    yield f"{_machine(results['machine'])} {results['unit'].capitalize()}."
+    yield _table(
+        "line | vocabulary | kernels | other | Nucleus | figure | goal", map(_line, results["lines"])
     )
-    yield "![Microseconds a row against the size of the vocabulary](../benchmarks/results/sampler.svg)\n"
+    yield "![Microseconds a row against the size of the vocabulary](../benchmarks/results/sampler.svg)"
 
 
-def _figure(line: dict[str, Any]) -> tuple[str, str]:
+def _line(line: dict[str, Any]) -> tuple[str, ...]:
     figure, goal = _FIGURES[line["is"]]
-    return figure.format(line["figure"]), "" if line["goal"] is None else goal.format(line["goal"])
+    return (
+        *(line["title"], f"{line['n_vocab']:,}", line["kernels"]),
+        *(_number(line["other"]), _number(line["ours"])),
+        *(figure.format(line["figure"]), "" if line["goal"] is None else goal.format(line["goal"])),
+    )
 
 
 def _serving(results: dict[str, Any]) -> Iterator[str]:
     peers = ", ".join(f"{name} {version}" for name, version in results["peers"].items())
-    yield f"## Beside other servers\n\n{_machine(results['machine'])} Beside {peers}.\n"
+    yield "## Beside other servers"
+    yield f"{_machine(results['machine'])} Beside {peers}."
     for model, found in results["models"].items():
-        yield f"### {model}\n"
-        yield from _table(
-            (
-                "server",
-                "door",
-                "clients or requests/s",
-                "logprobs",
-                "tokens/s",
-                "TTFT p50, p95 (ms)",
-                "ITL p50, p99 (ms)",
-            ),
-            (_served(row) for row in found["rows"]),
+        yield f"### {model}"
+        yield _table(_SERVING_HEADING, map(_row, found["rows"]))
+        scenarios = (
+            (one["title"], _number(one["ratio"]["value"]), f"at most {one['goal']:g}")
+            for one in found["scenarios"]
         )
-        yield from _table(
-            ("shared prefixes and long prompts", "ratio", "goal"),
-            (
-                (each["title"], _number(each["ratio"]["value"]), f"at most {each['goal']:g}")
-                for each in found["scenarios"]
-            ),
-        )
-    yield "![Tokens per second against the number of clients](../benchmarks/results/serving.svg)\n"
+        yield _table("shared prefixes and long prompts | ratio | goal", scenarios)
+    yield "![Tokens per second against the number of clients](../benchmarks/results/serving.svg)"
 
 
-def _served(row: dict[str, Any]) -> tuple[object, ...]:
-    first, between = row["first_token"], row["between_tokens"]
+def _row(row: dict[str, Any]) -> tuple[str, ...]:
+    first, between, rate = row["first_token"], row["between_tokens"], row["requests_per_s"]
     return (
-        row["server"],
-        row["door"],
-        row["clients"] if row["requests_per_s"] is None else f"{row['requests_per_s']:.2f} requests/s",
-        "" if row["logprobs"] is None else row["logprobs"],
+        *(row["server"], row["door"]),
+        str(row["clients"]) if rate is None else f"{rate:.2f} requests/s",
+        "" if row["logprobs"] is None else str(row["logprobs"]),
         _number(row["tokens_per_s"]["value"]),
         f"{first['p50']:,.0f}, {first['p95']:,.0f}",
         f"{between['p50']:,.0f}, {between['p99']:,.0f}",
     )
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> Iterator[str]:
-    yield "| " + " | ".join(head) + " |"
-    yield "|" + "---|" * len(head)
-    for row in rows:
-        yield "| " + " | ".join(str(cell) for cell in row) + " |"
-    yield ""
+def _table(heading: str, rows: Iterable[tuple[str, ...]]) -> str:
+    rule = "---|" * len(heading.split(" | "))
+    return "\n".join([f"| {heading} |", f"|{rule}", *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def _machine(machine: dict[str, Any]) -> str:
-    packages = machine["packages"]
     return (
         f"{machine['cores']} cores of {machine['processor']}, {machine['system']}, "
-        f"kernels {machine['kernels'][0]}, llama-cpp-python {packages['llama-cpp-python']}."
+        f"kernels {machine['kernels'][0]}, llama-cpp-python {machine['packages']['llama-cpp-python']}."
     )
 
 
@@ -142,4 +110,4 @@ def _number(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])
