@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -26,15 +25,15 @@ class Table:
 
     def line(self, *cells: Cell, remarks: Sequence[str] = ()) -> str:
         """Write a line; None is a dash, and text ignores the digits of its column's format."""
-        shown = (_shown(cell, form) for cell, form in zip(cells, self._formats, strict=True))
-        return "".join(shown) + "".join(f"  {remark}" for remark in remarks)
+        aligned = [_aligned(cell, form) for cell, form in zip(cells, self._formats, strict=True)]
+        return "".join([*aligned, *(f"  {remark}" for remark in remarks)])
 
 
-def _shown(cell: Cell, form: str) -> str:
-    text = "-" if cell is None else cell if isinstance(cell, str) else format(cell, form)
-    width = re.match(r"[<>]\+?(\d+)", form)
-    assert width
-    return text.ljust(int(width[1])) if form[0] == "<" else text.rjust(int(width[1]))
+def _aligned(cell: Cell, form: str) -> str:
+    if cell is None or isinstance(cell, str):
+        width = len(format(0, form))
+        return format("-" if cell is None else cell, f"{form[0]}{width}")
+    return format(cell, form)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
