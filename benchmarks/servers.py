@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import os
 import socket
 import subprocess
 import sys
 import time
-from contextlib import asynccontextmanager, contextmanager
+import venv
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
+from functools import cache
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -43,8 +44,7 @@ class ServerError(Exception):
     """A server that cannot be installed, or does not start."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """What every server is given alike."""
 
     model: Path
@@ -62,33 +62,29 @@ class Ports(NamedTuple):
     grpc: int
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """One that can be started.
-
-    Args:
-        name: What it is called on the command line and in tables.
-        doors: The ways in that are measured, in the order of their turns.
-        command: Returns the command that serves; its last argument says whether to keep log-probabilities.
-        note: What to know beside its figures.
-        is_told_of_logprobs: Whether it is started another way where log-probabilities are asked for.
-    """
-
-    name: str
-    doors: tuple[Door, ...]
-    command: Callable[[Setting, Ports, bool], list[Any]]
-    note: str = ""
-    is_told_of_logprobs: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(NamedTuple):
     """A server that takes requests."""
 
     ports: Ports
     pid: int
     model: str
     """The name that it answers to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One that can be started."""
+
+    name: str
+    """What it is called on the command line and in tables."""
+    doors: tuple[Door, ...]
+    """The ways in that are measured, in the order of their turns."""
+    command: Callable[[Setting, Ports, bool], list[Any]]
+    """Returns the command that serves; its last argument says whether log-probabilities are asked for."""
+    note: str = ""
+    """What to know beside its figures."""
+    is_told_of_logprobs: bool = False
+    """Whether it is started another way where log-probabilities are asked for."""
 
 
 def _nucleus(setting: Setting, ports: Ports, _logprobs: bool) -> list[Any]:
@@ -116,45 +112,41 @@ def _llama_cpp_python(setting: Setting, ports: Ports, logprobs: bool) -> list[An
     ]
 
 
+_XLLAMACPP_NOTE = "llama.cpp's server as its wheel carries it, built for AVX2"
+_LLAMA_CPP_PYTHON_NOTE = "one request at a time, whatever the slots"
+
 SERVERS = (
     Server(OURS, ("grpc", "python", "http"), _nucleus),
-    Server(XLLAMACPP, ("http",), _xllamacpp, "llama.cpp's server as its wheel carries it, built for AVX2"),
-    Server(
-        LLAMA_CPP_PYTHON,
-        ("http",),
-        _llama_cpp_python,
-        "one request at a time, whatever the slots",
-        is_told_of_logprobs=True,
-    ),
+    Server(XLLAMACPP, ("http",), _xllamacpp, _XLLAMACPP_NOTE),
+    Server(LLAMA_CPP_PYTHON, ("http",), _llama_cpp_python, _LLAMA_CPP_PYTHON_NOTE, is_told_of_logprobs=True),
 )
 """In the order in which they are measured."""
 
 
+@cache
 def install_peers() -> None:
-    """Install the servers that are not ours, unless that was done before.
+    """Install the servers that are not ours, as far as they are missing.
 
     llama-cpp-python comes in the version that the engine uses, so that both compute with one llama.cpp, and
     pip has its wheel already.
 
     Raises:
-        ServerError: a command failed; its last line says why.
+        ServerError: pip failed; its last line says why.
     """
     wanted = [XLLAMACPP, f"{LLAMA_CPP_PYTHON}[server]=={version(LLAMA_CPP_PYTHON)}"]
-    done = _PEERS / ".installed"
-    if done.is_file() and done.read_text(encoding="utf-8").split() == wanted:
-        return
-    print(f"Installing {' and '.join(wanted)} into {_PEERS}", flush=True)
-    _run([sys.executable, "-m", "venv", str(_PEERS)])
-    _run([str(_PEERS_PYTHON), "-m", "pip", "--no-input", "install", "--quiet", *wanted])
-    done.write_text("\n".join(wanted), encoding="utf-8")
+    print(f"Installing {' and '.join(wanted)} into {_PEERS}, unless they are there", flush=True)
+    venv.create(_PEERS)
+    pip = [sys.executable, "-m", "pip", "--python", str(_PEERS_PYTHON), "--disable-pip-version-check"]
+    try:
+        subprocess.run([*pip, "install", "--quiet", *wanted], check=True, capture_output=True, text=True)  # noqa: S603
+    except subprocess.CalledProcessError as error:
+        raise ServerError(f"installation failed: {_last_line(error.stdout + error.stderr)}") from None
 
 
 def peer_versions() -> dict[str, str]:
     """Return the versions of the peers that are installed."""
-    if not _PEERS_PYTHON.is_file():
-        return {}
-    listed = json.loads(_run([str(_PEERS_PYTHON), "-m", "pip", "list", "--format", "json"]))
-    found = {package["name"].replace("_", "-"): package["version"] for package in listed}
+    packages = [str(folder) for folder in _PEERS.glob("lib/python*/site-packages")]
+    found = {package.name.replace("_", "-"): package.version for package in distributions(path=packages)}
     return {name: found[name] for name in (XLLAMACPP, LLAMA_CPP_PYTHON) if name in found}
 
 
@@ -186,6 +178,42 @@ def running(server: Server, setting: Setting, log: Path, *, logprobs: bool = Fal
             process.wait()
 
 
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> str:
+    """Return the name of the model that is served."""
+    deadline = time.monotonic() + _START_SECONDS
+    problem = f"not ready after {_START_SECONDS:.0f} s"
+    while time.monotonic() < deadline:
+        if name := _served_model(port):
+            return name
+        if process.poll() is not None:
+            problem = f"ended with {process.returncode} at the start"
+            break
+        time.sleep(0.2)
+    raise ServerError(
+        f"{problem}: {_last_line(log.read_text(encoding='utf-8', errors='replace'))} (in {log})"
+    )
+
+
+def _served_model(port: int) -> str | None:
+    with closing(http.client.HTTPConnection(HOST, port, timeout=5)) as connection:
+        try:
+            connection.request("GET", "/v1/models")
+            response = connection.getresponse()
+            return str(json.load(response)["data"][0]["id"]) if response.status == 200 else None
+        except (OSError, http.client.HTTPException):
+            return None
+
+
+def _last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2] or "it printed nothing"
+
+
+def _free_port() -> int:
+    with socket.create_server((HOST, 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
 @asynccontextmanager
 async def serving(service: CompletionService) -> AsyncIterator[Ports]:
     """Open both doors of a service on the running event loop, for as long as the context lasts."""
@@ -199,49 +227,3 @@ async def serving(service: CompletionService) -> AsyncIterator[Ports]:
             http_server.should_exit = True
             await task
             await grpc.stop(_STOP_SECONDS)
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> str:
-    """Return the name of the model that is served."""
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise ServerError(f"ended with {process.returncode} at the start: {_last_line(log)} (in {log})")
-        if name := _served_model(port):
-            return name
-        time.sleep(0.2)
-    raise ServerError(f"not ready after {_START_SECONDS:.0f} s: {_last_line(log)} (in {log})")
-
-
-def _served_model(port: int) -> str | None:
-    connection = http.client.HTTPConnection(HOST, port, timeout=5)
-    try:
-        connection.request("GET", "/v1/models")
-        response = connection.getresponse()
-        body = response.read()
-        return str(json.loads(body)["data"][0]["id"]) if response.status == 200 else None
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line for line in reversed(lines) if line.strip()), "it printed nothing")
-
-
-def _free_port() -> int:
-    with socket.create_server((HOST, 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
-
-
-def _run(command: list[str]) -> str:
-    environment = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    try:
-        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)  # noqa: S603
-    except subprocess.CalledProcessError as error:
-        lines = f"{error.stdout}\n{error.stderr}".strip().split("\n")
-        raise ServerError(f"installation failed: {lines[-1]}") from None
-    return done.stdout

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import socket
-from contextlib import aclosing, contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import grpc
 import httpx2
 
 from benchmarks.client import CallError, GrpcClient, HttpClient, PythonClient, refusal_of
-from benchmarks.servers import HOST
+from benchmarks.servers import HOST, serving
 from engine.errors import EngineError
 from engine.llm import AsyncLLM
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
-from engine.serving.auth import ApiKeys
-from engine.serving.grpc import start_grpc
-from engine.serving.http import create_app
-from engine.serving.http_server import HttpServer
-from engine.serving.listen import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -43,6 +36,7 @@ class Door:
 
     def __init__(self, service: CompletionService) -> None:
         self.service = service
+        self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         return self
@@ -50,7 +44,7 @@ class Door:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pass
+        await self._opened.aclose()
 
     async def complete(self, **fields: Any) -> Answer:
         (answer,) = [answer async for answer in self._answers(fields)]
@@ -116,21 +110,11 @@ class HttpDoor(Door):
     name = "http"
 
     async def __aenter__(self) -> Self:
-        listening = socket.create_server((HOST, 0))
-        self.server = HttpServer(create_app(self.service, ApiKeys()))
-        self._serving = asyncio.create_task(self.server.serve(sockets=[listening]))
-        port = listening.getsockname()[1]
-        self.client = HttpClient(HOST, port)
-        self.routes = httpx2.AsyncClient(base_url=f"http://{HOST}:{port}", timeout=60)
-        """For the other routes."""
+        ports = await self._opened.enter_async_context(serving(self.service))
+        self.client = HttpClient(HOST, ports.http)
+        other_routes = httpx2.AsyncClient(base_url=f"http://{HOST}:{ports.http}", timeout=60)
+        self.routes = await self._opened.enter_async_context(other_routes)
         return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.routes.aclose()
-        self.server.should_exit = True
-        await self._serving
 
     async def tokenize(self, **fields: Any) -> Answer:
         return self._read(await self.routes.post("/tokenize", content=json.dumps(fields)))
@@ -149,18 +133,13 @@ class GrpcDoor(Door):
     name = "grpc"
 
     async def __aenter__(self) -> Self:
-        self._server = await start_grpc(self.service, ApiKeys(), Endpoint(HOST))
-        self.client = GrpcClient(HOST, self._server.port)
-        self._channel = grpc.aio.insecure_channel(f"{HOST}:{self._server.port}")
-        self.stub: pb_grpc.CompletionServiceAsyncStub = pb_grpc.CompletionServiceStub(self._channel)
+        ports = await self._opened.enter_async_context(serving(self.service))
+        self.client = GrpcClient(HOST, ports.grpc)
+        self._opened.push_async_callback(self.client.close)
+        channel = grpc.aio.insecure_channel(f"{HOST}:{ports.grpc}")
+        await self._opened.enter_async_context(channel)
+        self.stub: pb_grpc.CompletionServiceAsyncStub = pb_grpc.CompletionServiceStub(channel)
         return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.client.close()
-        await self._channel.close()
-        await self._server.stop(0)
 
     async def _answers(self, fields: Answer) -> AsyncGenerator[Answer, None]:
         async with aclosing(super()._answers(fields)) as answers:
