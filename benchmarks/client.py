@@ -1,16 +1,16 @@
 """One client of the contract for each door: HTTP, gRPC and Python. Events stay raw until they are read.
 
-The benchmarks' clients share the processors with the server that they measure. So :class:`HttpClient` is
-thin: httpx2 took three times the processor time for each event, 0.2 ms on the machine of docs/performance.md.
+The benchmarks' clients share the processors with the server that they measure, so an event must cost a client
+little: with aiohttp it is about 30 µs, on the machine of docs/performance.md.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import aiohttp
 import grpc
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo  # type: ignore[import-untyped]
 from grpc_status import rpc_status
@@ -19,13 +19,15 @@ from engine.errors import EngineError
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from engine.llm import AsyncLLM
 
 Fields = dict[str, Any]
 """A request's, or an answer's, as the contract's JSON has them."""
 
+_LONGEST_LINE = 1 << 24  # bytes
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # callers have their own
 _FINISH_REASONS = {pb.FINISH_REASON_STOP: "stop", pb.FINISH_REASON_LENGTH: "length"}
 
 
@@ -68,7 +70,7 @@ class Client(Protocol):
 
 
 class HttpClient:
-    """``POST /v1/completions``, on asyncio's streams; each request has a connection of its own.
+    """``POST /v1/completions``; each request has a connection of its own.
 
     Args:
         host: Address of the server.
@@ -76,22 +78,27 @@ class HttpClient:
     """
 
     def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = host, port
+        self._url = f"http://{host}:{port}/v1/completions"
 
     async def events(self, fields: Fields) -> AsyncGenerator[bytes, None]:
-        reader, writer = await asyncio.open_connection(self._host, self._port)
+        sent = aiohttp.request(
+            "POST", self._url, json=fields, timeout=_NO_TIMEOUT, read_bufsize=_LONGEST_LINE
+        )
         try:
-            writer.write(self._request(fields))
-            async with aclosing(_chunks(reader)) as chunks:
+            async with sent as answer:
+                if answer.status != 200:
+                    raise _refusal(await answer.read(), f"HTTP {answer.status}")
                 if fields.get("stream") is not True:
-                    yield b"".join([chunk async for chunk in chunks])
+                    yield await answer.read()
                     return
-                async for event in _events(chunks):
-                    yield event
-        except EOFError:
+                async for line in answer.content:
+                    if line.startswith(b"data:"):
+                        if (event := line[5:].strip()) == b"[DONE]":
+                            return
+                        yield event
+        except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError):
             raise CallError("the connection ended before the answer") from None
-        finally:
-            writer.close()
+        raise CallError("the stream ended before it was done")
 
     def read(self, event: bytes) -> Fields:
         body: Fields = json.loads(event)
@@ -102,27 +109,6 @@ class HttpClient:
     async def close(self) -> None:
         """Nothing stays open between requests."""
 
-    def _request(self, fields: Fields) -> bytes:
-        body = json.dumps(fields).encode()
-        head = (
-            f"POST /v1/completions HTTP/1.1\r\nHost: {self._host}:{self._port}\r\nConnection: close\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        return head.encode() + body
-
-
-async def _chunks(reader: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:
-    """Read a response: its head, and then its body, in chunks or whole."""
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-    status = head.partition("\r\n")[0]
-    if status.split()[1] != "200":
-        raise _refusal(await reader.read(), status)
-    if "transfer-encoding: chunked" not in head:
-        yield await reader.read()
-        return
-    while size := int(await reader.readuntil(b"\r\n"), 16):
-        yield (await reader.readexactly(size + 2))[:-2]
-
 
 def _refusal(body: bytes, status: str = "") -> CallError:
     """Read an error's body; a server that is not ours may write it in another shape."""
@@ -131,19 +117,6 @@ def _refusal(body: bytes, status: str = "") -> CallError:
         return CallError(error["message"], error["code"], error["param"])
     except (ValueError, KeyError, TypeError):
         return CallError(f"{status} {body.decode(errors='replace')}")
-
-
-async def _events(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Yield what follows ``data:`` on each line, up to the event that ends the stream."""
-    rest = b""
-    async for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:"):
-                if (event := line[5:].strip()) == b"[DONE]":
-                    return
-                yield event
-    raise CallError("the stream ended before it was done")
 
 
 class GrpcClient:
@@ -226,59 +199,60 @@ class PythonClient:
 
 def to_proto(fields: Fields) -> pb.CompletionRequest:
     """Return a request as a message; an explicit null is a field left out."""
-    body = {name: value for name, value in fields.items() if value is not None}
-    prompt, messages = body.pop("prompt", None), body.pop("messages", [])
-    stop, bias, options = body.pop("stop", []), body.pop("logit_bias", {}), body.pop("stream_options", None)
-    body.pop("stream", None)
-    request = pb.CompletionRequest(**body)
-    if prompt is not None:
-        request.prompt.CopyFrom(_prompt(prompt))
-    request.messages.extend(pb.Message(**message) for message in messages)
-    request.stop.extend([stop] if isinstance(stop, str) else stop)
-    for token, value in bias.items():
-        request.logit_bias[int(token)] = value
-    if options is not None:
-        request.stream_options.CopyFrom(pb.StreamOptions(**options))
-    return request
+    body = {name: value for name, value in fields.items() if name != "stream" and value is not None}
+    if "prompt" in body:
+        body["prompt"] = _prompt(body["prompt"])
+    if isinstance(body.get("stop"), str):
+        body["stop"] = [body["stop"]]
+    if "logit_bias" in body:
+        body["logit_bias"] = {int(token): bias for token, bias in body["logit_bias"].items()}
+    return pb.CompletionRequest(**body)
 
 
-def _prompt(prompt: Any) -> pb.Prompt:
+def _prompt(prompt: str | list[Any]) -> Fields:
     if isinstance(prompt, str):
-        return pb.Prompt(text=prompt)
-    if all(isinstance(item, str) for item in prompt) and prompt:
-        return pb.Prompt(texts=pb.TextList(values=prompt))
+        return {"text": prompt}
+    if prompt and all(isinstance(item, str) for item in prompt):
+        return {"texts": {"values": prompt}}
     if all(isinstance(item, int) for item in prompt):
-        return pb.Prompt(tokens=pb.TokenList(values=prompt))
-    return pb.Prompt(token_lists=pb.TokenLists(values=[pb.TokenList(values=item) for item in prompt]))
+        return {"tokens": {"values": prompt}}
+    return {"token_lists": {"values": [{"values": tokens} for tokens in prompt]}}
 
 
 def from_proto(message: pb.Completion | pb.CompletionChunk) -> Fields:
     """Return an answer as the contract's JSON, but for ``top_logprobs``, which is never null."""
-    answer: Fields = {"object": "text_completion", "id": message.id, "created": message.created}
-    answer["model"] = message.model
-    answer["choices"] = [
-        {
-            "text": choice.text,
-            "index": choice.index,
-            "logprobs": _logprobs(choice),
-            "finish_reason": _FINISH_REASONS.get(choice.finish_reason),
-        }
-        for choice in message.choices
-    ]
-    answer["usage"] = _usage(message.usage) if message.HasField("usage") else None
-    return answer
-
-
-def _logprobs(choice: pb.Choice) -> Fields | None:
-    if not choice.HasField("logprobs"):
-        return None
-    entries = choice.logprobs.tokens
-    tops = [_top(entry) if entry.HasField("logprob") else None for entry in entries]
+    usage = message.usage
     return {
-        "tokens": [entry.token for entry in entries],
-        "token_logprobs": [entry.logprob if entry.HasField("logprob") else None for entry in entries],
-        "top_logprobs": tops,
-        "text_offset": [entry.text_offset for entry in entries],
+        "object": "text_completion",
+        "id": message.id,
+        "created": message.created,
+        "model": message.model,
+        "choices": [
+            {
+                "text": choice.text,
+                "index": choice.index,
+                "logprobs": _logprobs(choice.logprobs.tokens) if choice.HasField("logprobs") else None,
+                "finish_reason": _FINISH_REASONS.get(choice.finish_reason),
+            }
+            for choice in message.choices
+        ],
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": usage.total_tokens,
+            "prompt_tokens_details": {"cached_tokens": usage.prompt_tokens_details.cached_tokens},
+        }
+        if message.HasField("usage")
+        else None,
+    }
+
+
+def _logprobs(tokens: Sequence[pb.TokenLogprob]) -> Fields:
+    return {
+        "tokens": [entry.token for entry in tokens],
+        "token_logprobs": [entry.logprob if entry.HasField("logprob") else None for entry in tokens],
+        "top_logprobs": [_top(entry) if entry.HasField("logprob") else None for entry in tokens],
+        "text_offset": [entry.text_offset for entry in tokens],
     }
 
 
@@ -288,12 +262,3 @@ def _top(entry: pb.TokenLogprob) -> dict[str, float]:
     for other in entry.top_logprobs:  # best first
         top.setdefault(other.token, other.logprob)
     return top | {entry.token: entry.logprob} if top else {}
-
-
-def _usage(usage: pb.Usage) -> Fields:
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.prompt_tokens_details.cached_tokens},
-    }
