@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +13,10 @@ from engine.core.engine import Engine
 from engine.core.loop import StepLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+_TIMED = ((LlamaBackend, "decode"), (StepLoop, "_sample"), (StepLoop, "step"), (Engine, "_deliver"))
+"""In the order in which a step ends them."""
 
 
 class Parts(NamedTuple):
@@ -34,42 +37,37 @@ class Anatomy:
 
     def __init__(self, streams: int) -> None:
         self._streams = streams
-        self._seconds = {"decode": 0.0, "sample": 0.0, "step": 0.0, "deliver": 0.0}
+        self._seconds: dict[str, float] = {}
         self._is_steady = False
         self._steps: list[tuple[float, float, float]] = []
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Watch the engines of this process; each step takes about a microsecond longer for it."""
-        with (
-            self._timed(LlamaBackend, "decode", "decode"),
-            self._timed(StepLoop, "_sample", "sample"),
-            self._timed(StepLoop, "step", "step"),
-            self._timed(Engine, "_deliver", "deliver"),
-        ):
+        with ExitStack() as patches:
+            for owner, method in _TIMED:
+                timed = self._timed(method, getattr(owner, method))
+                patches.enter_context(patch.object(owner, method, timed))
             yield
 
     def parts(self) -> Parts | None:
         """Return the medians; None if there was no steady step."""
         if not self._steps:
             return None
-        medians = [median(times) * 1e6 / self._streams for times in zip(*self._steps, strict=True)]
-        return Parts(*medians)
+        return Parts(*(median(seconds) * 1e6 / self._streams for seconds in zip(*self._steps, strict=True)))
 
-    def _timed(self, owner: type, method: str, name: str) -> Any:
-        untimed = getattr(owner, method)
-
+    def _timed(self, method: str, untimed: Callable[..., Any]) -> Callable[..., Any]:
         def timed(this: Any, *arguments: Any) -> Any:
-            if name == "decode":
-                batch = arguments[0]
+            if method == "decode":
+                (batch,) = arguments
                 self._is_steady = batch.n_rows == batch.size == self._streams
             began = perf_counter()
             result = untimed(this, *arguments)
-            self._seconds[name] = perf_counter() - began
-            if name == "deliver" and self._is_steady:
-                decode, sample, step, deliver = self._seconds.values()
+            self._seconds[method] = perf_counter() - began
+            if method == "_deliver" and self._is_steady:
+                decode, sample, step, deliver = (self._seconds[name] for _, name in _TIMED)
                 self._steps.append((decode, sample, step + deliver - decode - sample))
                 self._is_steady = False
             return result
 
-        return patch.object(owner, method, timed)
+        return timed

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 # First: it settles how long OpenMP's threads spin, which must be the same on both sides.
 from engine.backend.llama_model import LlamaModel  # isort: skip
@@ -10,11 +11,15 @@ from engine.backend.llama_model import LlamaModel  # isort: skip
 import llama_cpp as lib
 import numpy as np
 
+from benchmarks.machine import Elsewhere
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+_FED_TOKEN = 100  # any ordinary token: what is fed makes no difference to how long a decode takes
 
 
 class Context:
@@ -69,3 +74,43 @@ class Context:
         """Free the context."""
         lib.llama_batch_free(self.batch)
         lib.llama_free(self.handle)
+
+
+class BareTimes(NamedTuple):
+    """Seconds that one run took."""
+
+    prefill: float
+    decode: float
+    elsewhere: float
+    """Processors that other programs kept busy meanwhile."""
+
+
+class BareLoop(Context):
+    """A loop around ``llama_decode``: the engine's decodes and nothing else.
+
+    It belongs in a process of its own. llama.cpp computes with OpenMP, whose threads spin while they wait for
+    each other; but GNU's library hardly lets them spin once a process has more of them than there are
+    processors. The engine and this loop beside it would be two teams, and slow each other down even while one
+    of them is idle.
+    """
+
+    def run(self, prompts: Sequence[Sequence[int]], n_tokens: int) -> BareTimes:
+        """Do what generating ``n_tokens`` for each prompt takes, sampling aside.
+
+        As in the engine, the first token costs no decode: the prompt's last row of logits gives it.
+        """
+        elsewhere, start, n_slots = Elsewhere(), perf_counter(), len(prompts)
+        lib.llama_memory_clear(lib.llama_get_memory(self.handle), False)
+        self.fill(
+            (slot, position, token, position == len(prompt) - 1)
+            for slot, prompt in enumerate(prompts)
+            for position, token in enumerate(prompt)
+        )
+        self.decode(n_slots).max(axis=1)
+        prefilled = perf_counter()
+        self.fill((slot, len(prompt), _FED_TOKEN, True) for slot, prompt in enumerate(prompts))
+        for _ in range(n_tokens - 1):
+            self.decode(n_slots).max(axis=1)
+            for slot in range(n_slots):
+                self.batch.pos[slot] += 1
+        return BareTimes(prefilled - start, perf_counter() - prefilled, elsewhere.processors())

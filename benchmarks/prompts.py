@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 PROMPT_TOKENS = 24
 MAX_TOKENS = 64
@@ -30,37 +30,21 @@ _SEED = 20_240_601
 _WINDOW = 120  # bytes, which are more alike in tokens than characters are
 
 
-class Prompts:
-    """A supply of several hundred prompts in tokens, the same in every run.
+def token_prompts(tokenize: Callable[[str], list[int]]) -> Iterator[list[int]]:
+    """Yield several hundred prompts of :data:`PROMPT_TOKENS` tokens, the same in every run.
 
-    Each has :data:`PROMPT_TOKENS` tokens, so that every round is the same work, and no two begin with the
-    same eight, so that next to nothing can come out of a prefix cache.
-
-    Args:
-        tokenize: The model's own.
+    No two begin with the same eight tokens, so that next to nothing can come out of a prefix cache.
     """
-
-    def __init__(self, tokenize: Callable[[str], list[int]]) -> None:
-        self._tokenize = tokenize
-        self._random = random.Random(_SEED)  # noqa: S311 - not for secrets
-        self._passages: list[str] = []
-        self._openings: set[tuple[int, ...]] = set()
-
-    def take(self, count: int) -> list[list[int]]:
-        """Return the token ids of ``count`` new prompts, of as many passages as there are."""
-        return [self._next() for _ in range(count)]
-
-    def _next(self) -> list[int]:
-        while True:
-            if not self._passages:
-                self._passages = self._random.sample(PASSAGES, len(PASSAGES))
-            passage = self._passages.pop()
-            start = self._random.randrange(len(passage) // 2)
-            tokens = self._tokenize(passage[start:])[:PROMPT_TOKENS]
+    draw = random.Random(_SEED)  # noqa: S311 - not for secrets
+    openings: set[tuple[int, ...]] = set()
+    while True:
+        for passage in draw.sample(PASSAGES, len(PASSAGES)):
+            start = draw.randrange(len(passage) // 2)
+            tokens = tokenize(passage[start:])[:PROMPT_TOKENS]
             opening = tuple(tokens[:8])
-            if len(tokens) == PROMPT_TOKENS and opening not in self._openings:
-                self._openings.add(opening)
-                return tokens
+            if len(tokens) == PROMPT_TOKENS and opening not in openings:
+                openings.add(opening)
+                yield tokens
 
 
 class Questions:
@@ -76,9 +60,8 @@ class Questions:
 
     def __init__(self, model: str, logprobs: int | None = None, max_tokens: int = MAX_TOKENS) -> None:
         streamed = {"stream": True, "stream_options": {"include_usage": True}}
-        self._fields = {"model": model, **SAMPLING, **streamed}
-        if logprobs is not None:
-            self._fields["logprobs"] = logprobs
+        scored = {} if logprobs is None else {"logprobs": logprobs}
+        self._fields = {"model": model, **SAMPLING, **streamed, **scored}
         self._max_tokens = max_tokens
         self._random = random.Random(_SEED)  # noqa: S311 - not for secrets
 

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from benchmarks.report import Table
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 THROUGHPUT = Table(
     {"tokens/s": "<24", "streams": ">8d", "bare": ">9.1f", "engine": ">9.1f", "ratio": ">7.2f"}
@@ -34,18 +29,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in _lines(config.stash[_REPORT]):
-        terminalreporter.write_line(line)
+    tables = [(table.heading, *lines) for table, lines in config.stash[_REPORT].items() if lines]
+    if tables:
+        terminalreporter.section("the engine beside llama.cpp alone: medians")
+    for lines in tables:
+        terminalreporter.write_line("\n".join(("", *lines)))
 
 
 @pytest.fixture
 def report(pytestconfig: pytest.Config) -> Report:
     return pytestconfig.stash[_REPORT]
-
-
-def _lines(report: Report) -> Iterator[str]:
-    if any(report.values()):
-        yield "\nThe engine beside llama.cpp alone: medians"
-    for table, lines in report.items():
-        if lines:
-            yield from ("", table.heading, *lines)

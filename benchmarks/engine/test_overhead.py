@@ -1,6 +1,6 @@
 """The engine's own microseconds a token: all of it in front of a model that takes no time.
 
-Processor time is told apart for the two threads; on few cores it is the sum of both that llama.cpp lacks.
+Processor time is measured apart for the two threads; on few cores it is the sum of both that llama.cpp lacks.
 """
 
 from __future__ import annotations
@@ -39,43 +39,22 @@ _CONTEXT_ROUNDS = 60
 _STEPS = 40
 
 
-class NullService:
-    """The completions service over a null model, with an event loop of its own."""
-
-    def __init__(self) -> None:
-        engine = Engine(NullBackend(MAX_STREAMS, n_cells=65_536), max_logprobs=5, max_requests=MAX_STREAMS)
-        self.service = CompletionService(engine, name="null", limits=Limits(), max_model_len=65_536)
-        self._runner = asyncio.Runner(loop_factory=new_event_loop)
-
-    def generate(self, streams: int, logprobs: int | None) -> tuple[float, float]:
-        """Read all streams to their ends; return the processor seconds of engine thread and event loop."""
-        process, thread = time.process_time(), time.thread_time()
-        self._runner.run(self._generate(streams, logprobs))
-        event_loop = time.thread_time() - thread
-        return time.process_time() - process - event_loop, event_loop
-
-    def close(self) -> None:
-        self._runner.close()
-        self.service.close()
-
-    async def _generate(self, streams: int, logprobs: int | None) -> None:
-        await asyncio.gather(*(self._read(seed, logprobs) for seed in range(streams)))
-
-    async def _read(self, seed: int, logprobs: int | None) -> None:
-        fields = {
-            "model": "null",
-            "prompt": f"Stream {seed}",
-            "max_tokens": N_TOKENS,
-            **SAMPLING,
-            "seed": seed,
-            "logprobs": logprobs,
-            "stream": True,
-        }
-        async for _ in await self.service.stream(self.service.parse(fields)):
-            pass
+@pytest.mark.parametrize("streams", [1, 8])
+def test_context(benchmark: BenchmarkFixture, report: Report, streams: int) -> None:
+    """What a token costs the engine thread does not depend on how many came before it."""
+    short, long = (_loop_of(streams, context) for context in (_SHORT, _LONG))
+    ratios: list[float] = []
+    benchmark.pedantic(  # type: ignore[no-untyped-call]
+        lambda: ratios.append(1 / _seconds_of(short) * _seconds_of(long)),
+        rounds=_CONTEXT_ROUNDS,
+        warmup_rounds=2,
+    )
+    ratio = median(ratios)
+    report[CONTEXT].append(CONTEXT.line(f"{_LONG:,} tokens against {_SHORT:,}", streams, ratio))
+    benchmark.extra_info["ratio"] = ratio
 
 
-def loop_of(streams: int, context: int) -> StepLoop:
+def _loop_of(streams: int, context: int) -> StepLoop:
     """Return a step loop in which so many streams decode behind prompts of so many tokens."""
     loop = StepLoop(NullBackend(streams, n_cells=1 << 20), max_logprobs=5)
     for stream in range(streams):
@@ -89,7 +68,7 @@ def loop_of(streams: int, context: int) -> StepLoop:
     return loop
 
 
-def seconds_of(loop: StepLoop) -> float:
+def _seconds_of(loop: StepLoop) -> float:
     """Return the processor seconds of some steps."""
     began = time.process_time()
     for _ in range(_STEPS):
@@ -97,24 +76,10 @@ def seconds_of(loop: StepLoop) -> float:
     return time.process_time() - began
 
 
-@pytest.mark.parametrize("streams", [1, 8])
-def test_context(benchmark: BenchmarkFixture, report: Report, streams: int) -> None:
-    """What a token costs the engine thread does not depend on how many came before it."""
-    short, long = (loop_of(streams, context) for context in (_SHORT, _LONG))
-    ratios: list[float] = []
-    benchmark.pedantic(  # type: ignore[no-untyped-call]
-        lambda: ratios.append(1 / seconds_of(short) * seconds_of(long)),
-        rounds=_CONTEXT_ROUNDS,
-        warmup_rounds=2,
-    )
-    ratio = median(ratios)
-    report[CONTEXT].append(CONTEXT.line(f"{_LONG:,} tokens against {_SHORT:,}", streams, ratio))
-    benchmark.extra_info |= {"ratio": ratio}
-
-
 @pytest.fixture(scope="module")
-def null() -> Iterator[NullService]:
-    service = NullService()
+def service() -> Iterator[CompletionService]:
+    engine = Engine(NullBackend(MAX_STREAMS, n_cells=65_536), max_logprobs=5, max_requests=MAX_STREAMS)
+    service = CompletionService(engine, name="null", limits=Limits(), max_model_len=65_536)
     yield service
     service.close()
 
@@ -129,12 +94,22 @@ def null() -> Iterator[NullService]:
     ],
 )
 def test_overhead(
-    benchmark: BenchmarkFixture, null: NullService, report: Report, streams: int, logprobs: int | None
+    benchmark: BenchmarkFixture,
+    service: CompletionService,
+    report: Report,
+    streams: int,
+    logprobs: int | None,
 ) -> None:
     spent: list[tuple[float, float]] = []
-    benchmark.pedantic(  # type: ignore[no-untyped-call]
-        lambda: spent.append(null.generate(streams, logprobs)), rounds=_ROUNDS
-    )
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+
+        def run() -> None:
+            process, thread = time.process_time(), time.thread_time()
+            runner.run(_read_all(service, streams, logprobs))
+            event_loop = time.thread_time() - thread
+            spent.append((time.process_time() - process - event_loop, event_loop))
+
+        benchmark.pedantic(run, rounds=_ROUNDS)  # type: ignore[no-untyped-call]
     per_token = 1e6 / (streams * N_TOKENS)
     engine, event_loop = (median(seconds) * per_token for seconds in zip(*spent, strict=True))
     name = "" if logprobs is None else f"  with logprobs={logprobs}"
@@ -144,3 +119,15 @@ def test_overhead(
         "engine_thread_us_per_token": engine,
         "event_loop_us_per_token": event_loop,
     }
+
+
+async def _read_all(service: CompletionService, streams: int, logprobs: int | None) -> None:
+    """Read some streams at once, each to its end."""
+
+    async def read(seed: int) -> None:
+        fields = {"model": "null", "prompt": f"Stream {seed}", "seed": seed, "stream": True}
+        fields |= SAMPLING | {"max_tokens": N_TOKENS, "logprobs": logprobs}
+        async for _ in await service.stream(service.parse(fields)):
+            pass
+
+    await asyncio.gather(*map(read, range(streams)))
