@@ -13,7 +13,7 @@ from logging.handlers import BufferingHandler
 from pathlib import Path
 from statistics import linear_regression
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -21,7 +21,7 @@ from benchmarks.machine import describe
 from benchmarks.remote import Remote, RemoteError
 from benchmarks.report import Table, write_json
 from benchmarks.servers import serving
-from benchmarks.soak.checks import check_of_log, check_of_memory, checks_of_clients, checks_of_idle
+from benchmarks.soak.checks import checks_of_clients, checks_of_idle, checks_of_server
 from benchmarks.soak.clients import OUTCOMES, Crowd
 from engine.errors import EngineError
 from engine.kvcache.operations import Copy, Drop, Restore
@@ -40,8 +40,7 @@ _RESULTS = Path(__file__).parents[2] / "build" / "soak" / "soak.json"
 _SHORTEST = 2.0  # minutes
 _SAMPLE_SECONDS = 5.0
 _LINE_SECONDS = 60.0
-_LONGEST_WARM_UP = 300.0  # seconds
-_WARM_UP_SHARE = 1 / 6  # of a run that is shorter than six times that
+_LONGEST_WARM_UP = 300.0  # seconds; in a shorter run it is a sixth
 _DECISIONS: dict[type, str] = {Copy: "shared", Restore: "restored", Drop: "dropped"}
 
 _SAMPLES = Table(
@@ -56,33 +55,9 @@ _MEMORY = Table(
     {"memory": "<10", "warm": ">10,.1f", "end": ">10,.1f", "most": ">10,.1f", "an hour": ">+12,.1f"}
 )
 
+Sample = dict[str, float]
+
 say = partial(print, flush=True)
-
-
-class Sample(NamedTuple):
-    """Some numbers, all read from the event loop while the engine thread works on."""
-
-    seconds: float
-    """Since the clients began."""
-    rss_mib: float
-    blocks: int
-    """Blocks of memory that Python's own allocator has given out."""
-    running: int
-    waiting: int
-    cells: int
-    """Cells of the KV cache in use, by running sequences and by saved prefixes."""
-    preempted: int
-    """Sequences that have lost their slot so far."""
-
-
-class Trend(NamedTuple):
-    """How a number went after the warm-up."""
-
-    warm: float
-    end: float
-    most: float
-    an_hour: float
-    """Slope of a line through all samples."""
 
 
 def main() -> None:
@@ -99,7 +74,7 @@ def main() -> None:
     options = EngineOptions(model="smollm2-135m-instruct", parallel=8, ctx_size=1536, threads=asked.threads)
     try:
         holds = asyncio.run(_run(options, asked.minutes * 60, asked.seed))
-    except EngineError as error:
+    except (EngineError, RemoteError) as error:
         sys.exit(str(error))
     if not holds:
         sys.exit("The run does not hold.")
@@ -118,40 +93,40 @@ async def _run(options: EngineOptions, seconds: float, seed: int) -> bool:
             with closing(await asyncio.to_thread(Remote, Crowd, ports, service.name, seed)) as crowd:
                 asking = asyncio.create_task(asyncio.to_thread(crowd.call, "ask", seconds))
                 samples = await _sample_while(asking, scheduler, decisions)
-                try:
-                    tallies, first_error = await asking
-                except RemoteError as error:
-                    tallies, first_error = {}, f"the clients ended: {error}"
+                tallies, first_error = await asking
             idle = await checks_of_idle(service, scheduler)
+    warm_up = min(_LONGEST_WARM_UP, samples[-1]["seconds"] / 6)
+    warm = [sample for sample in samples if sample["seconds"] >= warm_up]
     checks = [
         *checks_of_clients(tallies, first_error, decisions),
         *idle,
-        check_of_log(logged.buffer),
-        check_of_memory([sample.rss_mib for sample in _warm(samples)]),
+        *checks_of_server(logged.buffer, [sample["rss_mib"] for sample in warm]),
     ]
-    _report(checks, tallies, decisions, samples)
-    return all(check.holds for check in checks)
-
-
-def _report(
-    checks: Sequence[Check], tallies: Tallies, decisions: Counter[str], samples: Sequence[Sample]
-) -> None:
-    """Print the tables and the checks, and write all of it."""
-    warm = _warm(samples)
-    memory = {"RSS, MiB": _trend(warm, "rss_mib"), "blocks": _trend(warm, "blocks")}
-    doors = [_DOORS.line(door, *(tally[c] for c in (*OUTCOMES, "tokens"))) for door, tally in tallies.items()]
-    sizes = [_MEMORY.line(name, *trend) for name, trend in memory.items()]
-    say("", _DOORS.heading, *doors, "", _MEMORY.heading, *sizes, sep="\n")
-    say("", *(check.text() for check in checks), sep="\n")
+    _print(tallies, warm, checks)
+    holds = all(check.holds for check in checks)
     content = {
+        "holds": holds,
         "machine": describe(),
         "checks": [check._asdict() for check in checks],
         "requests": tallies,
         "scheduler": decisions,
-        "memory": {name: trend._asdict() for name, trend in memory.items()},
-        "samples": [sample._asdict() for sample in samples],
+        "samples": samples,
     }
     write_json(_RESULTS, content)
+    return holds
+
+
+def _print(tallies: Tallies, warm: Sequence[Sample], checks: Sequence[Check]) -> None:
+    say("", _DOORS.heading, sep="\n")
+    for door, tally in tallies.items():
+        say(_DOORS.line(door, *(tally[column] for column in (*OUTCOMES, "tokens"))))
+    say("", _MEMORY.heading, sep="\n")
+    hours = [sample["seconds"] / 3600 for sample in warm]
+    say(_MEMORY.line("RSS, MiB", *_trend(hours, [sample["rss_mib"] for sample in warm])))
+    say(_MEMORY.line("blocks", *_trend(hours, [sample["blocks"] for sample in warm])))
+    say()
+    for what, holds, found in checks:
+        say(f"{'ok    ' if holds else 'FAILED'} {what}: {found}")
 
 
 def _count_decisions(scheduler: Scheduler) -> Counter[str]:
@@ -175,39 +150,36 @@ def _count_decisions(scheduler: Scheduler) -> Counter[str]:
 async def _sample_while(
     asking: asyncio.Task[object], scheduler: Scheduler, decisions: Counter[str]
 ) -> list[Sample]:
-    """Take a sample every few seconds while the clients ask; print one a minute."""
+    """Take a sample every few seconds while the clients ask; print one a minute.
+
+    All numbers are read from the event loop while the engine thread works on. ``blocks`` are those of
+    Python's own allocator, ``cells`` those that running sequences and saved prefixes use.
+    """
     say(_SAMPLES.heading)
     samples: list[Sample] = []
     began, next_line = perf_counter(), _LINE_SECONDS
     while not asking.done():
-        sample = Sample(
-            seconds=round(perf_counter() - began, 2),
-            rss_mib=round(psutil.Process().memory_info().rss / 2**20, 3),
-            blocks=sys.getallocatedblocks(),
-            running=scheduler.n_running,
-            waiting=scheduler.n_waiting,
-            cells=scheduler.slots.used_cells,
-            preempted=decisions["preempted"],
-        )
+        sample = {
+            "seconds": round(perf_counter() - began, 2),
+            "rss_mib": round(psutil.Process().memory_info().rss / 2**20, 3),
+            "blocks": sys.getallocatedblocks(),
+            "running": scheduler.n_running,
+            "waiting": scheduler.n_waiting,
+            "cells": scheduler.slots.used_cells,
+            "preempted": decisions["preempted"],
+        }
         samples.append(sample)
-        if sample.seconds >= next_line:
-            say(_SAMPLES.line(sample.seconds / 60, *sample[1:]))
+        if sample["seconds"] >= next_line:
+            say(_SAMPLES.line(sample["seconds"] / 60, *list(sample.values())[1:]))
             next_line += _LINE_SECONDS
         await asyncio.wait((asking,), timeout=_SAMPLE_SECONDS)
     return samples
 
 
-def _warm(samples: Sequence[Sample]) -> list[Sample]:
-    """Return the samples that came after the warm-up."""
-    warm_up = min(_LONGEST_WARM_UP, samples[-1].seconds * _WARM_UP_SHARE)
-    return [sample for sample in samples if sample.seconds >= warm_up]
-
-
-def _trend(samples: Sequence[Sample], field: str) -> Trend:
-    hours = [sample.seconds / 3600 for sample in samples]
-    values = [getattr(sample, field) for sample in samples]
+def _trend(hours: Sequence[float], values: Sequence[float]) -> tuple[float, float, float, float]:
+    """Return the first value, the last, the most, and the slope of a line through all of them."""
     slope = linear_regression(hours, values).slope if len(values) > 1 else 0.0
-    return Trend(values[0], values[-1], max(values), round(slope, 2))
+    return values[0], values[-1], max(values), slope
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from logging import LogRecord
 
     from benchmarks.soak.clients import Tallies
+    from engine.backend.base import Backend
     from engine.core.engine import Engine
     from engine.core.scheduler import Scheduler
     from engine.service.service import CompletionService
@@ -40,56 +41,42 @@ class Check(NamedTuple):
     holds: bool
     found: str
 
-    def text(self) -> str:
-        """Write one line."""
-        return f"{'ok    ' if self.holds else 'FAILED'} {self.what}: {self.found}"
-
 
 def checks_of_clients(tallies: Tallies, first_error: str, decisions: Counter[str]) -> Iterator[Check]:
     """Yield what the clients saw, and whether the run was hard enough to find anything."""
     n_requests = sum(tally[outcome] for tally in tallies.values() for outcome in OUTCOMES)
     errors = sum(tally["errors"] for tally in tallies.values())
-    found = f"{errors} errors in {n_requests} requests" + (f"; the first: {first_error}" * bool(first_error))
-    yield Check("every request ends as its client expects", n_requests > 0 and not first_error, found)
+    found = f"{errors} errors in {n_requests} requests{'; the first: ' * bool(errors)}{first_error}"
+    yield Check("every request ends as its client expects", n_requests > 0 and not errors, found)
     needed = decisions if n_requests >= _ENOUGH_REQUESTS else ("shared", "restored")
     found = ", ".join(f"{count} {what}" for what, count in decisions.items())
     yield Check("the cache is short, and shared", all(decisions[what] for what in needed), found)
 
 
-def check_of_log(errors: Sequence[LogRecord]) -> Check:
-    """Check that nothing was logged as an error: nothing that clients do should bring one about."""
-    found = f"{len(errors)} errors"
-    if errors:
-        found += f"; the first: {errors[0].name}: {errors[0].getMessage()}"
-    return Check("nothing is logged as an error", not errors, found)
-
-
-def check_of_memory(sizes: Sequence[float]) -> Check:
-    """Compare the mean of the first third with that of the last, of sizes in MiB."""
-    what, third = "memory stays flat", len(sizes) // 3
-    if not third:
-        return Check(what, False, f"{len(sizes)} samples are too few")
+def checks_of_server(errors: Sequence[LogRecord], sizes: Sequence[float]) -> Iterator[Check]:
+    """Yield what the server logged, of which nothing may be an error, and how its memory grew, in MiB."""
+    found = f"{len(errors)} errors{'; the first: ' * bool(errors)}{errors[0].getMessage() if errors else ''}"
+    yield Check("nothing is logged as an error", not errors, found)
+    third = max(1, len(sizes) // 3)
     first, last = fmean(sizes[:third]), fmean(sizes[-third:])
     allowed = max(_MOST_MIB, _MOST_SHARE * first)
     found = f"{last - first:+.1f} MiB from first to last third, at most {allowed:.1f}"
-    return Check(what, last - first <= allowed, found)
+    yield Check("memory stays flat", len(sizes) >= 3 and last - first <= allowed, found)
 
 
 async def checks_of_idle(service: CompletionService, scheduler: Scheduler) -> list[Check]:
     """Look at the KV cache where nobody can touch it any more; where somebody can, that is what is wrong."""
-    what = "the engine comes to rest"
+    problem = ""
     try:
         async with asyncio.timeout(_SETTLE_SECONDS):
             await _come_to_rest(service)
     except TimeoutError:
-        left = service.engine.n_requests
-        return [Check(what, False, f"{left} requests are left after {_SETTLE_SECONDS:.0f} s")]
+        problem = f"{service.engine.n_requests} requests are left after {_SETTLE_SECONDS:.0f} s"
     except EngineError as error:
-        return [Check(what, False, f"the last request was not answered: {error}")]
-    rest = Check(what, True, "no request is left, and a last one was answered")
-    backend = service.engine.backend
-    assert isinstance(backend, LlamaBackend)
-    return [rest, *_checks_of_cache(scheduler, backend)]
+        problem = f"the last request was not answered: {error}"
+    found = problem or "no request is left, and a last one was answered"
+    rest = Check("the engine comes to rest", not problem, found)
+    return [rest] if problem else [rest, *_checks_of_cache(scheduler, service.engine.backend)]
 
 
 async def _come_to_rest(service: CompletionService) -> None:
@@ -109,12 +96,13 @@ async def _command(engine: Engine) -> None:
     await done.wait()
 
 
-def _checks_of_cache(scheduler: Scheduler, backend: LlamaBackend) -> Iterator[Check]:
+def _checks_of_cache(scheduler: Scheduler, backend: Backend) -> Iterator[Check]:
     """Compare the scheduler's books with llama.cpp's own count.
 
     Calls to the backend belong to the engine thread. They are made from another one here, because the engine
     is idle: its thread waits for a command, and touches neither the books nor llama.cpp.
     """
+    assert isinstance(backend, LlamaBackend)
     running, waiting = scheduler.n_running, scheduler.n_waiting
     yield Check("no sequence is left", not running and not waiting, f"{running} run, {waiting} wait")
     free, cells = scheduler.free_cells, scheduler.slots.n_cells

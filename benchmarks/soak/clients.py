@@ -29,7 +29,7 @@ _PATIENCE = 600.0  # seconds in which any answer has to be there, also on a busy
 _MAX_TOKENS, _LONG_MAX_TOKENS = 120, 600
 _STOPS = (".", "\n", " the", ", and", "e")
 _LEAVES, _IS_BAD, _IS_LONG = 0.2, 0.02, 0.25  # probabilities
-_LEAVING_SECONDS = 6.0  # until a client that does not count events has left
+_LEAVING_SECONDS = 6.0  # the longest that a client stays who leaves
 
 _PREFIXES = tuple(
     "\n".join(PASSAGES[start:end])
@@ -57,8 +57,6 @@ class Request:
     fields: Fields
     is_bad: bool = False
     """Whether the server has to refuse it."""
-    most_events: int | None = None
-    """Leave after so many events."""
     patience: float | None = None
     """Leave after so many seconds."""
 
@@ -69,8 +67,11 @@ class Request:
             Exception: it ended as it should not have.
         """
         try:
-            async with asyncio.timeout(_PATIENCE if self.patience is None else self.patience):
-                events = await self._events(client)
+            async with (
+                asyncio.timeout(_PATIENCE if self.patience is None else self.patience),
+                aclosing(client.events(self.fields)) as arriving,
+            ):
+                events = [client.read(event) async for event in arriving]
         except CallError as refusal:
             if self.is_bad and refusal.code == "invalid_request_error":
                 return "refused", 0
@@ -80,19 +81,7 @@ class Request:
                 return "cancelled", 0
             raise
         assert not self.is_bad, "a bad request was answered"
-        if len(events) == self.most_events:
-            return "cancelled", 0
         return "completed", self._checked_tokens(events)
-
-    async def _events(self, client: Client) -> list[Fields]:
-        """Return what came, up to where the client leaves."""
-        events: list[Fields] = []
-        async with aclosing(client.events(self.fields)) as arriving:
-            async for event in arriving:
-                events.append(client.read(event))
-                if len(events) == self.most_events:
-                    break
-        return events
 
     def _checked_tokens(self, events: list[Fields]) -> int:
         """Return the tokens of a whole answer, after a look at whether it is one."""
@@ -123,15 +112,13 @@ def random_request(model: str, random: Random) -> Request:
         fields["stop"] = random.sample(_STOPS, random.randint(1, 2))
     if random.random() < 0.3:
         fields["seed"] = random.getrandbits(32)
-    if streams := random.random() < 0.5:
+    if random.random() < 0.5:
         fields |= {"stream": True, "stream_options": {"include_usage": True}}
     if random.random() < _IS_BAD:
         return Request(fields | random.choice(_BAD), is_bad=True)
-    if random.random() >= _LEAVES:
-        return Request(fields)
-    if streams and random.random() < 0.5:
-        return Request(fields, most_events=random.randint(1, 30))
-    return Request(fields, patience=random.uniform(0, _LEAVING_SECONDS))
+    return Request(
+        fields, patience=random.uniform(0, _LEAVING_SECONDS) if random.random() < _LEAVES else None
+    )
 
 
 @dataclass
