@@ -34,10 +34,7 @@ _FINISH_REASONS = {pb.FINISH_REASON_STOP: "stop", pb.FINISH_REASON_LENGTH: "leng
 class CallError(Exception):
     """An answer other than a whole completion, the same at every door.
 
-    Args:
-        message: What the server said, or how the connection ended.
-        code: The contract's name for it; empty where the server gave none.
-        param: The field at fault, if one is.
+    ``code`` is the contract's name for it, empty where the server gave none; ``param`` is the field at fault.
     """
 
     def __init__(self, message: str, code: str = "", param: str | None = None) -> None:
@@ -62,20 +59,15 @@ class Client(Protocol):
         """Return an event as the contract's JSON.
 
         Raises:
-            CallError: the event tells of an error.
+            CallError: the event is an error.
         """
 
     async def close(self) -> None:
-        """Let go of what is open."""
+        """Close what is open."""
 
 
 class HttpClient:
-    """``POST /v1/completions``; each request has a connection of its own.
-
-    Args:
-        host: Address of the server.
-        port: Port of the server.
-    """
+    """``POST /v1/completions``; each request has a connection of its own."""
 
     def __init__(self, host: str, port: int) -> None:
         self._url = f"http://{host}:{port}/v1/completions"
@@ -120,12 +112,7 @@ def _refusal(body: bytes, status: str = "") -> CallError:
 
 
 class GrpcClient:
-    """``CreateCompletion`` and ``StreamCompletion``, all calls over one channel.
-
-    Args:
-        host: Address of the server.
-        port: Port of the server.
-    """
+    """``CreateCompletion`` and ``StreamCompletion``, all calls over one channel."""
 
     def __init__(self, host: str, port: int) -> None:
         self._channel = grpc.aio.insecure_channel(f"{host}:{port}")
@@ -168,11 +155,7 @@ def refusal_of(error: grpc.aio.AioRpcError) -> CallError:
 
 
 class PythonClient:
-    """:class:`engine.llm.AsyncLLM` in this process.
-
-    Args:
-        llm: The engine; whoever made it closes it.
-    """
+    """:class:`engine.llm.AsyncLLM` in this process; whoever made it closes it."""
 
     def __init__(self, llm: AsyncLLM) -> None:
         self._llm = llm
@@ -190,11 +173,11 @@ class PythonClient:
             raise CallError(error.message, error.code, error.param) from None
 
     def read(self, event: Any) -> Fields:
-        chunk: Fields = event.model_dump()
-        return chunk
+        body: Fields = event.model_dump()
+        return body
 
     async def close(self) -> None:
-        """The engine serves others too."""
+        """Leave the engine open, which serves others too."""
 
 
 def to_proto(fields: Fields) -> pb.CompletionRequest:

@@ -21,11 +21,7 @@ class RemoteError(Exception):
 
 
 class Remote:
-    """Starts the process, which makes the object and then waits for calls.
-
-    Args:
-        make: Makes the object; a class or a function that can be pickled.
-        arguments: What it is called with.
+    """Starts the process, which makes the object with a class or function ``make`` and then waits for calls.
 
     Raises:
         RemoteError: the object could not be made.

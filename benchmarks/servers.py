@@ -154,11 +154,7 @@ def peer_versions() -> dict[str, str]:
 def running(server: Server, setting: Setting, log: Path, *, logprobs: bool = False) -> Iterator[Running]:
     """Start a server on free ports, wait until it is ready, and stop it at the end of the context.
 
-    Args:
-        server: Which one.
-        setting: What it is given.
-        log: File for what it prints.
-        logprobs: Whether log-probabilities will be asked for.
+    What it prints goes to the file ``log``; ``logprobs`` says whether log-probabilities will be asked for.
 
     Raises:
         ServerError: it ended, or was not ready in time.
