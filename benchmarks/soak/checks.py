@@ -69,7 +69,7 @@ async def checks_of_idle(service: CompletionService, scheduler: Scheduler) -> li
     problem = ""
     try:
         async with asyncio.timeout(_SETTLE_SECONDS):
-            await _come_to_rest(service)
+            await _come_to_rest(service, scheduler)
     except TimeoutError:
         problem = f"{service.engine.n_requests} requests are left after {_SETTLE_SECONDS:.0f} s"
     except EngineError as error:
@@ -79,14 +79,15 @@ async def checks_of_idle(service: CompletionService, scheduler: Scheduler) -> li
     return [rest] if problem else [rest, *_checks_of_cache(scheduler, service.engine.backend)]
 
 
-async def _come_to_rest(service: CompletionService) -> None:
+async def _come_to_rest(service: CompletionService, scheduler: Scheduler) -> None:
     """Wait until all requests have ended and been cleaned up after."""
     one_more = service.parse({"model": service.name, "prompt": "One more", "max_tokens": 1})
     while service.engine.n_requests:
         await service.complete(one_more)  # in place of a clock: its answer takes a step of the engine
     await service.complete(one_more)
-    for _ in range(2):  # a step lies between two commands as long as there is something left to do
+    while scheduler.has_work:
         await _command(service.engine)
+    await _command(service.engine)  # the step that did the last of the work has ended now
 
 
 async def _command(engine: Engine) -> None:
