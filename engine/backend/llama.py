@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.backend.base import BackendError, Batch
-from engine.backend.llama_model import lib
+from engine.backend.llama_log import lib, load_errors
 from engine.errors import ModelLoadError
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class LlamaOptions:
     n_batch: int
     n_threads: int
     n_gpu_layers: int
+    seeks_batch_invariance: bool = True
+    """Whether to find out how many tokens can be decoded batch-invariantly; otherwise it is taken as none."""
 
 
 class LlamaBackend:
@@ -58,10 +60,12 @@ class LlamaBackend:
         self.tokenize = model.tokenize
         self.apply_chat_template = model.apply_chat_template
         params = _context_params(options)
-        self._context: Any = lib.llama_init_from_model(model.handle, params)
+        with load_errors() as errors:
+            self._context: Any = lib.llama_init_from_model(model.handle, params)
         if not self._context:
             raise ModelLoadError(
-                f"llama.cpp cannot hold {options.n_slots} sequences in {options.n_cells} tokens of context.",
+                f"llama.cpp cannot hold {options.n_slots} sequences in {options.n_cells} tokens of context: "
+                f"{errors.reason or 'it gives no reason'}.",
                 hint="Less memory is needed with a smaller --ctx-size.",
             )
         self._memory = lib.llama_get_memory(self._context)
@@ -79,7 +83,8 @@ class LlamaBackend:
         self._wire: _WireBatch | None = None
         self.n_scored = min(_SCORED, self.n_batch)
         self._logits = _LogitsView(options.n_slots + self.n_scored, self.info.n_vocab)
-        self.n_batch_invariant = self._probed() if options.n_gpu_layers == 0 and model.can_cut else 0
+        can_be_invariant = options.seeks_batch_invariance and options.n_gpu_layers == 0 and model.can_cut
+        self.n_batch_invariant = self._probed() if can_be_invariant else 0
 
     def piece(self, token: int) -> bytes:
         piece = self._pieces.get(token)

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import weakref
 from typing import TYPE_CHECKING, Any
 
-# llama.cpp's threads wait for each other some hundred times a token, and libgomp spins for milliseconds while
-# they wait. Where another program wants the core too, spinning steals time from the very thread that the
-# others wait for (docs/notes/performance.md has figures). This must be set before the library is loaded; a
-# value that the user has set stays.
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
-import llama_cpp as lib
-
 from engine.backend.base import GapTokens, ModelInfo
+from engine.backend.kinds import metadata, why_not_generating
+from engine.backend.llama_log import lib, load_errors, start_library
 from engine.errors import ModelLoadError
 
 if TYPE_CHECKING:
@@ -26,16 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LlamaModel", "lib", "supports_gpu"]
 
-log = logging.getLogger("nucleus.llama")
-
-
-def _on_log(_level: int, text: bytes, _user: object) -> None:
-    """Whatever llama.cpp says, also of errors: those that matter come back as return codes."""
-    log.debug("%s", text.decode("utf-8", "replace").rstrip())
-
-
-# llama.cpp keeps the pointer, so the callback must live as long as the process.
-_LOG_CALLBACK = lib.llama_log_callback(_on_log)
+_N_TENSORS = slice(8, 16)
+"""Where a GGUF file says how many tensors it has."""
 
 
 def supports_gpu() -> bool:
@@ -47,16 +31,8 @@ class LlamaModel:
     """The weights and the vocabulary: read-only, and safe to use from any thread."""
 
     def __init__(self, path: Path, *, n_gpu_layers: int = 0) -> None:
-        lib.llama_log_set(_LOG_CALLBACK, None)
-        lib.llama_backend_init()
-        params = lib.llama_model_default_params()
-        params.n_gpu_layers = n_gpu_layers
-        self.handle: Any = lib.llama_model_load_from_file(str(path).encode(), params)
-        if not self.handle:
-            raise ModelLoadError(
-                f"llama.cpp cannot load {path}: the file is damaged, or of a kind this build does not know.",
-                hint="`nucleus serve --log-level debug` shows what llama.cpp says.",
-            )
+        start_library()
+        self.handle: Any = _load(path, n_gpu_layers)
         # Freed with the object and not before: other threads tokenize for as long as they can reach it.
         # Not at exit either, where the engine thread may still be decoding.
         weakref.finalize(self, lib.llama_model_free, self.handle).atexit = False
@@ -103,13 +79,47 @@ class LlamaModel:
         return None
 
 
+def _load(path: Path, n_gpu_layers: int) -> Any:
+    params = lib.llama_model_default_params()
+    params.n_gpu_layers = n_gpu_layers
+    with load_errors() as errors:
+        model = lib.llama_model_load_from_file(os.fsencode(path), params)
+    if not model:
+        raise _load_error(path, errors.reason)
+    reason = why_not_generating(model) or _impossible_context(model)
+    if reason is not None:
+        architecture = metadata(model, "general.architecture")
+        lib.llama_model_free(model)
+        raise ModelLoadError(
+            f"{str(path)!r} cannot generate text: it is {reason} (architecture {architecture!r}).",
+            hint="Choose a model that continues text.",
+        )
+    return model
+
+
+def _load_error(path: Path, reason: str | None) -> ModelLoadError:
+    with path.open("rb") as file:
+        has_tensors = any(file.read(24)[_N_TENSORS])
+    if not has_tensors:
+        return ModelLoadError(f"{str(path)!r} cannot generate text: it is a vocabulary without weights.")
+    if reason is None:
+        return ModelLoadError(
+            f"llama.cpp cannot load {str(path)!r}, and gives no reason.",
+            hint="`nucleus serve --log-level debug` shows what llama.cpp says.",
+        )
+    return ModelLoadError(f"llama.cpp cannot load {str(path)!r}: {reason}.")
+
+
+def _impossible_context(model: Any) -> str | None:
+    trained = int(lib.llama_model_n_ctx_train(model))
+    return None if trained >= 2 else f"said to be trained for {trained} tokens of context"
+
+
 def _describe(model: Any, vocab: Any) -> ModelInfo:
-    text = ctypes.create_string_buffer(256)
-    lib.llama_model_desc(model, text, 256)
     n_vocab = int(lib.llama_vocab_n_tokens(vocab))
     template = lib.llama_model_chat_template(model, None)
     return ModelInfo(
-        description=text.value.decode("utf-8", "replace"),
+        description=_description(model),
         n_vocab=n_vocab,
         n_ctx_train=int(lib.llama_model_n_ctx_train(model)),
         n_bytes=int(lib.llama_model_size(model)),
@@ -130,16 +140,31 @@ def _gap_tokens(vocab: Any) -> GapTokens | None:
 def _cell_bytes(model: Any) -> int:
     """Half-precision keys and values of every layer; a model with a key of its own per head says how long."""
     n_embd, n_head = int(lib.llama_model_n_embd(model)), int(lib.llama_model_n_head(model))
-    architecture = _metadata(model, "general.architecture")
-    length = _metadata(model, f"{architecture}.attention.key_length")
+    architecture = metadata(model, "general.architecture")
+    length = metadata(model, f"{architecture}.attention.key_length")
     head = int(length) if length and length.isdigit() else n_embd // max(n_head, 1)
     return int(lib.llama_model_n_layer(model)) * int(lib.llama_model_n_head_kv(model)) * head * 2 * 2
 
 
-def _metadata(model: Any, key: str) -> str | None:
-    value = ctypes.create_string_buffer(256)
-    size = lib.llama_model_meta_val_str(model, key.encode(), value, 256)
-    return value.value.decode("utf-8", "replace") if size >= 0 else None
+def _description(model: Any) -> str:
+    """Return architecture, parameters and type of weights, as ``llama 135M Q4_1``.
+
+    llama.cpp's own description guesses the parameters from the number of layers; here they are counted.
+    """
+    text = ctypes.create_string_buffer(256)
+    lib.llama_model_desc(model, text, 256)
+    said = text.value.decode("utf-8", "replace").replace(" (guessed)", "")
+    architecture, _size, weights = said.split(" ", 2)
+    count = _format_count(lib.llama_model_n_params(model))
+    return f"{architecture} {count} {weights}"
+
+
+def _format_count(count: int) -> str:
+    """Return a number with three digits that count, as ``135M``."""
+    for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
+        if count >= size:
+            return f"{float(f'{count / size:.3g}'):g}{letter}"
+    return str(count)
 
 
 def _token_or_none(token: int) -> int | None:

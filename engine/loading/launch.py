@@ -19,6 +19,7 @@ from engine.loading.report import (
     prefix_cache_setting,
     seeds_setting,
 )
+from engine.loading.trial import try_out
 from engine.service.service import CompletionService
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def launch(options: EngineOptions, *, policy: SchedulingPolicy = DEFAULT_POLICY)
         ModelLoadError: the model cannot be found or loaded, or does not fit.
     """
     file = locate(options.model)
+    try_out(file)
     from engine.backend import llama_model  # loads llama.cpp; nothing before this needs it
 
     layers, layers_reason = _gpu_layers(options, has_gpu=llama_model.supports_gpu())

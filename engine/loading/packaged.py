@@ -61,7 +61,7 @@ def packaged_file(name: str, model: PackagedModel) -> Path:
     if len(found) == 1:
         return found[0]
     try:
-        return _joined(found, _cache_folder() / model.joined, model.sha256)
+        return _joined(found, cache_folder() / model.joined, model.sha256)
     except OSError as error:
         raise ModelLoadError(
             f"The packaged model {name!r} cannot be joined in the cache: {error}."
@@ -75,7 +75,8 @@ def _file_in_package(package: str, file: str) -> Path | None:
     return next((path for folder in folders or () if (path := Path(folder, file)).is_file()), None)
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Return the folder for what can be made again."""
     root = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG specification says to ignore a relative path.
     return (Path(root) if os.path.isabs(root) else Path.home() / ".cache") / "nucleus"

@@ -1,0 +1,120 @@
+"""Whether a model file can be loaded without harm: tried in a process of its own, once for each file.
+
+No file may end the process that embeds us, whatever it makes llama.cpp do. Its metadata do not tell: a file
+of a well-known architecture, too, can have a number that meets an assertion of llama.cpp, or a vocabulary
+that lacks what a text needs. So every file is tried, and one that has passed is remembered by its place, size
+and time; packaged models are ours and need no trial. The weights are mapped into memory: what the trial has
+read is not read from the disk again, and the trial has ended before the model is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final
+
+from engine.errors import ModelLoadError
+from engine.loading.packaged import cache_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.loading.models import ModelFile
+
+log = logging.getLogger("nucleus.loading")
+
+_PATIENCE_S: Final = 900
+_REMEMBERED: Final = 256
+"""Files that are remembered; of more, the oldest are forgotten."""
+_RULES: Final = 1
+"""To be raised with what a trial tries: files that passed an older one are tried again."""
+
+
+def try_out(file: ModelFile) -> None:
+    """Try a model file, unless it is a packaged one or has passed before.
+
+    Raises:
+        ModelLoadError: it cannot be loaded, or cannot generate text; it says why.
+    """
+    if file.source == "packaged" or _passed_before(file.path):
+        return
+    if not _has_python():
+        log.warning("%s is not tried before it is loaded: there is no Python to start", file.path)
+        return
+    _rehearse(file.path)
+    remember(file.path)
+
+
+def remember(path: Path) -> None:
+    """Note that a file has passed its trial."""
+    note = _note(path)
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
+        notes = sorted(note.parent.iterdir(), key=lambda entry: entry.stat().st_mtime, reverse=True)
+        for old in notes[_REMEMBERED:]:
+            old.unlink()
+    except OSError as error:  # it will be tried again, and nothing else
+        log.info("that %s has passed its trial cannot be noted: %s", path, error)
+
+
+def _passed_before(path: Path) -> bool:
+    return _note(path).exists()
+
+
+def _note(path: Path) -> Path:
+    """Return the file that stands for a model file as it is now, and for the llama.cpp that tried it."""
+    stat = path.stat()
+    build = importlib.metadata.version("llama-cpp-python")
+    what = [str(path.resolve()), stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, build, _RULES]
+    return cache_folder() / "tried" / hashlib.sha256(json.dumps(what).encode()).hexdigest()
+
+
+def _has_python() -> bool:
+    return bool(sys.executable) and not getattr(sys, "frozen", False)
+
+
+def _rehearse(path: Path) -> None:
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "PYTHONWARNINGS": "ignore",
+        "GGML_NO_BACKTRACE": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    try:
+        run = subprocess.run(  # noqa: S603  (our own interpreter and module; the path is one argument)
+            [sys.executable, "-m", "engine.backend.rehearsal", os.fspath(path)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PATIENCE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ModelLoadError(f"Loading {str(path)!r} on trial takes more than {_PATIENCE_S} s.") from None
+    said = [json.loads(line) for line in run.stdout.splitlines()]
+    if run.returncode:
+        begun = said[-1]["begun"] if said else "is loaded"
+        raise ModelLoadError(
+            f"llama.cpp fails when {str(path)!r} {begun}, and would have ended this process: "
+            f"{_last_words(run.stderr) or _how_it_ended(run.returncode)}."
+        )
+    if "refused" in said[-1]:
+        raise ModelLoadError(said[-1]["refused"], hint=said[-1]["hint"])
+
+
+def _how_it_ended(status: int) -> str:
+    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+
+
+def _last_words(stderr: bytes) -> str:
+    """Return the last line of what a process has written, without the folder of llama.cpp's source."""
+    lines = [line for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    return re.sub(r"^\S*/(?=\S+:\d+: )", "", lines[-1])[:300].strip(" .") if lines else ""

@@ -1,0 +1,164 @@
+"""What cannot generate text is refused in one line that says what it is, and no file ends the process."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine.backend.llama_model import LlamaModel
+from engine.errors import ModelLoadError
+from engine.loading import trial
+from engine.loading.launch import launch
+from engine.loading.models import ModelFile, locate
+from engine.loading.options import EngineOptions
+from engine.loading.trial import try_out
+from tests.conftest import MODEL
+from tests.models.files import GENERATING, REFUSED, ModelSpec, llama_shapes
+from tests.models.hostile import ABORTING, DAMAGES, NOT_LOADED, SPM
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def file_at(path: Path) -> ModelFile:
+    return ModelFile(path.stem, path, "file")
+
+
+def refusal(path: Path) -> str:
+    """Return what a trial of a file ends with; it is one line."""
+    with pytest.raises(ModelLoadError) as caught:
+        try_out(file_at(path))
+    assert str(path) in caught.value.message
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_generate_text_is_refused_by_name(family: Path, name: str) -> None:
+    with pytest.raises(ModelLoadError, match="cannot generate text: it is") as caught:
+        LlamaModel(family / f"{name}.gguf")
+    assert REFUSED[name][1] in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["t5", "embedding"])
+def test_it_is_refused_before_it_is_loaded_here(family: Path, name: str) -> None:
+    assert REFUSED[name][1] in refusal(family / f"{name}.gguf")
+
+
+def test_a_graph_without_logits_is_found_by_running_it(family: Path) -> None:
+    script = (
+        "import sys; from engine.backend import llama_model, rehearsal; "
+        "llama_model.why_not_generating = lambda model: None; rehearsal.main()"
+    )
+    command = [sys.executable, "-c", script, str(family / "bert.gguf")]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "computes no probabilities of a next token" in run.stdout
+
+
+@pytest.mark.parametrize("name", NOT_LOADED)
+def test_the_reason_of_llama_cpp_is_told(tmp_path: Path, name: str) -> None:
+    spec, reason = NOT_LOADED[name]
+    with pytest.raises(ModelLoadError) as caught:
+        LlamaModel(spec.write(tmp_path / "m.gguf"))
+    assert reason in caught.value.message
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ABORTING)
+def test_a_file_on_which_llama_cpp_aborts_ends_nothing_here(tmp_path: Path, name: str) -> None:
+    spec, moment, reason = ABORTING[name]
+    path = spec.write(tmp_path / "m.gguf")
+    with pytest.raises(ModelLoadError) as caught:
+        launch(EngineOptions(model=str(path)))
+    assert moment.format(path) in caught.value.message
+    assert reason in caught.value.message
+    assert "pip-install" not in caught.value.message
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_file_is_refused(tmp_path: Path, name: str) -> None:
+    path = ModelSpec(SPM).write(tmp_path / "m.gguf")
+    path.write_bytes(DAMAGES[name](path.read_bytes()))
+    refusal(path)
+
+
+class TestTrial:
+    @pytest.fixture(autouse=True)
+    def own_cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        return tmp_path / "cache"
+
+    @pytest.fixture
+    def never(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let every trial fail that starts a process."""
+        monkeypatch.setattr(sys, "executable", "/no/such/python")
+
+    @pytest.mark.parametrize("name", ["spm-space", "mamba", "jamba"])
+    def test_a_file_that_passes_is_not_tried_again(
+        self, family: Path, name: str, request: pytest.FixtureRequest
+    ) -> None:
+        path = family / f"{name}.gguf"
+        try_out(file_at(path))
+        request.getfixturevalue("never")
+        try_out(file_at(path))
+
+    def test_a_file_that_has_changed_is_tried_again(
+        self, family: Path, tmp_path: Path, request: pytest.FixtureRequest
+    ) -> None:
+        path = tmp_path / "m.gguf"
+        path.write_bytes((family / "spm.gguf").read_bytes())
+        trial.remember(path)
+        request.getfixturevalue("never")
+        try_out(file_at(path))
+        path.write_bytes((family / "t5.gguf").read_bytes())
+        with pytest.raises(FileNotFoundError, match="/no/such/python"):
+            try_out(file_at(path))
+
+    @pytest.mark.usefixtures("never")
+    def test_a_packaged_model_needs_none(self) -> None:
+        try_out(locate(MODEL))
+
+    def test_few_files_are_remembered(
+        self, own_cache: Path, family: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(trial, "_REMEMBERED", 3)
+        for name in GENERATING:
+            trial.remember(family / f"{name}.gguf")
+        assert len(list((own_cache / "nucleus" / "tried").iterdir())) == 3
+
+    def test_a_cache_that_cannot_be_written_is_done_without(self, own_cache: Path, family: Path) -> None:
+        own_cache.write_text("a file where the folder should be")
+        trial.remember(family / "spm.gguf")
+
+    def test_a_process_that_is_killed_is_told_by_its_signal(
+        self, family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        killed = tmp_path / "python"
+        killed.write_text("#!/bin/sh\nkill -9 $$\n")
+        killed.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(killed))
+        assert "would have ended this process: SIGKILL." in refusal(family / "spm.gguf")
+
+
+def test_parameters_are_counted() -> None:
+    assert LlamaModel(locate(MODEL).path).info.description == "llama 135M Q4_1"
+
+
+def test_parameters_of_a_file_that_names_no_size_are_counted(family: Path) -> None:
+    count = sum(map(math.prod, llama_shapes(len(SPM)).values()))
+    assert LlamaModel(family / "spm.gguf").info.description == f"llama {count / 1000:.1f}K all F32"
+
+
+@pytest.mark.parametrize(("given", "kept"), [({}, "1"), ({"GGML_NO_BACKTRACE": "0"}, "0")])
+def test_no_debugger_is_started_unless_the_user_wants_it(given: dict[str, str], kept: str) -> None:
+    script = "import os, engine.backend.llama_log; print(os.environ['GGML_NO_BACKTRACE'])"
+    environment = {name: value for name, value in os.environ.items() if name != "GGML_NO_BACKTRACE"} | given
+    run = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == kept
