@@ -45,6 +45,12 @@ class ModelInfo:
     """Every token that ends a generation."""
     chat_template: str | None
     gap_tokens: GapTokens | None = None
+    n_before: int = 0
+    """Tokens that the model puts before a text."""
+    n_behind: int = 0
+    """Tokens that it puts behind a text."""
+    adds_space_after: frozenset[int] | None = None
+    """Of a vocabulary that adds a space where a text begins, the tokens behind which one begins anew."""
 
 
 class Batch:

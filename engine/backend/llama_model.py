@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
+from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from engine.backend.base import GapTokens, ModelInfo
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["LlamaModel", "lib", "supports_gpu"]
 
+_SPACE_MARK = "\u2581"
+_SPM = 1
+_UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 1, 8, 16, 32
+"""llama.cpp's numbers for a kind of vocabulary, and for attributes of tokens."""
 _N_TENSORS = slice(8, 16)
 """Where a GGUF file says how many tensors it has."""
 
@@ -37,7 +43,7 @@ class LlamaModel:
         # Not at exit either, where the engine thread may still be decoding.
         weakref.finalize(self, lib.llama_model_free, self.handle).atexit = False
         self.vocab: Any = lib.llama_model_get_vocab(self.handle)
-        self.info = _describe(self.handle, self.vocab)
+        self.info = replace(_describe(self.handle, self.vocab), **self._surroundings())
         self.cell_bytes = _cell_bytes(self.handle)
         """Bytes that one token takes in the KV cache, or 0 where the model does not tell."""
         self.can_cut = not (
@@ -46,6 +52,15 @@ class LlamaModel:
         """Whether the memory of a text can be cut at any token; a recurrent state cannot."""
 
     def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
+        if _SPACE_MARK not in text or not self._mark_tokens:
+            return self._tokenize(text, add_special=add_special)
+        stand_in = next((letter for letter in self._stand_ins if letter not in text), None)
+        if stand_in is None:
+            return self._tokenize(text, add_special=add_special)
+        tokens = self._tokenize(text.replace(_SPACE_MARK, stand_in), add_special=add_special)
+        return _replaced(tokens, self._stand_ins[stand_in], self._mark_tokens)
+
+    def _tokenize(self, text: str, *, add_special: bool) -> list[int]:
         raw = text.encode()
         capacity = len(raw) + 2  # never more tokens than bytes, and at most a BOS and an EOS
         ids = (lib.llama_token * capacity)()
@@ -77,6 +92,72 @@ class LlamaModel:
                 return buffer.raw[:needed].decode() if needed >= 0 else None
             size = needed
         return None
+
+    def _surroundings(self) -> dict[str, Any]:
+        """Return what the model puts around a text, as fields of :class:`ModelInfo`."""
+        plain, whole = (self._tokenize("a", add_special=added) for added in (False, True))
+        n_added = len(whole) - len(plain)
+        before = next((i for i in range(n_added + 1) if whole[i : i + len(plain)] == plain), n_added)
+        adds_space = bool(plain) and self.piece(plain[0]).startswith(b" ")
+        return {
+            "n_before": before,
+            "n_behind": n_added - before,
+            "adds_space_after": self._borders() if adds_space else None,
+        }
+
+    def _borders(self) -> frozenset[int]:
+        """Return the tokens that llama.cpp finds in a text before it tokenizes what is between them."""
+        kinds = _CONTROL | _USER_DEFINED
+        if lib.llama_vocab_type(self.vocab) == _SPM:  # others also write it for what they do not know
+            kinds |= _UNKNOWN
+        return frozenset(token for token in self._tokens() if self._attributes(token) & kinds)
+
+    @cached_property
+    def _byte_tokens(self) -> dict[int, int]:
+        bytes_ = (token for token in self._tokens() if self._attributes(token) & _BYTE)
+        return {piece[0]: token for token in bytes_ if len(piece := self.piece(token)) == 1}
+
+    @cached_property
+    def _mark_tokens(self) -> list[int]:
+        """The tokens for U+2581 in bytes, where the vocabulary takes it for a space; otherwise none.
+
+        SentencePiece writes spaces with this letter, so that a text that holds it would come out with spaces.
+        """
+        raw = _SPACE_MARK.encode()
+        if raw in b"".join(map(self.piece, self._tokenize(_SPACE_MARK, add_special=False))):
+            return []
+        return self._in_bytes(_SPACE_MARK)
+
+    @cached_property
+    def _stand_ins(self) -> dict[str, list[int]]:
+        """Letters that mean nothing and have no token, so that they stay apart from what is around them."""
+        letters = {letter: self._in_bytes(letter) for letter in map(chr, range(0xFDD0, 0xFDF0))}
+        return {
+            letter: tokens
+            for letter, tokens in letters.items()
+            if tokens and self._tokenize(letter, add_special=False)[-len(tokens) :] == tokens
+        }
+
+    def _in_bytes(self, letter: str) -> list[int]:
+        """Return the tokens of a letter's bytes, or none if one of them has no token."""
+        tokens = [self._byte_tokens.get(byte) for byte in letter.encode()]
+        return [token for token in tokens if token is not None] if None not in tokens else []
+
+    def _tokens(self) -> range:
+        return range(int(lib.llama_vocab_n_tokens(self.vocab)))
+
+    def _attributes(self, token: int) -> int:
+        return int(lib.llama_vocab_get_attr(self.vocab, token))
+
+
+def _replaced(tokens: list[int], old: list[int], new: list[int]) -> list[int]:
+    """Return tokens in which each run of ``old`` is ``new``."""
+    replaced: list[int] = []
+    for token in tokens:
+        replaced.append(token)
+        if replaced[-len(old) :] == old:
+            replaced[-len(old) :] = new
+    return replaced
 
 
 def _load(path: Path, n_gpu_layers: int) -> Any:

@@ -7,34 +7,15 @@ from typing import TYPE_CHECKING
 from engine.contract.responses import Logprobs
 from engine.core.sequence import TokenLogprob
 from engine.core.text import TextStream
+from engine.service.alignment import align
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from engine.backend.base import Backend
     from engine.core.sequence import Delta, Prompt
+    from engine.service.token_texts import TokenTexts
 
 _LEAST = -9999.0  # JSON has no infinities; the contract writes this for a probability of 0
-
-
-class TokenTexts(dict[int, str]):
-    """Token id to the token's own text, as a response shows it; made at the first look-up."""
-
-    def __init__(self, backend: Backend) -> None:
-        super().__init__()
-        self._backend = backend
-
-    def piece(self, token: int) -> bytes:
-        """Return the bytes that the token adds to a text; none for a control token."""
-        return self._backend.piece(token)
-
-    def raw(self, token: int) -> bytes:
-        """Return the token's bytes; of a control token, those of its name."""
-        return self._backend.piece(token) or self._backend.special_text(token)
-
-    def __missing__(self, token: int) -> str:
-        name = self[token] = _written(self.raw(token))
-        return name
 
 
 class Echo:
@@ -43,13 +24,13 @@ class Echo:
     Args:
         prompt: The prompt; its scores are complete when the first delta of a choice is there.
         text: Its text.
-        token_texts: The texts of the model's tokens.
+        pieces: The bytes that each of its tokens has of the text.
     """
 
-    def __init__(self, prompt: Prompt, text: str, token_texts: TokenTexts) -> None:
+    def __init__(self, prompt: Prompt, text: str, pieces: list[bytes]) -> None:
         self._prompt = prompt
         self._text = text
-        self._token_texts = token_texts
+        self._pieces = pieces
         self._scores: tuple[TokenLogprob, ...] | None = None
 
     def before(self, delta: Delta) -> Delta:
@@ -59,20 +40,18 @@ class Echo:
         return delta._replace(text=self._text + delta.text, scores=self._scores + delta.scores)
 
     def _scored_tokens(self) -> Iterator[TokenLogprob]:
-        offsets = TextStream()
         first = TokenLogprob(self._prompt.tokens[0], 0, None, ())  # nothing comes before it
-        for piece, score in zip(self._pieces(), (first, *self._prompt.scores), strict=True):
-            yield score._replace(offset=offsets.offset)
-            offsets.push(piece)
+        for offset, score in zip(self._offsets(), (first, *self._prompt.scores), strict=True):
+            yield score._replace(offset=offset)
 
-    def _pieces(self) -> list[bytes]:
-        """Return what each token has of the text, in which a special token may be written or not."""
-        tokens, wanted = self._prompt.tokens, self._text.encode()
-        plain, named = [*map(self._token_texts.piece, tokens)], [*map(self._token_texts.raw, tokens)]
-        for pieces in (plain, named, [b"", *named[1:]]):
-            if b"".join(pieces) == wanted:
-                return pieces
-        return plain
+    def _offsets(self) -> Iterator[int]:
+        """Yield where each token begins, in characters; a token inside one begins where that one does."""
+        raw, read, end = self._text.encode(), TextStream(), 0
+        for span in align(raw, self._pieces):
+            read.push(raw[end : span.start])
+            yield read.offset
+            read.push(raw[span.start : span.end])
+            end = span.end
 
 
 def logprobs_of(scores: Sequence[TokenLogprob], alternatives: int, token_texts: TokenTexts) -> Logprobs:
@@ -120,10 +99,3 @@ def _top(score: TokenLogprob, token_texts: TokenTexts) -> dict[str, float] | Non
             top.setdefault(token_texts[token], max(logprob, _LEAST))
     top[token_texts[score.token]] = max(score.logprob, _LEAST)
     return top
-
-
-def _written(raw: bytes) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from engine.contract.requests import CompletionRequest
     from engine.core.sequence import Delta, Prompt
-    from engine.service.logprobs import Echo, TokenTexts
+    from engine.service.logprobs import Echo
+    from engine.service.token_texts import TokenTexts
 
 
 @dataclass(frozen=True, slots=True)

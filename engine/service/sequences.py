@@ -45,7 +45,7 @@ def make_prompts(
     stop = _stop_rules(request, info)
     batch_invariant = request.seed is not None or (request.echo and request.logprobs is not None)
     prompts = []
-    for number, (tokens, text, half) in enumerate(tokenized):
+    for number, (tokens, text, half, _) in enumerate(tokenized):
         prompt = Prompt(
             owner, tokens, len(text), half, client, batch_invariant=batch_invariant, in_parts=in_parts
         )

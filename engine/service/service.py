@@ -13,11 +13,12 @@ from engine.contract.requests import DetokenizeRequest, TokenizeRequest
 from engine.contract.responses import Detokenized, ModelCard, ModelList, Tokenized, TokenizerInfo
 from engine.errors import ModelNotFoundError, UnavailableError
 from engine.service.deadline import Deadline
-from engine.service.logprobs import Echo, TokenTexts
+from engine.service.logprobs import Echo
 from engine.service.response import ResponseBuilder
 from engine.service.sequences import make_prompts
 from engine.service.snapshot import ServiceSnapshot
 from engine.service.stream import CompletionStream
+from engine.service.token_texts import TokenTexts
 from engine.service.tokenizer import Tokenizer, check_ids
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class CompletionService:
         self._is_draining = False
         self._created = int(time.time())
         self.token_texts = TokenTexts(engine.backend)
-        self._tokenizer = Tokenizer(engine.backend, max_model_len=max_model_len)
+        self._tokenizer = Tokenizer(engine.backend, self.token_texts, max_model_len=max_model_len)
 
     @property
     def is_alive(self) -> bool:
@@ -139,8 +140,7 @@ class CompletionService:
         request = parse_fields(DetokenizeRequest, fields)
         self._check_model(request.model)
         check_ids("tokens", request.tokens, self.engine.backend.info.n_vocab)
-        text = b"".join(map(self.token_texts.raw, request.tokens))
-        return Detokenized(prompt=text.decode("utf-8", "replace"))
+        return Detokenized(prompt=self._tokenizer.detokenize(request.tokens))
 
     def tokenizer_info(self) -> TokenizerInfo:
         """Return the names of the model's special tokens, and its chat template."""
@@ -225,7 +225,7 @@ class CompletionService:
 
     def _echoes(self, prompts: list[Prompt], tokenized: list[TokenizedPrompt]) -> list[Echo]:
         pairs = zip(prompts, tokenized, strict=True)
-        return [Echo(prompt, given.text, self.token_texts) for prompt, given in pairs]
+        return [Echo(prompt, given.text, self._tokenizer.pieces_of(given)) for prompt, given in pairs]
 
     def _check_model(self, name: str | None) -> None:
         if name not in (None, self.name):

@@ -15,16 +15,20 @@ if TYPE_CHECKING:
 
     from engine.backend.base import Backend
     from engine.contract.requests import CompletionRequest
+    from engine.service.token_texts import TokenTexts
 
 _LONG_TEXT = 4096  # characters from which tokenizing leaves the event loop
 
 
 class TokenizedPrompt(NamedTuple):
-    """A prompt's tokens, its text, and the bytes of a character that it ends in and that is not whole."""
+    """A prompt in the model's tokens."""
 
     tokens: list[int]
     text: str
     half: bytes = b""
+    """The bytes of a character that it ends in and that is not whole."""
+    is_text: bool = False
+    """Whether it was given as text, which names its special tokens but for those that the model adds."""
 
 
 class Tokenizer:
@@ -32,11 +36,13 @@ class Tokenizer:
 
     Args:
         backend: The model.
+        texts: The texts of its tokens.
         max_model_len: Most tokens of a prompt and its completion together.
     """
 
-    def __init__(self, backend: Backend, *, max_model_len: int) -> None:
+    def __init__(self, backend: Backend, texts: TokenTexts, *, max_model_len: int) -> None:
         self._backend = backend
+        self._texts = texts
         self._max_model_len = max_model_len
 
     async def tokenize_prompts(self, request: CompletionRequest) -> list[TokenizedPrompt]:
@@ -63,9 +69,21 @@ class Tokenizer:
             return tokenize(text, add_special=add_special)
         return await asyncio.to_thread(tokenize, text, add_special=add_special)
 
+    def detokenize(self, tokens: list[int]) -> str:
+        """Return the text of which these are the tokens; it names special tokens."""
+        return b"".join(self._texts.named(tokens)).decode("utf-8", "replace")
+
+    def pieces_of(self, prompt: TokenizedPrompt) -> list[bytes]:
+        """Return the bytes that each token of a prompt has of its text."""
+        if not prompt.is_text:
+            return self._texts.unnamed(prompt.tokens)
+        pieces, info = self._texts.named(prompt.tokens), self._backend.info
+        added = [*range(info.n_before), *range(len(pieces) - info.n_behind, len(pieces))]
+        return [b"" if i in added else piece for i, piece in enumerate(pieces)]
+
     async def _prompt(self, given: str | list[int] | Chat) -> TokenizedPrompt:
         if isinstance(given, str):
-            return TokenizedPrompt(await self._prompt_tokens(given), given)
+            return TokenizedPrompt(await self._prompt_tokens(given), given, is_text=True)
         if isinstance(given, Chat):
             text = self._backend.apply_chat_template([(m.role, m.content) for m in given.messages])
             if text is None:
@@ -73,9 +91,9 @@ class Tokenizer:
                     "'messages' needs a chat template that llama.cpp knows, and this model has none.",
                     param="messages",
                 )
-            return TokenizedPrompt(await self._prompt_tokens(text), text)
+            return TokenizedPrompt(await self._prompt_tokens(text), text, is_text=True)
         check_ids("prompt", given, self._backend.info.n_vocab)
-        return TokenizedPrompt(given, *whole_characters(b"".join(map(self._backend.piece, given))))
+        return TokenizedPrompt(given, *whole_characters(b"".join(self._texts.unnamed(given))))
 
     async def _prompt_tokens(self, text: str) -> list[int]:
         """Return the tokens of a prompt; there is at least one."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from engine.contract.responses import Choice, Completion, CompletionChunk, Logprobs, ModelList, Usage
     from engine.errors import EngineError
-    from engine.service.logprobs import TokenTexts
+    from engine.service.token_texts import TokenTexts
 
 _DOMAIN = "nucleus"
 _REASONS = {

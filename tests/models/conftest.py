@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from engine.llm import LLM
+from engine.loading import trial
 from tests.models.files import GENERATING, REFUSED
 
 if TYPE_CHECKING:
@@ -30,3 +32,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="package")
+def llm(request: pytest.FixtureRequest, family: Path) -> Iterator[LLM]:
+    """Return the model of the family that a test is parametrised with."""
+    path = family / f"{request.param}.gguf"
+    trial.remember(path)  # tests of trials try them
+    with LLM(str(path), parallel=4) as llm:
+        yield llm

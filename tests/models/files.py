@@ -194,6 +194,9 @@ GENERATING = {
 }
 """Models that write text, by what is special about them."""
 
+LOSSY = frozenset({"wpm", "ugm"})
+"""Those whose tokens do not give every text back: they have no token for some characters."""
+
 _BERT = {"attention.causal": False, "pooling_type": 1, "attention.layer_norm_epsilon": 1e-5}
 _T5 = {"attention.relative_buckets_count": 8, "decoder_start_token_id": 0}
 
