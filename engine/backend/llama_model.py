@@ -230,14 +230,14 @@ def _cell_bytes(model: Any) -> int:
 def _description(model: Any) -> str:
     """Return architecture, parameters and type of weights, as ``llama 135M Q4_1``.
 
-    llama.cpp's own description guesses the parameters from the number of layers; here they are counted.
+    llama.cpp guesses the parameters from the number of layers; here they are counted. A type that the file
+    does not tell is left out, as it would be guessed too.
     """
     text = ctypes.create_string_buffer(256)
     lib.llama_model_desc(model, text, 256)
-    said = text.value.decode("utf-8", "replace").replace(" (guessed)", "")
-    architecture, _size, weights = said.split(" ", 2)
-    count = _format_count(lib.llama_model_n_params(model))
-    return f"{architecture} {count} {weights}"
+    architecture, _size, weights = text.value.decode("utf-8", "replace").split(" ", 2)
+    told = [weights] if metadata(model, "general.file_type") else []
+    return " ".join([architecture, _format_count(lib.llama_model_n_params(model)), *told])
 
 
 def _format_count(count: int) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from gguf import GGUFWriter
+from gguf import GGMLQuantizationType, GGUFWriter, quantize
 
 from tests.models import vocabularies
 
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
     from tests.models.vocabularies import Vocabulary
 
-WIDTH, HEADS, FEED, LAYERS, CONTEXT = 32, 4, 48, 2, 512
+WIDTH, HEADS, FEED, LAYERS, CONTEXT = 32, 4, 64, 2, 512
 INNER, STATE, KERNEL, RANK = 2 * WIDTH, 8, 4, 4
+_QUANT = GGMLQuantizationType.Q8_0
+_MATRIX = re.compile(r"(attn_(q|k|v|output)|ffn_(gate|up|down)|token_embd|output)\.weight$")
 Shapes = dict[str, tuple[int, ...]]
 """The shape of each tensor as numpy has it, which is the other way round than in the file."""
 ATTENTION = {"attn_q": (WIDTH, WIDTH), "attn_k": (WIDTH, WIDTH), "attn_v": (WIDTH, WIDTH)}
@@ -152,6 +155,9 @@ class ModelSpec:
     rows: int | None = None
     """Rows of the embedding, where they are not as many as there are tokens."""
 
+    quantized: bool = True
+    """Whether its large matrices are quantized, for which llama.cpp's kernels can be batch-invariant."""
+
     def write(self, path: Path) -> Path:
         """Write the file, with the same weights every time."""
         writer = GGUFWriter(path, self.architecture)
@@ -160,7 +166,11 @@ class ModelSpec:
         self.vocabulary.write(writer)
         random = np.random.default_rng(len(self.vocabulary))
         for name, shape in self.shapes(self.rows or len(self.vocabulary)).items():
-            writer.add_tensor(name, _weights(name, shape, random))
+            weights = _weights(name, shape, random)
+            if self.quantized and _MATRIX.search(name):
+                writer.add_tensor(name, quantize(weights, _QUANT), raw_dtype=_QUANT)
+            else:
+                writer.add_tensor(name, weights)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
@@ -177,6 +187,7 @@ GENERATING = {
     "spm-space-eos": ModelSpec(vocabularies.spm(adds_eos=True)),
     "spm": ModelSpec(vocabularies.spm(adds_space=False)),
     "spm-no-bos": ModelSpec(vocabularies.spm(adds_space=False, adds_bos=False)),
+    "float32": ModelSpec(vocabularies.spm(), quantized=False),
     "bpe-gpt2": ModelSpec(vocabularies.bpe("gpt-2")),
     "bpe-llama": ModelSpec(vocabularies.bpe("llama-bpe", adds_bos=True)),
     "bpe-qwen2": ModelSpec(vocabularies.bpe("qwen2")),
@@ -193,6 +204,9 @@ GENERATING = {
     "qwen3": ModelSpec(vocabularies.bpe("qwen2"), "qwen3", qwen3_shapes),
 }
 """Models that write text, by what is special about them."""
+
+NOT_INVARIANT = frozenset({"float32", "mamba", "jamba"})
+"""Those whose logits depend on what else is computed, in the last bits; a seed then uses no cached prompt."""
 
 LOSSY = frozenset({"wpm", "ugm"})
 """Those whose tokens do not give every text back: they have no token for some characters."""

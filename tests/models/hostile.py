@@ -84,7 +84,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "large list": _put_behind(b"tokenizer.ggml.scores" + struct.pack("<II", 9, 6), 1 << 33),
     "endless text": _put_behind(b"tokenizer.ggml.model" + struct.pack("<I", 8), 1 << 40),
     "tensor behind the end": _put_behind(
-        b"blk.0.ffn_up.weight" + struct.pack("<IQQI", 2, 32, 48, 0), 1 << 40
+        b"blk.0.ffn_up.weight" + struct.pack("<IQQI", 2, 32, 64, 8), 1 << 40
     ),
     "noise": lambda data: data[:24] + bytes(byte ^ 0x5A for byte in data[24:]),
 }

@@ -80,11 +80,37 @@ def test_a_file_on_which_llama_cpp_aborts_ends_nothing_here(tmp_path: Path, name
     assert "pip-install" not in caught.value.message
 
 
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return what is said of each damaged file, by one process that can have two gigabytes."""
+    folder = tmp_path_factory.mktemp("damaged")
+    good = ModelSpec(SPM).write(folder / "good.gguf").read_bytes()
+    for name, damage in DAMAGES.items():
+        (folder / f"{name}.gguf").write_bytes(damage(good))
+    command = [sys.executable, "-c", TRY_ALL, *(str(folder / f"{name}.gguf") for name in DAMAGES)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return dict(zip(DAMAGES, run.stdout.splitlines(), strict=True))
+
+
+TRY_ALL = """
+import resource, sys
+from pathlib import Path
+from engine.backend.llama_model import LlamaModel, ModelLoadError
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+for path in map(Path, sys.argv[1:]):
+    try:
+        LlamaModel(path)
+    except ModelLoadError as error:
+        print(error)
+"""
+
+
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_file_is_refused(tmp_path: Path, name: str) -> None:
-    path = ModelSpec(SPM).write(tmp_path / "m.gguf")
-    path.write_bytes(DAMAGES[name](path.read_bytes()))
-    refusal(path)
+def test_a_damaged_file_is_refused(refused: dict[str, str], name: str) -> None:
+    assert refused[name].startswith("llama.cpp cannot load ")
+    assert f"{name}.gguf': " in refused[name]
+    assert "gives no reason" not in refused[name]
 
 
 class TestTrial:
@@ -98,7 +124,7 @@ class TestTrial:
         """Let every trial fail that starts a process."""
         monkeypatch.setattr(sys, "executable", "/no/such/python")
 
-    @pytest.mark.parametrize("name", ["spm-space", "mamba", "jamba"])
+    @pytest.mark.parametrize("name", ["spm-space", "jamba"])
     def test_a_file_that_passes_is_not_tried_again(
         self, family: Path, name: str, request: pytest.FixtureRequest
     ) -> None:
@@ -151,7 +177,7 @@ def test_parameters_are_counted() -> None:
 
 def test_parameters_of_a_file_that_names_no_size_are_counted(family: Path) -> None:
     count = sum(map(math.prod, llama_shapes(len(SPM)).values()))
-    assert LlamaModel(family / "spm.gguf").info.description == f"llama {count / 1000:.1f}K all F32"
+    assert LlamaModel(family / "spm.gguf").info.description == f"llama {count / 1000:.1f}K"
 
 
 @pytest.mark.parametrize(("given", "kept"), [({}, "1"), ({"GGML_NO_BACKTRACE": "0"}, "0")])

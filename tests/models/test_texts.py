@@ -91,7 +91,7 @@ def test_each_token_of_an_echoed_text_stands_where_its_offset_says(llm: LLM, tex
         choice.logprobs.tokens,
         choice.logprobs.text_offset,
         around=framing(llm),
-        adds_space=name_of(llm).startswith("spm-space") or name_of(llm) == "mamba",
+        adds_space=GENERATING[name_of(llm)].vocabulary.settings.get("add_space_prefix", False),
     )
 
 
