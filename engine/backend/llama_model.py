@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from engine.backend.base import GapTokens, ModelInfo
+from engine.backend.cell_size import cell_bytes
 from engine.backend.kinds import metadata, why_not_generating
 from engine.backend.llama_log import lib, load_errors, start_library
 from engine.errors import ModelLoadError
@@ -44,7 +45,7 @@ class LlamaModel:
         weakref.finalize(self, lib.llama_model_free, self.handle).atexit = False
         self.vocab: Any = lib.llama_model_get_vocab(self.handle)
         self.info = replace(_describe(self.handle, self.vocab), **self._surroundings())
-        self.cell_bytes = _cell_bytes(self.handle)
+        self.cell_bytes = cell_bytes(self.handle)
         """Bytes that one token takes in the KV cache, or 0 where the model does not tell."""
         self.can_cut = not (
             lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle)
@@ -216,15 +217,6 @@ def _describe(model: Any, vocab: Any) -> ModelInfo:
 def _gap_tokens(vocab: Any) -> GapTokens | None:
     tokens = lib.llama_vocab_fim_pre(vocab), lib.llama_vocab_fim_suf(vocab), lib.llama_vocab_fim_mid(vocab)
     return GapTokens(*map(int, tokens)) if min(tokens) >= 0 else None
-
-
-def _cell_bytes(model: Any) -> int:
-    """Half-precision keys and values of every layer; a model with a key of its own per head says how long."""
-    n_embd, n_head = int(lib.llama_model_n_embd(model)), int(lib.llama_model_n_head(model))
-    architecture = metadata(model, "general.architecture")
-    length = metadata(model, f"{architecture}.attention.key_length")
-    head = int(length) if length and length.isdigit() else n_embd // max(n_head, 1)
-    return int(lib.llama_model_n_layer(model)) * int(lib.llama_model_n_head_kv(model)) * head * 2 * 2
 
 
 def _description(model: Any) -> str:

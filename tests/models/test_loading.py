@@ -18,7 +18,7 @@ from engine.loading.models import ModelFile, locate
 from engine.loading.options import EngineOptions
 from engine.loading.trial import try_out
 from tests.conftest import MODEL
-from tests.models.files import GENERATING, REFUSED, ModelSpec, llama_shapes
+from tests.models.files import GENERATING, REFUSED, WIDTH, ModelSpec, llama_shapes
 from tests.models.hostile import ABORTING, DAMAGES, NOT_LOADED, SPM
 
 if TYPE_CHECKING:
@@ -188,3 +188,10 @@ def test_no_debugger_is_started_unless_the_user_wants_it(given: dict[str, str], 
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == kept
+
+
+@pytest.mark.parametrize(("name", "n_attending"), [("qwen3", 2), ("jamba", 1), ("mamba", 0)])
+def test_the_cache_is_as_large_as_the_layers_need(family: Path, name: str, n_attending: int) -> None:
+    cell_bytes = LlamaModel(family / f"{name}.gguf").cell_bytes
+    keys_and_values = 2 * 2 * WIDTH * n_attending
+    assert keys_and_values <= cell_bytes <= keys_and_values + 16 * n_attending  # and where it stands
