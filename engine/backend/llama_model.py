@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LlamaModel", "lib", "supports_gpu"]
 
+_SHORT_TEXTS = ("a", "A", "0")
+"""Nearly every vocabulary has tokens for the first of them."""
 _SPACE_MARK = "\u2581"
 _SPM = 1
 _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 1, 8, 16, 32
@@ -96,9 +98,10 @@ class LlamaModel:
 
     def _surroundings(self) -> dict[str, Any]:
         """Return what the model puts around a text, as fields of :class:`ModelInfo`."""
-        plain, whole = (self._tokenize("a", add_special=added) for added in (False, True))
+        known = next((text for text in _SHORT_TEXTS if self._tokenize(text, add_special=False)), "")
+        plain, whole = (self._tokenize(known, add_special=added) for added in (False, True))
         n_added = len(whole) - len(plain)
-        before = next((i for i in range(n_added + 1) if whole[i : i + len(plain)] == plain), n_added)
+        before = next((i for i in range(n_added) if plain and whole[i : i + len(plain)] == plain), n_added)
         adds_space = bool(plain) and self.piece(plain[0]).startswith(b" ")
         return {
             "n_before": before,

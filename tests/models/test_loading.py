@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -45,9 +44,8 @@ def test_what_cannot_generate_text_is_refused_by_name(family: Path, name: str) -
     assert REFUSED[name][1] in caught.value.message
 
 
-@pytest.mark.parametrize("name", ["t5", "embedding"])
-def test_it_is_refused_before_it_is_loaded_here(family: Path, name: str) -> None:
-    assert REFUSED[name][1] in refusal(family / f"{name}.gguf")
+def test_it_is_refused_before_it_is_loaded_here(family: Path) -> None:
+    assert REFUSED["t5"][1] in refusal(family / "t5.gguf")
 
 
 def test_a_graph_without_logits_is_found_by_running_it(family: Path) -> None:
@@ -180,14 +178,18 @@ def test_parameters_of_a_file_that_names_no_size_are_counted(family: Path) -> No
     assert LlamaModel(family / "spm.gguf").info.description == f"llama {count / 1000:.1f}K"
 
 
-@pytest.mark.parametrize(("given", "kept"), [({}, "1"), ({"GGML_NO_BACKTRACE": "0"}, "0")])
-def test_no_debugger_is_started_unless_the_user_wants_it(given: dict[str, str], kept: str) -> None:
-    script = "import os, engine.backend.llama_log; print(os.environ['GGML_NO_BACKTRACE'])"
-    environment = {name: value for name, value in os.environ.items() if name != "GGML_NO_BACKTRACE"} | given
-    run = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
-    )
-    assert run.stdout.strip() == kept
+def test_no_debugger_is_started_unless_the_user_wants_it() -> None:
+    script = """
+import importlib, os
+os.environ.pop("GGML_NO_BACKTRACE", None)
+from engine.backend import llama_log
+print(os.environ["GGML_NO_BACKTRACE"])
+os.environ["GGML_NO_BACKTRACE"] = "0"
+importlib.reload(llama_log)
+print(os.environ["GGML_NO_BACKTRACE"])
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["1", "0"]
 
 
 @pytest.mark.parametrize(("name", "n_attending"), [("qwen3", 2), ("jamba", 1), ("mamba", 0)])

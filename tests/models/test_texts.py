@@ -58,7 +58,7 @@ def check_slices(
 
 
 @pytest.mark.parametrize("llm", EXACT, indirect=True)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(text=TEXTS)
 @example(text="Hello")
 @example(text="<s>Hello the</s>  world" + SPACE)
@@ -75,7 +75,7 @@ def test_the_tokens_of_a_text_give_the_text_back(llm: LLM, text: str) -> None:
 
 
 @pytest.mark.parametrize("llm", EXACT, indirect=True)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(text=TEXTS.filter(bool))
 @example(text="Hello the world")
 @example(text="  Hello   the" + SPACE * 2)
@@ -100,7 +100,7 @@ def name_of(llm: LLM) -> str:
 
 
 @pytest.mark.parametrize("llm", EXACT, indirect=True)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(text=TEXTS.filter(bool))
 def test_the_echo_of_ids_is_the_text_that_has_them(llm: LLM, text: str) -> None:
     text = "".join(part for part in text if part != "<")  # control tokens leave no trace in the text of ids
