@@ -45,10 +45,11 @@ def try_out(file: ModelFile) -> None:
     """
     if file.source == "packaged" or _passed_before(file.path):
         return
-    if not _has_python():
+    python = _interpreter()
+    if python is None:
         log.warning("%s is not tried before it is loaded: there is no Python to start", file.path)
         return
-    _rehearse(file.path)
+    _rehearse(python, file.path)
     remember(file.path)
 
 
@@ -77,11 +78,17 @@ def _note(path: Path) -> Path:
     return cache_folder() / "tried" / hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
 
-def _has_python() -> bool:
-    return bool(sys.executable) and not getattr(sys, "frozen", False)
+def _interpreter() -> str | None:
+    """Return a Python to start, or None: a program that embeds Python names itself as the executable."""
+    if getattr(sys, "frozen", False):
+        return None
+    if os.path.basename(sys.executable or "").lower().startswith(("python", "pypy")):
+        return sys.executable
+    beside = os.path.join(sys.prefix, "bin", "python3")
+    return beside if os.path.exists(beside) else None
 
 
-def _rehearse(path: Path) -> None:
+def _rehearse(python: str, path: Path) -> None:
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "PYTHONWARNINGS": "ignore",
@@ -90,7 +97,7 @@ def _rehearse(path: Path) -> None:
     }
     try:
         run = subprocess.run(  # noqa: S603  (our own interpreter and module; the path is one argument)
-            [sys.executable, "-m", "engine.backend.rehearsal", os.fspath(path)],
+            [python, "-m", "engine.backend.rehearsal", os.fspath(path)],
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -10,6 +10,7 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter, quantize
 
 from tests.models import vocabularies
+from tests.models.vocabularies import Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tests.models.vocabularies import Vocabulary
 
 WIDTH, HEADS, FEED, LAYERS, CONTEXT = 32, 4, 64, 2, 512
 INNER, STATE, KERNEL, RANK = 2 * WIDTH, 8, 4, 4
@@ -225,6 +225,15 @@ REFUSED = {
     "reranker": (
         ModelSpec(vocabularies.bpe("qwen2"), "qwen3", qwen3_shapes, {"pooling_type": 4}),
         "a reranking model",
+    ),
+    "classifier": (
+        ModelSpec(vocabularies.spm(), metadata={"classifier.output_labels": ["yes", "no"]}),
+        "another classifier",
+    ),
+    "both directions": (ModelSpec(vocabularies.spm(), metadata={"attention.causal": False}), "an encoder"),
+    "no vocabulary": (
+        ModelSpec(Vocabulary("none", []), metadata={"vocab_size": 64}, rows=64),
+        "a model without a vocabulary",
     ),
     "vocabulary": (ModelSpec(vocabularies.spm(), shapes=no_shapes), "a vocabulary without weights"),
 }

@@ -143,6 +143,15 @@ class TestTrial:
         with pytest.raises(FileNotFoundError, match="/no/such/python"):
             try_out(file_at(path))
 
+    def test_a_program_that_embeds_python_is_not_started(
+        self, family: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(sys, "executable", "/usr/bin/uwsgi")
+        assert REFUSED["t5"][1] in refusal(family / "t5.gguf")  # by the Python beside it
+        monkeypatch.setattr(sys, "prefix", "/nowhere")
+        try_out(file_at(family / "t5.gguf"))
+        assert "is not tried before it is loaded" in caplog.text
+
     @pytest.mark.usefixtures("never")
     def test_a_packaged_model_needs_none(self) -> None:
         try_out(locate(MODEL))

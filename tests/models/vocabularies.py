@@ -39,8 +39,9 @@ class Vocabulary:
 
     def write(self, writer: GGUFWriter) -> None:
         writer.add_tokenizer_model(self.kind)
-        writer.add_token_list([text for text, _ in self.tokens])
-        writer.add_token_types([kind for _, kind in self.tokens])
+        if self.tokens:
+            writer.add_token_list([text for text, _ in self.tokens])
+            writer.add_token_types([kind for _, kind in self.tokens])
         if self.scores is not None:
             writer.add_token_scores(self.scores)
         if self.merges is not None:
