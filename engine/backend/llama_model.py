@@ -24,8 +24,10 @@ __all__ = ["LlamaModel", "lib", "supports_gpu"]
 _SHORT_TEXTS = ("a", "A", "0")
 """Nearly every vocabulary has tokens for the first of them."""
 _SPACE_MARK = "\u2581"
+_BYTES_OF_MARK = ("\u2fe0", "\U0010f581")
+"""Letters without a meaning or a token: one begins with U+2581's first byte, one ends in its others."""
 _SPM = 1
-_UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 1, 8, 16, 32
+_UNKNOWN, _CONTROL, _USER_DEFINED = 1, 8, 16
 """llama.cpp's numbers for a kind of vocabulary, and for attributes of tokens."""
 _N_TENSORS = slice(8, 16)
 """Where a GGUF file says how many tensors it has."""
@@ -117,11 +119,6 @@ class LlamaModel:
         return frozenset(token for token in self._tokens() if self._attributes(token) & kinds)
 
     @cached_property
-    def _byte_tokens(self) -> dict[int, int]:
-        bytes_ = (token for token in self._tokens() if self._attributes(token) & _BYTE)
-        return {piece[0]: token for token in bytes_ if len(piece := self.piece(token)) == 1}
-
-    @cached_property
     def _mark_tokens(self) -> list[int]:
         """The tokens for U+2581 in bytes, where the vocabulary takes it for a space; otherwise none.
 
@@ -130,22 +127,21 @@ class LlamaModel:
         raw = _SPACE_MARK.encode()
         if raw in b"".join(map(self.piece, self._tokenize(_SPACE_MARK, add_special=False))):
             return []
-        return self._in_bytes(_SPACE_MARK)
+        first, rest = (self._in_bytes(letter) for letter in _BYTES_OF_MARK)
+        tokens = first[:1] + rest[-2:]
+        return tokens if b"".join(map(self.piece, tokens)) == raw else []
 
     @cached_property
     def _stand_ins(self) -> dict[str, list[int]]:
         """Letters that mean nothing and have no token, so that they stay apart from what is around them."""
         letters = {letter: self._in_bytes(letter) for letter in map(chr, range(0xFDD0, 0xFDF0))}
-        return {
-            letter: tokens
-            for letter, tokens in letters.items()
-            if tokens and self._tokenize(letter, add_special=False)[-len(tokens) :] == tokens
-        }
+        return {letter: tokens for letter, tokens in letters.items() if tokens}
 
     def _in_bytes(self, letter: str) -> list[int]:
-        """Return the tokens of a letter's bytes, or none if one of them has no token."""
-        tokens = [self._byte_tokens.get(byte) for byte in letter.encode()]
-        return [token for token in tokens if token is not None] if None not in tokens else []
+        """Return the tokens of a letter that is tokenized byte by byte; none if it is not."""
+        raw = letter.encode()
+        tokens = self._tokenize(letter, add_special=False)[-len(raw) :]
+        return tokens if [*map(self.piece, tokens)] == [bytes([byte]) for byte in raw] else []
 
     def _tokens(self) -> range:
         return range(int(lib.llama_vocab_n_tokens(self.vocab)))
