@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -94,13 +96,19 @@ def _decode(backend: LlamaBackend, path: Path) -> None:
 
 
 def main() -> None:
-    """Rehearse with the file that is named on the command line."""
+    """Rehearse with the file that is named on the command line, for as long as somebody holds our input."""
+    threading.Thread(target=_end_with_input, daemon=True).start()
     try:
         rehearse(Path(sys.argv[1]))
     except ModelLoadError as error:
         _say(refused=error.message, hint=error.hint)
     else:
         _say(passed=True)
+
+
+def _end_with_input() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
 
 
 def _say(**fields: object) -> None:

@@ -95,17 +95,21 @@ def _rehearse(python: str, path: Path) -> None:
         "GGML_NO_BACKTRACE": "1",
         "CUDA_VISIBLE_DEVICES": "",
     }
+    nothing, lifeline = os.pipe()  # the child ends when this process does, and the pipe with it
     try:
         run = subprocess.run(  # noqa: S603  (our own interpreter and module; the path is one argument)
             [python, "-m", "engine.backend.rehearsal", os.fspath(path)],
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=nothing,
             capture_output=True,
             timeout=_PATIENCE_S,
             check=False,
         )
     except subprocess.TimeoutExpired:
         raise ModelLoadError(f"Loading {str(path)!r} on trial takes more than {_PATIENCE_S} s.") from None
+    finally:
+        os.close(nothing)
+        os.close(lifeline)
     said = [json.loads(line) for line in run.stdout.splitlines()]
     if run.returncode:
         begun = said[-1]["begun"] if said else "is loaded"
