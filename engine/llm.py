@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import warnings
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import ValidationError
 
 from engine.contract.messages import to_invalid_request
-from engine.errors import UnavailableError
+from engine.errors import EngineError, UnavailableError
 from engine.loading.launch import launch
 from engine.loading.options import EngineOptions
 from engine.loading.packaged import DEFAULT_MODEL
-from engine.service.event_loop import new_event_loop
+from engine.process_bound import ProcessBound
+from engine.service.event_loop import LoopThread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Iterator
+    from concurrent.futures import Future
     from types import TracebackType
 
     from typing_extensions import Unpack
@@ -30,17 +36,19 @@ if TYPE_CHECKING:
         Tokenized,
         TokenizerInfo,
     )
+    from engine.loading.launch import Launched
     from engine.service.service import CompletionService
     from engine.service.stream import CompletionStream
 
 T = TypeVar("T")
 
 
-class AsyncLLM:
+class AsyncLLM(ProcessBound):
     """A model in this process, for an event loop.
 
     Loading blocks for as long as the file takes to read. Use it as an asynchronous context manager, or call
-    :meth:`close`.
+    :meth:`close`. After that, and in a process that was forked from this one, every method raises
+    :class:`engine.errors.UnavailableError`.
 
     Args:
         model: A GGUF file, a packaged model's name, or ``user/repo:QUANT`` of the hub.
@@ -52,20 +60,44 @@ class AsyncLLM:
         InvalidRequestError: an option is unknown or out of range.
     """
 
+    _finalizer: weakref.finalize[[CompletionService], AsyncLLM] | None = None
+
     def __init__(self, model: str = DEFAULT_MODEL, **options: Any) -> None:
-        self.service: CompletionService = launch(_options(model, options)).service
+        self._hold(_load(_options(model, options)))
+        self._finalizer = weakref.finalize(self, _stop_forgotten, self.service)
+        self._finalizer.atexit = False
 
     @classmethod
     def of(cls, service: CompletionService) -> Self:
         """Return the Python door of a service that is running already."""
         llm = cls.__new__(cls)
-        llm.service = service
+        llm._hold(service)
         return llm
+
+    def _hold(self, service: CompletionService) -> None:
+        self._service: CompletionService | None = service
+        self._name = service.name
+
+    @property
+    def service(self) -> CompletionService:
+        """The running service.
+
+        Raises:
+            UnavailableError: the model is closed.
+        """
+        if self._service is None:
+            raise UnavailableError("The model is closed.")
+        return self._service
+
+    @property
+    def _is_exiting(self) -> bool:
+        """True if the interpreter exits, and the model was not closed before."""
+        return self._service is not None and self._service.engine.is_exiting
 
     @property
     def name(self) -> str:
         """The model's name in answers."""
-        return self.service.name
+        return self._name
 
     async def complete(self, **fields: Unpack[CompletionFields]) -> Completion:
         """Answer a request as a whole.
@@ -125,8 +157,12 @@ class AsyncLLM:
         return self.service.models()
 
     def close(self) -> None:
-        """End every request and free the model."""
-        self.service.close()
+        """End every request and free the model; any number of threads may do so, at once or again."""
+        if (service := self._service) is not None:
+            service.close()
+            if self._finalizer is not None:
+                self._finalizer.detach()
+            self._service = None  # the model's memory is free once what still reads an answer has done so
 
     async def __aenter__(self) -> Self:
         return self
@@ -137,17 +173,16 @@ class AsyncLLM:
         await asyncio.to_thread(self.close)
 
 
-class LLM:
-    """A model in this process, for code without an event loop; any number of threads may use it at once.
+class LLM(ProcessBound):
+    """A model in this process, for code that blocks; any number of threads may use it at once.
 
     Its arguments, methods and errors are those of :class:`AsyncLLM`, which does the work in a thread.
     """
 
     def __init__(self, model: str = DEFAULT_MODEL, **options: Any) -> None:
         self._llm = AsyncLLM(model, **options)
-        self._loop = new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="nucleus-llm", daemon=True)
-        self._thread.start()
+        self._loop = LoopThread("nucleus-llm")
+        weakref.finalize(self, self._loop.stop).atexit = False
 
     @property
     def name(self) -> str:
@@ -161,12 +196,9 @@ class LLM:
     def stream(self, **fields: Unpack[CompletionFields]) -> Iterator[CompletionChunk]:
         """Yield the answer in chunks; see :meth:`AsyncLLM.stream`. Closing the iterator stops the work."""
         stream = self._wait(self._llm.open_stream(**fields))
-        try:
+        with closing(stream):
             while (chunk := self._wait(_next(stream))) is not None:
                 yield chunk
-        finally:
-            if not self._loop.is_closed():  # or the engine ended the request itself
-                self._wait(stream.aclose())
 
     def tokenize(self, prompt: str, *, add_special_tokens: bool = True) -> Tokenized:
         """Return the tokens of a text; see :meth:`AsyncLLM.tokenize`."""
@@ -187,8 +219,6 @@ class LLM:
     def close(self) -> None:
         """End every request and free the model."""
         self._llm.close()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
         self._loop.close()
 
     def __enter__(self) -> Self:
@@ -200,19 +230,51 @@ class LLM:
         self.close()
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        if self._loop.is_closed():
-            work.close()
-            raise UnavailableError("The model is closed.")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return future.result()
-        except BaseException:
-            future.cancel()  # an interrupt at the keyboard ends the request too
+            self._check_open(work)
+            return self._loop.wait(work)
+        except UnavailableError:
+            if self._llm._is_exiting and threading.current_thread().daemon:
+                threading.Event().wait()  # the interpreter stops daemon threads; this one stops here
+            raise
+
+    def _check_open(self, work: Coroutine[Any, Any, T]) -> None:
+        try:
+            self._llm.service.check_open()
+        except EngineError:
+            work.close()
             raise
 
 
 async def _next(stream: CompletionStream) -> CompletionChunk | None:
     return await anext(stream, None)
+
+
+def _stop_forgotten(service: CompletionService) -> None:
+    """End what nobody closed and nobody can reach any more."""
+    if service.is_alive:
+        service.stop()
+        warnings.warn(f"The model {service.name!r} was not closed.", ResourceWarning, stacklevel=2)
+
+
+def _load(options: EngineOptions) -> CompletionService:
+    """Load a model in a thread of its own.
+
+    An interrupt at the keyboard is raised in the main thread, and llama.cpp would swallow it there, whenever
+    it is calling Python to log.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="nucleus-load") as thread:
+        loading = thread.submit(launch, options)
+        try:
+            return loading.result().service
+        except BaseException:
+            loading.add_done_callback(_stop_loaded)
+            raise
+
+
+def _stop_loaded(loading: Future[Launched]) -> None:
+    if loading.exception() is None:
+        loading.result().service.stop()
 
 
 def _options(model: str, options: dict[str, Any]) -> EngineOptions:

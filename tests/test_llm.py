@@ -38,6 +38,7 @@ def test_both_faces_have_the_same_methods() -> None:
 
     asynchronous = face(AsyncLLM)
     del asynchronous["open_stream"]  # what LLM.stream waits for; a coroutine has no plain twin
+    del asynchronous["service"]
     assert face(LLM) == asynchronous
 
 
@@ -132,7 +133,7 @@ async def test_a_closed_asynchronous_model_says_so_too() -> None:
 def test_a_vocabulary_of_262144_tokens() -> None:
     with LLM("gemma-3-270m", parallel=2, ctx_size=512) as llm:
         answer = llm.complete(prompt=PROMPT, max_tokens=4, temperature=0, logprobs=3, n=3)
-    assert llm.models().data[0].n_vocab == 262144
+        assert llm.models().data[0].n_vocab == 262144
     texts = {choice.text for choice in answer.choices}
     assert len(texts) == 1
     assert texts.pop()

@@ -46,7 +46,7 @@ class LlamaModel:
         self.handle: Any = _load(path, n_gpu_layers)
         # Freed with the object and not before: other threads tokenize for as long as they can reach it.
         # Not at exit either, where the engine thread may still be decoding.
-        weakref.finalize(self, lib.llama_model_free, self.handle).atexit = False
+        weakref.finalize(self, _free, self.handle, os.getpid()).atexit = False
         self.vocab: Any = lib.llama_model_get_vocab(self.handle)
         self.info = replace(_describe(self.handle, self.vocab), **self._surroundings())
         self.cell_bytes = cell_bytes(self.handle)
@@ -194,6 +194,12 @@ def _load_error(path: Path, reason: str | None) -> ModelLoadError:
 def _impossible_context(model: Any) -> str | None:
     trained = int(lib.llama_model_n_ctx_train(model))
     return None if trained >= 2 else f"said to be trained for {trained} tokens of context"
+
+
+def _free(model: Any, process: int) -> None:
+    """Free a model, but not from a forked child: the GPU that may hold it is its parent's."""
+    if os.getpid() == process:
+        lib.llama_model_free(model)
 
 
 def _describe(model: Any, vocab: Any) -> ModelInfo:

@@ -9,7 +9,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
+import os
 import queue
 import threading
 from collections import defaultdict, deque
@@ -21,6 +23,7 @@ from engine.core.loop import Output, StepLoop
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.core.sequence import Delta
 from engine.errors import EngineError, InternalError, QueueFullError, UnavailableError
+from engine.process_bound import ProcessBound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -30,8 +33,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nucleus.engine")
 
+_CLOSED = "The model is closed."
+_FORKED = (
+    "This model was loaded before the process forked, and the child has none of its threads. Load the model "
+    "in the child, or start the child with multiprocessing's 'spawn'."
+)
+_running: set[Engine] = set()
+"""The engines whose threads run; a fork has a copy of them, and no threads."""
 
-class RequestHandle:
+
+class RequestHandle(ProcessBound):
     """One request in the engine: an asynchronous iterator over its deltas, in order, for one reader.
 
     It belongs to the event loop in which :meth:`Engine.submit` made it.
@@ -74,6 +85,7 @@ class RequestHandle:
         """
         if not self._n_open:
             raise StopAsyncIteration
+        self._engine.check_speaks()
         while not self._deltas:
             self._reader = self.loop.create_future()
             await self._reader
@@ -96,7 +108,7 @@ class Totals:
     """Also of those that have not ended."""
 
 
-class Engine:
+class Engine(ProcessBound):
     """A backend and the thread that drives it.
 
     Args:
@@ -122,12 +134,15 @@ class Engine:
         self.totals = Totals()  # written by the engine thread, read by any
         self._steps = StepLoop(backend, max_logprobs=max_logprobs, threads=threads, policy=policy)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._lock = threading.Lock()  # guards _n_requests and _refusal, which any thread may read
+        self._lock = threading.RLock()  # guards _n_requests and _refusal, which any thread may read
         self._n_requests = 0
         self._refusal: EngineError | None = None  # why no request is taken any more
+        self._is_silent = False  # in a forked child, and when the interpreter exits: no delta will come
+        self.is_exiting = False  # the interpreter is about to stop daemon threads, wherever they are
         # Requests with their open choices; for the engine thread only.
         self._requests: dict[Hashable, tuple[RequestHandle, int]] = {}
         self._thread = threading.Thread(target=self._work, name="nucleus-engine", daemon=True)
+        _running.add(self)
         self._thread.start()
 
     @property
@@ -164,8 +179,7 @@ class Engine:
         """
         handle = RequestHandle(self, prompts)
         with self._lock:
-            if self._refusal is not None:
-                raise type(self._refusal)(self._refusal.message)  # a shared one would collect tracebacks
+            self.check_open()
             if self._n_requests >= self._max_requests:
                 raise QueueFullError(f"{self._n_requests} requests wait or run already, the limit.")
             self._n_requests += 1
@@ -174,14 +188,54 @@ class Engine:
 
     def cancel(self, handle: RequestHandle) -> None:
         """Stop working for a request within one step; nothing happens when it has ended."""
-        self._commands.put(lambda: self._drop(handle.owner))
+        if not self._is_silent:
+            self._commands.put(lambda: self._drop(handle.owner))
+
+    def check_open(self) -> None:
+        """Return if requests are taken.
+
+        Raises:
+            UnavailableError: the engine is closed, or this process was forked from the engine's.
+            InternalError: its thread has died.
+        """
+        if self._refusal is not None:
+            raise type(self._refusal)(self._refusal.message)  # a shared one would collect tracebacks
+
+    def check_speaks(self) -> None:
+        """Return if an open request will have another delta.
+
+        Raises:
+            UnavailableError: this process was forked from the engine's, or is about to exit.
+        """
+        if self._is_silent:
+            self.check_open()
+
+    def stop(self) -> None:
+        """Close, but wait for nothing; also from a finalizer, which runs in any thread and at any moment."""
+        if not self._is_silent:
+            self._commands.put(lambda: self._refuse(UnavailableError(_CLOSED)))
 
     def close(self) -> None:
-        """End every request with :class:`UnavailableError`, stop the thread and free the model."""
-        with self._lock:
-            self._refusal = self._refusal or UnavailableError("The engine is closed.")
+        """End every request with :class:`UnavailableError`, stop the thread and free the model.
+
+        Any number of threads may close an engine, at once or again; in a forked child nothing happens.
+        """
+        self._refuse(UnavailableError(_CLOSED))
+        self.stop()
+        self._thread.join()
+
+    def close_silently(self) -> None:
+        """Stop the thread and free the model, and wake nobody: the interpreter is about to exit."""
+        self.is_exiting = self._is_silent = True
+        self._refuse(UnavailableError(_CLOSED))
         self._commands.put(lambda: None)
         self._thread.join()
+
+    def abandon(self) -> None:
+        """Refuse everything from now on, in a forked child: the engine belongs to its parent."""
+        self._lock = threading.RLock()  # a thread that the child does not have may hold the other one
+        self._is_silent = True
+        self._refusal = UnavailableError(_FORKED)
 
     # --- engine thread -----------------------------------------------------------------------------------
 
@@ -197,6 +251,7 @@ class Engine:
         finally:
             self._end_all()
             self.backend.close()
+            _running.discard(self)
 
     def _take_commands(self) -> None:
         """Carry out what has been asked for since the last step; wait for something when idle."""
@@ -236,7 +291,7 @@ class Engine:
 
     def _deliver(self, outputs: list[Output]) -> None:
         """Hand a step's deltas to their event loops, with one wake-up for each loop that has any."""
-        if not outputs:
+        if not outputs or self._is_silent:
             return
         batches: defaultdict[asyncio.AbstractEventLoop, list[tuple[RequestHandle, Delta]]] = defaultdict(list)
         for owner, delta in outputs:
@@ -261,7 +316,7 @@ class Engine:
         """End every open request with the reason why nothing more will come."""
         while not self._commands.empty():
             self._commands.get()()
-        reason = self._refusal or UnavailableError("The engine is closed.")
+        reason = self._refusal or UnavailableError(_CLOSED)
         self._deliver([Output(owner, Delta(0, "", (), 0, 0.0, error=reason)) for owner in self._requests])
         for owner in list(self._requests):
             self._forget(owner)
@@ -270,3 +325,20 @@ class Engine:
 def _dispatch(batch: list[tuple[RequestHandle, Delta]]) -> None:
     for handle, delta in batch:
         handle.deliver(delta)
+
+
+def _close_running() -> None:
+    """Let no engine decode while the interpreter, and then the C library, clear up under it."""
+    for engine in tuple(_running):
+        engine.close_silently()
+
+
+def _abandon_running() -> None:
+    for engine in _running:
+        engine.abandon()
+    _running.clear()
+
+
+atexit.register(_close_running)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_running)

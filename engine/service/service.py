@@ -12,6 +12,7 @@ from engine.contract.parsing import parse_fields, parse_request
 from engine.contract.requests import DetokenizeRequest, TokenizeRequest
 from engine.contract.responses import Detokenized, ModelCard, ModelList, Tokenized, TokenizerInfo
 from engine.errors import ModelNotFoundError, UnavailableError
+from engine.process_bound import ProcessBound
 from engine.service.deadline import Deadline
 from engine.service.logprobs import Echo
 from engine.service.response import ResponseBuilder
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nucleus.service")
 
 
-class CompletionService:
+class CompletionService(ProcessBound):
     """One model behind the completions contract.
 
     Args:
@@ -76,6 +77,10 @@ class CompletionService:
         """True while new requests are taken."""
         return self.engine.is_alive and not self._is_draining
 
+    def check_open(self) -> None:
+        """Return if this service answers; see :meth:`engine.core.engine.Engine.check_open`."""
+        self.engine.check_open()
+
     def drain(self) -> None:
         """Refuse new requests from now on; those that were taken go on."""
         self._is_draining = True
@@ -98,6 +103,7 @@ class CompletionService:
 
     def models(self) -> ModelList:
         """List the one model that is served."""
+        self.check_open()
         return ModelList(data=[self.model(self.name)])
 
     def model(self, name: str) -> ModelCard:
@@ -125,6 +131,7 @@ class CompletionService:
             InvalidRequestError: naming the first field at fault.
             ModelNotFoundError: another model is asked for.
         """
+        self.check_open()
         request = parse_fields(TokenizeRequest, fields)
         self._check_model(request.model)
         tokens = await self._tokenizer.tokenize(request.prompt, add_special=request.add_special_tokens)
@@ -137,6 +144,7 @@ class CompletionService:
             InvalidRequestError: naming the first field at fault; a token may be none of this model's.
             ModelNotFoundError: another model is asked for.
         """
+        self.check_open()
         request = parse_fields(DetokenizeRequest, fields)
         self._check_model(request.model)
         check_ids("tokens", request.tokens, self.engine.backend.info.n_vocab)
@@ -144,6 +152,7 @@ class CompletionService:
 
     def tokenizer_info(self) -> TokenizerInfo:
         """Return the names of the model's special tokens, and its chat template."""
+        self.check_open()
         info = self.engine.backend.info
         bos, eos, pad = (
             None if token is None else self.token_texts[token]
@@ -194,8 +203,12 @@ class CompletionService:
         return CompletionStream(builder, handle, first, deadline)
 
     def close(self) -> None:
-        """End every request and free the model."""
+        """End every request and free the model; it may be closed again, and by any thread."""
         self.engine.close()
+
+    def stop(self) -> None:
+        """Close, but wait for nothing; also from a finalizer."""
+        self.engine.stop()
 
     def _deadline(self, seconds: float | None) -> Deadline:
         limits = (limit for limit in (seconds, self._max_seconds) if limit is not None)
@@ -206,6 +219,7 @@ class CompletionService:
     ) -> tuple[ResponseBuilder, RequestHandle]:
         if self._is_draining:
             raise UnavailableError("The server is shutting down.")
+        self.check_open()
         self._check_model(request.model)
         tokenized = await self._tokenizer.tokenize_prompts(request)
         client, info = (caller, request.user), self.engine.backend.info

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from engine.contract.requests import StreamOptions
+from engine.process_bound import ProcessBound
 
 if TYPE_CHECKING:
     from engine.contract.responses import CompletionChunk
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from engine.service.response import ResponseBuilder
 
 
-class CompletionStream:
+class CompletionStream(ProcessBound):
     """The chunks of one answer: an asynchronous iterator that must be closed.
 
     Args:
@@ -62,9 +63,16 @@ class CompletionStream:
         usage = builder.usage(self._n_tokens) if self._usage_on_every_chunk else None
         return builder.chunk([builder.choice(delta)], usage)
 
-    async def aclose(self) -> None:
-        """Stop the work within one step, unless it is done."""
+    def close(self) -> None:
+        """Stop the work within one step, unless it is done; from any thread."""
         self._handle.close()
+
+    async def aclose(self) -> None:
+        """Do what :meth:`close` does, for :func:`contextlib.aclosing`."""
+        self.close()
+
+    def __del__(self) -> None:  # a stream that was dropped before anybody could close it
+        self.close()
 
     async def _next_delta(self) -> Delta:
         first, self._first = self._first, None
