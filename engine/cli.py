@@ -1,82 +1,115 @@
-"""The command ``nucleus``: verbs, what they print, and how they end."""
+"""The command ``nucleus``: it begins with whatever streams it was given, and ends as a shell expects.
+
+The verbs and their libraries are imported inside, so that an interrupt meets no import outside.
+"""
 
 from __future__ import annotations
 
-import logging
+import os
 import sys
-from typing import Annotated
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-import typer
-from rich.console import Console
-
-from engine import __version__
 from engine.errors import EngineError
-from engine.settings import CompleteSettings, ServeSettings, takes
 
-app = typer.Typer(
-    name="nucleus",
-    help="The completions contract on your own hardware.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-_out = Console(highlight=False, soft_wrap=True)
-_INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TextIO
+
+# What a shell reports for a process that a signal ended is 128 and the signal's number. So `nucleus … | head`
+# ends as other tools do before `head`. With 1, which is usual for tools in Python, a script could not tell it
+# from a failure.
+_INTERRUPTED = 128 + 2  # SIGINT, from Ctrl-C
+_NO_READER = 128 + 13  # SIGPIPE, which Python ignores and reports as BrokenPipeError
+
+
+class Ending:
+    """How a run of the command ends: an exit status, and one line for whatever failed.
+
+    Attributes:
+        shows_traceback: Whether a failure is shown with its traceback; the flag ``--debug`` sets it.
+    """
+
+    def __init__(self) -> None:
+        self.shows_traceback = False
+
+    def status_of(self, run: Callable[[], object]) -> int:
+        """Run something to its end, and return the exit status."""
+        try:
+            return _finish(run)
+        except BrokenPipeError:
+            return _NO_READER
+        except KeyboardInterrupt:
+            return _INTERRUPTED
+        except BaseException as error:
+            with suppress(OSError):  # nobody can be told
+                self._tell(error)
+            return 1
+
+    def _tell(self, error: BaseException) -> None:
+        if self.shows_traceback:
+            import traceback
+
+            traceback.print_exception(error)
+        print("nucleus:", " ".join(self._message(error).split()), file=sys.stderr, flush=True)
+
+    def _message(self, error: BaseException) -> str:
+        if isinstance(error, EngineError):
+            return str(error)
+        if isinstance(error, OSError) and error.strerror:
+            what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        else:
+            what = f"{type(error).__name__}: {error}"
+        return what if self.shows_traceback else f"{what}. `nucleus --debug …` shows where."
 
 
 def main() -> None:
-    """Run the command; an error is one line and a non-zero exit, never a traceback."""
+    """Run the command; a failure is one line and an exit status, with a traceback only if asked for."""
+    _open_missing_streams()
+    ending = Ending()
+    status = ending.status_of(lambda: _run(ending))
+    _discard_unwritten(sys.stdout)
+    _discard_unwritten(sys.stderr)
+    sys.exit(status)
+
+
+def _run(ending: Ending) -> None:
+    from engine.verbs import app
+
+    app(prog_name="nucleus", obj=ending)
+
+
+def _finish(run: Callable[[], object]) -> int:
+    """Run something that may exit, write what it has left to write, and return its status."""
+    status = 0
     try:
-        app()
-    except EngineError as error:
-        print(f"nucleus: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
+        run()
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # typer makes it an exit with status 1
+            raise end.__context__ from None
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    sys.stdout.flush()
+    return status
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"nucleus {__version__}")
-        raise typer.Exit
+def _open_missing_streams() -> None:
+    """Put the null device where a standard stream is closed.
+
+    Otherwise the next file or socket that is opened takes its number, and gets what was meant for the stream.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
-    ] = False,
-) -> None:
-    pass
-
-
-@app.command()
-@takes(ServeSettings, argument="model")
-def serve(settings: ServeSettings) -> None:
-    """Serve a model over HTTP and gRPC."""
-    from engine.serving.server import run
-
-    _configure_logging(settings.log_level)
-    run(settings, say=_out.print)
-
-
-@app.command()
-@takes(CompleteSettings, argument="prompt")
-def complete(settings: CompleteSettings) -> None:
-    """Continue a prompt in this terminal."""
-    from engine.llm import LLM
-
-    _configure_logging("error")
-    request = {"prompt", "max_tokens", "temperature", "top_p", "seed"}
-    with LLM(**settings.model_dump(exclude=request)) as llm:
-        for chunk in llm.stream(**settings.model_dump(include=request)):
-            print(chunk.choices[0].text, end="", flush=True)
-    print()
-
-
-def _configure_logging(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
-    )
-    logging.getLogger("uvicorn.error").setLevel("WARNING")  # its start-up lines say what ours have said
+def _discard_unwritten(stream: TextIO) -> None:
+    """Let the interpreter, which flushes the stream as it exits, succeed and be silent."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

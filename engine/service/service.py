@@ -103,7 +103,6 @@ class CompletionService(ProcessBound):
 
     def models(self) -> ModelList:
         """List the one model that is served."""
-        self.check_open()
         return ModelList(data=[self.model(self.name)])
 
     def model(self, name: str) -> ModelCard:
@@ -112,6 +111,7 @@ class CompletionService(ProcessBound):
         Raises:
             ModelNotFoundError: another one is asked for.
         """
+        self.check_open()
         self._check_model(name)
         return ModelCard(
             id=self.name,

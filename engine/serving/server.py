@@ -73,19 +73,19 @@ async def _serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
             certificate=certificate,
         )
         signals.hand_over(partial(http.handle_exit, frame=None))
-        for line in start_lines(
-            launched,
-            http_at,
-            grpc.endpoint,
-            is_guarded=not keys.is_empty,
-            has_tls=certificate is not None,
-            seconds=time.perf_counter() - began,
-        ):
-            say(line)
-        if keys.is_empty and not settings.allow_unauthenticated:
-            for line in warnings(http_at, grpc.endpoint):
-                say(f"[bold red]{line}[/]")
         try:
+            for line in start_lines(
+                launched,
+                http_at,
+                grpc.endpoint,
+                is_guarded=not keys.is_empty,
+                has_tls=certificate is not None,
+                seconds=time.perf_counter() - began,
+            ):
+                say(line)
+            if keys.is_empty and not settings.allow_unauthenticated:
+                for line in warnings(http_at, grpc.endpoint):
+                    say(f"[bold red]{line}[/]")
             await http.serve(sockets=[listening])
         finally:
             await grpc.stop(settings.shutdown_grace)
