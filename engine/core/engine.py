@@ -130,7 +130,7 @@ class Engine(ProcessBound):
     ) -> None:
         self.backend = backend
         self._policy = policy
-        self._max_requests = max_requests
+        self.max_requests = max_requests
         self.totals = Totals()  # written by the engine thread, read by any
         self._steps = StepLoop(backend, max_logprobs=max_logprobs, threads=threads, policy=policy)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -180,7 +180,7 @@ class Engine(ProcessBound):
         handle = RequestHandle(self, prompts)
         with self._lock:
             self.check_open()
-            if self._n_requests >= self._max_requests:
+            if self._n_requests >= self.max_requests:
                 raise QueueFullError(f"{self._n_requests} requests wait or run already, the limit.")
             self._n_requests += 1
             self._commands.put(lambda: self._begin(handle))

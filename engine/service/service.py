@@ -81,6 +81,10 @@ class CompletionService(ProcessBound):
         """Return if this service answers; see :meth:`engine.core.engine.Engine.check_open`."""
         self.engine.check_open()
 
+    def has_room(self, waiting: int) -> bool:
+        """Return True if there is room for one more request behind so many that are not submitted yet."""
+        return self.engine.n_requests + waiting < self.engine.max_requests
+
     def drain(self) -> None:
         """Refuse new requests from now on; those that were taken go on."""
         self._is_draining = True

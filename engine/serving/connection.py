@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from engine.errors import EngineError, InvalidRequestError, SlowRequestError, TooManyConnectionsError
+from engine.serving.exchange import COMPLETIONS_PATH, IS_REFUSED
 
 if TYPE_CHECKING:
     import asyncio
+
+    from engine.serving.arrivals import Arrivals
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +44,10 @@ class Connection(HttpToolsProtocol):
     ``check`` is called for all connections about once a second, which is cheaper than timers for each read.
     """
 
-    def __init__(self, *args: Any, limits: ConnectionLimits, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, limits: ConnectionLimits, arrivals: Arrivals, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits = limits
+        self._arrivals = arrivals
         self._head_since: float | None = None
         """When the client began to owe the headers of a request; None while it owes none."""
         self._body_since: float | None = None
@@ -110,6 +115,19 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(InvalidRequestError(msg))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Begin what is cheap at once, and anything else in its turn."""
+        start = partial(super()._start_asgi_task, cycle, app)
+        if cycle.scope["path"] != COMPLETIONS_PATH:
+            start()
+            return
+
+        def refuse() -> None:
+            cycle.scope["state"][IS_REFUSED] = True
+            start()
+
+        self._arrivals.add(start, refuse)
 
     def _refuse(self, error: EngineError) -> None:
         """Answer with an error unless an answer has begun, and close the connection."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from fastapi.responses import JSONResponse
 
-from engine.errors import EngineError
-from engine.serving.exchange import internal_error, request_id
+from engine.errors import EngineError, QueueFullError
+from engine.serving.exchange import IS_REFUSED, internal_error, request_id
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -103,6 +103,8 @@ class Gate:
             self._keys.check(exchange.header(b"authorization"))
         elif self._origins is not None:
             self._origins.check(exchange.headers(b"host"), exchange.header(b"origin"))
+        if exchange.scope.get("state", {}).get(IS_REFUSED):
+            raise QueueFullError("As many requests as this server takes wait or run already.")
 
 
 class _Exchange:

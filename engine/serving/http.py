@@ -34,7 +34,7 @@ from engine.errors import (
 from engine.serving import openapi
 from engine.serving.auth import caller_of
 from engine.serving.bodies import read_json
-from engine.serving.exchange import MAX_REQUEST_BYTES, internal_error, seconds_of
+from engine.serving.exchange import COMPLETIONS_PATH, MAX_REQUEST_BYTES, internal_error, seconds_of
 from engine.serving.gate import Gate, Lingering, answer_of
 from engine.serving.metrics import CONTENT_TYPE, page_of
 
@@ -103,7 +103,7 @@ def create_app(
 
 
 def _add_request_routes(app: FastAPI, service: CompletionService, max_body_bytes: int) -> None:
-    @app.post("/v1/completions", response_model=Completion, **openapi.COMPLETIONS)
+    @app.post(COMPLETIONS_PATH, response_model=Completion, **openapi.COMPLETIONS)
     async def create_completion(http: Request) -> Response:
         """Complete a prompt, as a whole or, with `stream`, as server-sent events."""
         request = service.parse(await read_json(http, max_body_bytes))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import socket
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import uvicorn
 
+from engine.serving.arrivals import Arrivals
 from engine.serving.connection import Connection, ConnectionLimits
 
 if TYPE_CHECKING:
@@ -54,9 +55,10 @@ class HttpServer(uvicorn.Server):
     ) -> None:
         self._service, self._grace, self._certificate = service, grace, certificate
         self._leaving: asyncio.Task[None] | None = None
+        arrivals = Arrivals(service.has_room if service is not None else lambda _waiting: True)
         config = uvicorn.Config(
             app,
-            http=functools.partial(Connection, limits=limits),  # type: ignore[arg-type]  # uvicorn calls it
+            http=partial(Connection, limits=limits, arrivals=arrivals),  # type: ignore[arg-type]  # it is called
             ws="none",
             log_config=None,
             access_log=False,
