@@ -15,9 +15,11 @@ from engine.errors import EngineError, QueueFullError
 from engine.serving.exchange import IS_REFUSED, internal_error, request_id
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.applications import Starlette
+    from starlette.routing import BaseRoute
+    from starlette.types import Message, Receive, Scope, Send
 
     from engine.serving.auth import ApiKeys
     from engine.serving.origins import OriginPolicy
@@ -63,7 +65,7 @@ class Gate:
 
     def __init__(
         self,
-        app: ASGIApp,
+        app: Starlette,
         keys: ApiKeys,
         origins: OriginPolicy | None,
         *,
@@ -75,6 +77,11 @@ class Gate:
         self._origins = origins
         self._open_paths = open_paths
         self._lingering = lingering
+
+    @property
+    def routes(self) -> Sequence[BaseRoute]:
+        """All routes behind the gate."""
+        return self._app.routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

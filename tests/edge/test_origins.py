@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from engine.errors import ForbiddenError
 from engine.serving.auth import ApiKeys
+from engine.serving.gate import Gate
 from engine.serving.origins import OriginPolicy
 from tests.edge.servers import ASK, PATH, Served, error_of, post, served, status_of
 
@@ -235,3 +236,19 @@ async def test_the_page_of_the_contract_comes_from_the_server_alone(local: Serve
         assert address.startswith("/")
         answer = await local.client.get(address)
         assert answer.status_code == 200
+
+
+async def test_every_route_of_the_framework_wants_the_key_but_health() -> None:
+    """Found by walking the routes, so that one that is added later is asked too."""
+    async with served(keys=ApiKeys(["sk-1"])) as guarded:
+        app = guarded.server.config.app
+        assert isinstance(app, Gate)
+        paths = {str(getattr(route, "path", route)) for route in app.routes}
+        assert {PATH, "/v1/models/{model:path}", "/metrics", "/docs", "/docs/static"} <= paths
+        for path in paths:
+            for method in ("GET", "HEAD", "POST", "PUT", "OPTIONS"):
+                answer = await guarded.client.request(method, path.replace("{model:path}", "fake"))
+                if path in ("/health", "/ready"):
+                    assert answer.status_code in (200, 405), (method, path)
+                else:
+                    assert answer.status_code == 401, (method, path)
