@@ -110,11 +110,10 @@ def _rehearse(python: str, path: Path) -> None:
     finally:
         os.close(nothing)
         os.close(lifeline)
-    said = [json.loads(line) for line in run.stdout.splitlines()]
-    if run.returncode:
-        begun = said[-1]["begun"] if said else "is loaded"
+    said = [{"begun": "is loaded"}, *map(json.loads, run.stdout.splitlines())]
+    if "begun" in said[-1]:
         raise ModelLoadError(
-            f"llama.cpp fails when {str(path)!r} {begun}, and would have ended this process: "
+            f"llama.cpp fails when {str(path)!r} {said[-1]['begun']}, and would have ended this process: "
             f"{_last_words(run.stderr) or _how_it_ended(run.returncode)}."
         )
     if "refused" in said[-1]:
