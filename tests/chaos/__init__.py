@@ -1,0 +1,1 @@
+"""Clients in trouble, and clients that make trouble, for the real server."""
