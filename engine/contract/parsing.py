@@ -34,8 +34,9 @@ def parse_request(fields: Any, limits: Limits) -> CompletionRequest:
     Raises:
         InvalidRequestError: naming the first field at fault, its limit and its value.
     """
+    if isinstance(fields, Mapping):
+        check_supported(fields)
     request = parse_fields(CompletionRequest, fields)
-    check_supported(fields)
     limits.check(request)
     return request
 

@@ -198,3 +198,41 @@ class TestTogether:
     def test_min_tokens_beyond_max_tokens_is_refused(self) -> None:
         assert parse(min_tokens=16).min_tokens == 16
         assert str(refused(min_tokens=17)) == "'min_tokens' should be at most 'max_tokens' (16), not 17."
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("Hi", "Hi"),
+        ([{"type": "text", "text": "Hi"}], "Hi"),
+        ([{"type": "text", "text": "Hi"}, {"type": "text", "text": "there"}], "Hi\nthere"),
+        (({"type": "text", "text": "", "cache_control": {}},), ""),
+    ],
+)
+def test_the_content_of_a_message_is_a_text_or_parts_of_text(content: Any, text: str) -> None:
+    request = parse_request({"model": "m", "messages": [{"role": "user", "content": content}]}, LIMITS)
+    assert request.messages is not None
+    assert request.messages[0].content == text
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ([], "empty list"),
+        ([{"type": "image_url", "image_url": {"url": "data:"}}], "'image_url'"),
+        ([{"type": "text", "text": "a"}, {"type": "input_audio"}], "part 1"),
+        ([{"type": "text"}], "'text'"),
+        ([{"type": "text", "text": 1}], "'text'"),
+        ([{"text": "a"}], "'type'"),
+        (["a"], "part 0"),
+        ([None], "part 0"),
+        ([{"type": "text", "text": "a\0"}], "NUL"),
+        ([{"type": "text", "text": "\ud800"}], "surrogate"),
+        ({"type": "text", "text": "a"}, "string"),
+        (5, "string"),
+    ],
+)
+def test_other_parts_of_a_message_are_refused_by_name(content: Any, problem: str) -> None:
+    with pytest.raises(InvalidRequestError, match=problem) as refused:
+        parse_request({"model": "m", "messages": [{"role": "user", "content": content}]}, LIMITS)
+    assert refused.value.param == "messages"
