@@ -38,10 +38,11 @@ endef
 
 # $(call sanitized,module and arguments): Python with the sanitized extension, which stands ahead of the usual one on
 # the path, among links to the rest of the package. Leaks of CPython's own do not count; two frames tell whose memory
-# it is, because the interpreter is at the bottom of every stack.
+# it is, because the interpreter is at the bottom of every stack. llama.cpp throws, so C++ is there from the start.
 define sanitized
 @ln -sfn $(filter-out %.so %/__pycache__,$(wildcard $(CURDIR)/engine/*)) $(SANITIZED)/lib/engine
-LD_PRELOAD=$$(ldd $(SANITIZED)/lib/engine/_sampler*.so | awk '/libasan/ { print $$3 }') PYTHONMALLOC=malloc \
+LD_PRELOAD="$$(ldd $(SANITIZED)/lib/engine/_sampler*.so | awk '/libasan/ { print $$3 }') \
+	$$($(CXX) -print-file-name=libstdc++.so.6)" PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=malloc_context_size=2 LSAN_OPTIONS=suppressions=tests/sampler/leaks.supp:print_suppressions=0 \
 	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(SANITIZED)/lib:$(CURDIR) $(BIN)/python -m $(1)
 endef
@@ -69,8 +70,8 @@ check: $(TESTING) $(VENV)/.extension proto-check ## linters, types, import rules
 	$(call tool,python -m mypy.stubtest --mypy-config-file pyproject.toml engine._sampler)
 	$(call tool,python -m benchmarks.publish --check)
 
-sanitize: $(TESTING) $(VENV)/.sanitized ## the sampler's tests on a build with ASan and UBSan (ARGS="-k seed")
-	$(call sanitized,pytest --import-mode=append tests/sampler $(ARGS))
+sanitize: $(TESTING) $(VENV)/.sanitized ## tests of the sampler and of HTTP on a build with ASan and UBSan (ARGS="-k seed")
+	$(call sanitized,pytest --import-mode=append tests/sampler tests/test_http.py tests/test_doors.py $(ARGS))
 
 fuzz: $(TESTING) $(VENV)/.sanitized ## random cases on the sanitized build (ARGS="--seconds 600 --seed 1 --save")
 	$(call sanitized,tests.sampler.fuzz $(ARGS))
