@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from email.message import Message
+import re
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
@@ -12,6 +12,8 @@ from engine.errors import InvalidRequestError, RequestTooLargeError, Unsupported
 
 if TYPE_CHECKING:
     from fastapi import Request
+
+_JSON_TYPE = re.compile(r"application/json|[\w!#$&^.+-]+/[\w!#$&^.+-]+\+json", re.ASCII)
 
 
 async def read_json(http: Request, limit: int) -> Any:
@@ -38,12 +40,17 @@ def _is_sent(http: Request) -> bool:
 
 def _check_type(declared: str | None) -> None:
     """Refuse what is not declared as JSON; a page can send other types to another origin without asking."""
-    header = Message()
-    header["content-type"] = declared or "none/none"
-    kind, charset = header.get_content_type(), header.get_content_charset("utf-8")
-    if (kind != "application/json" and not kind.endswith("+json")) or charset not in ("utf-8", "utf8"):
+    if declared is None or not _is_json(declared):
         given = "none" if declared is None else repr(declared[:80])
         raise UnsupportedMediaTypeError(f"'Content-Type' should be application/json, not {given}.")
+
+
+def _is_json(declared: str) -> bool:
+    """Return True if a media type is JSON, and in UTF-8 if it names a charset."""
+    kind, *parameters = (part.strip() for part in declared.lower().split(";"))
+    named = (parameter.partition("=") for parameter in parameters)
+    charsets = [value.strip('"') for name, _, value in named if name.startswith("charset")]
+    return _JSON_TYPE.fullmatch(kind) is not None and set(charsets) <= {"utf-8", "utf8"}
 
 
 def _check_encoding(declared: str | None) -> None:

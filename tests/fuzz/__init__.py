@@ -1,0 +1,1 @@
+"""Bytes of any kind for whatever reads them; ``python -m tests.fuzz`` runs a fuzzer for long."""
