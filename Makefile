@@ -18,7 +18,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # the compilers under pip use every core already
-.PHONY: serve test check sanitize fuzz proto proto-check bench bench-sampler bench-serving publish soak flood clean help
+.PHONY: serve test check sanitize fuzz proto proto-check bench bench-sampler bench-serving publish soak flood chaos clean help
 
 # $(call patiently,what,command): the command's output goes to the log; a line every 15 seconds says it is alive.
 # The command stays in the foreground, so that Ctrl-C reaches the compilers under it.
@@ -102,6 +102,9 @@ soak: $(VENV)/.installed-model,bench $(VENV)/.extension ## clients at random for
 
 flood: $(VENV)/.installed-model,bench $(VENV)/.extension ## 3,000 requests at once, and 1,000 idle connections (ARGS="--requests 500")
 	$(BIN)/python -m tests.chaos.flood $(ARGS)
+
+chaos: $(VENV)/.installed-model,bench $(VENV)/.extension ## clients on a network that stalls and cuts; none may be lost (ARGS="--minutes 2")
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 clean: ## remove the virtual environment and everything built (pip keeps its cache)
 	rm -rf $(VENV) build dist *.egg-info engine/*.so

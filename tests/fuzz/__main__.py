@@ -19,7 +19,7 @@ _FOLDER = Path(__file__).parent
 FUZZERS = {
     name: _FOLDER / f"test_{name}.py" for name in ("json_bodies", "protobuf_bytes", "http_bytes", "texts")
 }
-_EACH_ROUND = 20
+_EACH_ROUND = 5
 """Times the examples that a fuzzer tries in the tests."""
 
 

@@ -48,6 +48,6 @@ def test_a_round_tries_more_than_a_test(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv(effort.FACTOR, raising=False)
     assert effort.examples(100).max_examples == 100
     monkeypatch.setattr(subprocess, "call", lambda _, env: int(env[effort.FACTOR]))
-    assert _pytest([]) == 20
+    assert _pytest([]) == 5
     monkeypatch.setenv(effort.FACTOR, "20")
     assert effort.examples(100).max_examples == 2000
