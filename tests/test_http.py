@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -116,6 +118,23 @@ async def test_without_the_right_key_every_route_answers_401(
 def test_odd_headers_are_refused_and_nothing_else(header: str) -> None:
     with pytest.raises(AuthenticationError):
         ApiKeys([KEY]).check(header)
+
+
+@pytest.mark.parametrize("key", ["sk-1", "sk-3", "sk-", "x" * 10_000])
+def test_a_key_is_compared_with_every_other_in_constant_time(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """What is compared are digests, all of one length, so that neither ends early."""
+    keys, compared = ApiKeys(["sk-1", "sk-2", "sk-3"]), []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((len(one), len(other)))
+        return one == other
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    with suppress(AuthenticationError):
+        keys.check(f"Bearer {key}")
+    assert compared == [(32, 32)] * 3
 
 
 @pytest.mark.parametrize("key", [KEY, "sk-other"])
