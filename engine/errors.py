@@ -125,7 +125,7 @@ class UnsupportedMediaTypeError(EngineError, ValueError):
 
 
 class RequestTooLargeError(EngineError, ValueError):
-    """The request's body is larger than the server accepts."""
+    """The request's body, or its headers, are larger than the server accepts."""
 
     code = "request_too_large"
     type = "invalid_request_error"

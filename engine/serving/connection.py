@@ -10,13 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from engine.errors import EngineError, InvalidRequestError, SlowRequestError, TooManyConnectionsError
+from engine.errors import (
+    EngineError,
+    InvalidRequestError,
+    RequestTooLargeError,
+    SlowRequestError,
+    TooManyConnectionsError,
+)
 from engine.serving.exchange import COMPLETIONS_PATH, IS_REFUSED
 
 if TYPE_CHECKING:
     import asyncio
 
     from engine.serving.arrivals import Arrivals
+
+_MOST_FRAMING = 16
+"""Bytes of framing that one byte of a body may have; a chunk of one byte needs five."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,11 @@ class ConnectionLimits:
     """More are answered with 503, and closed."""
     head_seconds: float = 20.0
     """For the first byte of a request until the last one of its headers."""
+    head_bytes: int = 64 << 10
+    """Bytes of a request that are not its body: headers, sizes of chunks, what follows the last chunk.
+
+    A read more may come before it is noticed, and a chunk may need a few bytes for each byte of body.
+    """
     body_seconds: float = 20.0
     """For a body, besides what its bytes earn."""
     body_bytes_per_second: int = 500
@@ -53,6 +67,8 @@ class Connection(HttpToolsProtocol):
         self._body_since: float | None = None
         """When it began to owe a body; None while it owes none."""
         self._body_bytes = 0
+        self._other_bytes = 0
+        """Bytes of the request that are not its body."""
         self._unread_bytes = 0
         """Bytes of answers that the client had not read when this was last looked at."""
         self._unread_since = 0.0
@@ -63,6 +79,14 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > self._limits.max_connections:
             limit = f"{self._limits.max_connections} connections are open, the limit."
             self._refuse(TooManyConnectionsError(limit))
+
+    def data_received(self, data: bytes) -> None:
+        self._other_bytes += len(data)
+        super().data_received(data)
+        most = self._limits.head_bytes + _MOST_FRAMING * self._body_bytes
+        if self._other_bytes > most and not self.transport.is_closing():
+            limit = f"The headers should have at most {self._limits.head_bytes} bytes"
+            self._refuse(RequestTooLargeError(f"{limit}, not {self._other_bytes} or more."))
 
     def check(self, now: float) -> None:
         """Close the connection if its client is too slow at this time of ``monotonic``."""
@@ -107,10 +131,11 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
+        self._other_bytes -= len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._body_since = None
+        self._body_since, self._other_bytes = None, 0
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
@@ -171,6 +172,29 @@ async def test_a_connection_too_many_is_refused_and_the_others_go_on(door: Serve
 async def test_what_is_not_http_gets_an_error_in_the_form_of_the_contract(door: Served, sent: bytes) -> None:
     answer = await door.raw(sent)
     assert (status_of(answer), error_of(answer)["type"]) == (400, "invalid_request_error")
+
+
+CHUNKED = b"POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + f"{JSON}\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"GET /" + b"a" * 2000, id="a target"),
+        pytest.param(b"GET / HTTP/1.1\r\nX: " + b"a" * 2000, id="a header"),
+        pytest.param(b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 400, id="headers"),
+        pytest.param(CHUNKED + b"1;" + b"a" * 2000, id="an extension of a chunk"),
+        pytest.param(CHUNKED + b"1\r\n{\r\n0\r\n" + b"X: a\r\n" * 400, id="headers behind the body"),
+    ],
+)
+async def test_what_is_not_the_body_has_a_limit(sent: bytes) -> None:
+    """It is kept before anybody asks for a key, and the limit of bodies does not count it."""
+    async with served(limits=ConnectionLimits(head_bytes=1000)) as small:
+        answer = await small.raw(sent)
+        assert (status_of(answer), error_of(answer)["code"]) == (413, "request_too_large")
+        body = b"".join(b"1\r\n%c\r\n" % byte for byte in json.dumps(ASK).encode() + b" " * 2000)
+        ending = CHUNKED.replace(b"Transfer", b"Connection: close\r\nTransfer") + body + b"0\r\n\r\n"
+        assert status_of(await small.raw(ending)) == 200, "a body in the smallest of chunks"
 
 
 @pytest.mark.parametrize("declared", [True, False])
