@@ -45,7 +45,7 @@ def to_invalid_request(
     """
     first = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"] if not isinstance(part, str) or _is_field_name(part)]
-    if is_flat and path:
+    if is_flat and first["loc"]:
         path = [str(first["loc"][0])]
     name, problem = f"{'.'.join(path):.80}", _problem(first)
     if first["type"] == "contract" and not path:  # a rule over several fields names its own
