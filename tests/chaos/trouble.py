@@ -49,7 +49,7 @@ class Weather(NamedTuple):
 _KINDS: dict[str, tuple[int, Callable[[Random], Trouble]]] = {
     "none": (30, lambda _: Trouble()),
     "split": (20, lambda random: Trouble(piece=random.randint(2, 50))),
-    "trickle": (12, lambda random: Trouble(piece=1, pause=random.uniform(0, 0.002))),
+    "trickle": (12, lambda random: Trouble(piece=1, pause=random.uniform(0, 0.001))),
     "delay": (12, lambda random: Trouble(pause=random.uniform(0, 0.5))),
     "stall": (12, lambda random: Trouble(stall_after=_place(random), stall_seconds=random.uniform(0.5, 4))),
     "long stall": (2, lambda random: Trouble(stall_after=random.randrange(300), stall_seconds=LONG_STALL)),
