@@ -5,7 +5,7 @@ A door never asks what an error *is*: it reads ``http_status``, ``grpc_status`` 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class EngineError(Exception):
@@ -160,6 +160,11 @@ class InternalError(EngineError, RuntimeError):
     type = "server_error"
     http_status = 500
     grpc_status = "INTERNAL"
+
+    @classmethod
+    def of(cls, error: BaseException, what: str = "The server failed") -> Self:
+        """Return what a client is told of a fault that is logged: an exception's text may be another's."""
+        return cls(f"{what} ({type(error).__name__}); its log says more.")
 
 
 class UnavailableError(EngineError, RuntimeError):

@@ -136,9 +136,9 @@ class GrpcDoor(Door):
         ports = await self._opened.enter_async_context(serving(self.service))
         self.client = GrpcClient(HOST, ports.grpc)
         self._opened.push_async_callback(self.client.close)
-        channel = grpc.aio.insecure_channel(f"{HOST}:{ports.grpc}")
-        await self._opened.enter_async_context(channel)
-        self.stub: pb_grpc.CompletionServiceAsyncStub = pb_grpc.CompletionServiceStub(channel)
+        self.channel = grpc.aio.insecure_channel(f"{HOST}:{ports.grpc}")
+        await self._opened.enter_async_context(self.channel)
+        self.stub: pb_grpc.CompletionServiceAsyncStub = pb_grpc.CompletionServiceStub(self.channel)
         return self
 
     async def _answers(self, fields: Answer) -> AsyncGenerator[Answer, None]:

@@ -62,11 +62,11 @@ async def post(door: HttpDoor, **fields: object) -> tuple[int, dict[str, str], s
 
 
 async def test_what_fails_before_the_first_token_is_a_plain_error(quick: Door, backend: Backend) -> None:
-    for number, ask in enumerate(asking(quick), start=1):
-        backend.faults = {number: BackendError("out of order")}
+    for ask in asking(quick):
+        backend.faults = {backend.n_decodes + 1: BackendError("out of order")}
         assert (await refused(ask(**ASK))).code == "internal_error"
     if isinstance(quick, HttpDoor):
-        backend.faults = {3: BackendError("out of order")}
+        backend.faults = {backend.n_decodes + 1: BackendError("out of order")}
         status, headers, text = await post(quick, stream=True)
         assert (status, headers["content-type"]) == (500, "application/json")
         assert set(json.loads(text)["error"]) == {"message", "type", "param", "code"}

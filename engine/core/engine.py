@@ -8,17 +8,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import logging
 import os
 import queue
 import threading
-from collections import defaultdict, deque
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from engine.core.handle import RequestHandle
 from engine.core.loop import Output, StepLoop
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.core.sequence import Delta
@@ -26,6 +26,7 @@ from engine.errors import EngineError, InternalError, QueueFullError, Unavailabl
 from engine.process_bound import ProcessBound
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Hashable
 
     from engine.backend.base import Backend
@@ -40,61 +41,6 @@ _FORKED = (
 )
 _running: set[Engine] = set()
 """The engines whose threads run; a fork has a copy of them, and no threads."""
-
-
-class RequestHandle(ProcessBound):
-    """One request in the engine: an asynchronous iterator over its deltas, in order, for one reader.
-
-    It belongs to the event loop in which :meth:`Engine.submit` made it.
-    """
-
-    def __init__(self, engine: Engine, prompts: list[Prompt]) -> None:
-        self.owner = prompts[0].owner
-        self.prompts = prompts
-        self.loop = asyncio.get_running_loop()
-        self._engine = engine
-        self._deltas: deque[Delta] = deque()
-        self._reader: asyncio.Future[None] | None = None  # set while a reader waits for the next delta
-        self._n_open = self.n_choices
-
-    @property
-    def n_choices(self) -> int:
-        """How many sequences the request has."""
-        return sum(len(prompt.sequences) for prompt in self.prompts)
-
-    def deliver(self, delta: Delta) -> None:
-        """Hand over one delta; called in the event loop."""
-        self._deltas.append(delta)
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
-
-    def close(self) -> None:
-        """Stop the work within one step, unless the last delta of every choice has been read."""
-        if self._n_open:
-            self._n_open = 0
-            self._engine.cancel(self)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Delta:
-        """Return the next delta.
-
-        Raises:
-            EngineError: a choice failed; the others are of no use to the caller any more.
-        """
-        if not self._n_open:
-            raise StopAsyncIteration
-        self._engine.check_speaks()
-        while not self._deltas:
-            self._reader = self.loop.create_future()
-            await self._reader
-        delta = self._deltas.popleft()
-        if delta.error is not None:
-            self.close()
-            raise delta.error
-        self._n_open -= delta.is_last
-        return delta
 
 
 @dataclass(slots=True)
@@ -134,13 +80,11 @@ class Engine(ProcessBound):
         self.totals = Totals()  # written by the engine thread, read by any
         self._steps = StepLoop(backend, max_logprobs=max_logprobs, threads=threads, policy=policy)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._lock = threading.RLock()  # guards _n_requests and _refusal, which any thread may read
-        self._n_requests = 0
-        self._refusal: EngineError | None = None  # why no request is taken any more
+        self._lock = threading.RLock()  # guards _requests and _refusal, which any thread may read
+        self._requests: dict[Hashable, tuple[RequestHandle, int]] = {}  # with their open choices
+        self._refusal: UnavailableError | None = None  # why no request is taken any more
         self._is_silent = False  # in a forked child, and when the interpreter exits: no delta will come
         self.is_exiting = False  # the interpreter is about to stop daemon threads, wherever they are
-        # Requests with their open choices; for the engine thread only.
-        self._requests: dict[Hashable, tuple[RequestHandle, int]] = {}
         self._thread = threading.Thread(target=self._work, name="nucleus-engine", daemon=True)
         _running.add(self)
         self._thread.start()
@@ -153,7 +97,7 @@ class Engine(ProcessBound):
     @property
     def n_requests(self) -> int:
         """Requests that were taken and have not ended."""
-        return self._n_requests
+        return len(self._requests)
 
     @property
     def n_running(self) -> int:
@@ -177,12 +121,12 @@ class Engine(ProcessBound):
             QueueFullError: ``max_requests`` are unfinished already.
             UnavailableError: the engine is closed, or its thread has died.
         """
-        handle = RequestHandle(self, prompts)
+        handle = RequestHandle(prompts, cancel=self.cancel, check_speaks=self.check_speaks)
         with self._lock:
             self.check_open()
-            if self._n_requests >= self.max_requests:
-                raise QueueFullError(f"{self._n_requests} requests wait or run already, the limit.")
-            self._n_requests += 1
+            if len(self._requests) >= self.max_requests:
+                raise QueueFullError(f"{len(self._requests)} requests wait or run already, the limit.")
+            self._requests[handle.owner] = (handle, handle.n_choices)
             self._commands.put(lambda: self._begin(handle))
         return handle
 
@@ -195,11 +139,10 @@ class Engine(ProcessBound):
         """Return if requests are taken.
 
         Raises:
-            UnavailableError: the engine is closed, or this process was forked from the engine's.
-            InternalError: its thread has died.
+            UnavailableError: the engine is closed, its thread has died, or this process is a fork of its own.
         """
         if self._refusal is not None:
-            raise type(self._refusal)(self._refusal.message)  # a shared one would collect tracebacks
+            raise _again(self._refusal)
 
     def check_speaks(self) -> None:
         """Return if an open request will have another delta.
@@ -245,12 +188,20 @@ class Engine(ProcessBound):
                 self._take_commands()
                 if self._steps.scheduler.has_work:
                     self._deliver(self._steps.step())
+            self._end_all(self._refusal)
         except BaseException as error:  # whatever it was: nobody may wait for a thread that is gone
-            log.exception("the engine thread died")
-            self._refuse(InternalError(f"The engine has failed ({type(error).__name__}: {error})."))
-        finally:
-            self._end_all()
+            failure = InternalError.of(error, "The engine has failed")
+            self._refuse(UnavailableError(failure.message))
+            self._end_all(failure)
+            log.critical("the engine thread died", exc_info=error)
+        self._close_backend()
+
+    def _close_backend(self) -> None:
+        try:
             self.backend.close()
+        except Exception:
+            log.exception("the model could not be closed")
+        finally:
             _running.discard(self)
 
     def _take_commands(self) -> None:
@@ -272,9 +223,13 @@ class Engine(ProcessBound):
                 self._commands.get(timeout=self._policy.burst_seconds)()
 
     def _begin(self, handle: RequestHandle) -> None:
-        self._requests[handle.owner] = (handle, handle.n_choices)
-        for prompt in handle.prompts:
-            self._steps.submit(prompt)
+        try:
+            for prompt in handle.prompts:
+                self._steps.submit(prompt)
+        except Exception as error:
+            log.exception("a request could not be queued")
+            self._deliver([_failure(handle.owner, InternalError.of(error))])
+            self._drop(handle.owner)
 
     def _drop(self, owner: Hashable) -> None:
         if owner in self._requests:
@@ -282,17 +237,20 @@ class Engine(ProcessBound):
             self._forget(owner)
 
     def _forget(self, owner: Hashable) -> None:
-        handle, _ = self._requests.pop(owner)
+        with self._lock:
+            handle, _ = self._requests.pop(owner)
         self.totals.requests += 1
         self.totals.prompt_tokens += sum(len(prompt.tokens) for prompt in handle.prompts)
         self.totals.cached_tokens += sum(prompt.n_cached for prompt in handle.prompts)
-        with self._lock:
-            self._n_requests -= 1
 
     def _deliver(self, outputs: list[Output]) -> None:
-        """Hand a step's deltas to their event loops, with one wake-up for each loop that has any."""
-        if not outputs or self._is_silent:
-            return
+        """Hand over a step's deltas, and drop the requests that nobody is left to read."""
+        if outputs and not self._is_silent:
+            for handle in self._send(outputs):
+                self._drop(handle.owner)
+
+    def _send(self, outputs: list[Output]) -> list[RequestHandle]:
+        """Hand deltas to their event loops, with one wake-up for each; return those whose loop is closed."""
         batches: defaultdict[asyncio.AbstractEventLoop, list[tuple[RequestHandle, Delta]]] = defaultdict(list)
         for owner, delta in outputs:
             handle, n_open = self._requests[owner]
@@ -301,25 +259,32 @@ class Engine(ProcessBound):
             self._requests[owner] = (handle, n_open - delta.is_last)
         for owner in {output.owner for output in outputs if self._requests[output.owner][1] == 0}:
             self._forget(owner)
+        closed: list[RequestHandle] = []
         for loop, batch in batches.items():
             try:
                 loop.call_soon_threadsafe(_dispatch, batch)
-            except RuntimeError:  # the loop is closed: nobody is left to read
-                for handle, _ in batch:
-                    self._drop(handle.owner)
+            except RuntimeError:
+                closed += [handle for handle, _ in batch]
+        return closed
 
-    def _refuse(self, error: EngineError) -> None:
+    def _refuse(self, error: UnavailableError) -> None:
         with self._lock:
             self._refusal = self._refusal or error
 
-    def _end_all(self) -> None:
-        """End every open request with the reason why nothing more will come."""
-        while not self._commands.empty():
-            self._commands.get()()
-        reason = self._refusal or UnavailableError(_CLOSED)
-        self._deliver([Output(owner, Delta(0, "", (), 0, 0.0, error=reason)) for owner in self._requests])
-        for owner in list(self._requests):
-            self._forget(owner)
+    def _end_all(self, reason: EngineError) -> None:
+        """End every open request, also one that never began; after a failure only this table is trusted."""
+        self._requests |= {owner: (handle, 1) for owner, (handle, _) in self._requests.items()}
+        if not self._is_silent:
+            self._send([_failure(owner, _again(reason)) for owner in self._requests])
+
+
+def _failure(owner: Hashable, error: EngineError) -> Output:
+    return Output(owner, Delta(0, "", (), 0, 0.0, error=error))
+
+
+def _again(error: EngineError) -> EngineError:
+    """Return a new error with the same message: one that is raised again and again collects tracebacks."""
+    return type(error)(error.message)
 
 
 def _dispatch(batch: list[tuple[RequestHandle, Delta]]) -> None:

@@ -100,16 +100,20 @@ class StepLoop:
         try:
             self._prepare(plan)
             logits = self._decode(plan)
-        except BackendError as error:
-            return self._fail_running(InternalError(f"the model could not be run: {error}"))
-        outputs = self._score(plan, logits)
-        return outputs + self._advance(*self._sample(plan, logits))
+        except Exception as error:
+            log.exception("a step failed")
+            return self._fail_running(error)
+        return self._score(plan, logits) + self._sample(plan, logits)
 
     def _prepare(self, plan: Plan) -> None:
         for operation in plan.cache:
             self._carry_out(operation)
         for sequence in plan.admitted:
-            self._open(sequence)
+            try:
+                self._open(sequence)
+            except Exception:
+                log.exception("a sequence could not be opened")
+                self._sampler.close(sequence.slot)  # so its first draw fails, and nobody else's
 
     def _open(self, sequence: Sequence) -> None:
         self._sampler.open(
@@ -170,25 +174,59 @@ class StepLoop:
             tokens, positions, slots, wants_logits, reach=reach, batch_invariant=plan.batch_invariant
         )
 
-    def _sample(self, plan: Plan, logits: NDArray[np.float32]) -> tuple[list[Sequence], Draws]:
+    def _sample(self, plan: Plan, logits: NDArray[np.float32]) -> list[Output]:
         """Draw for everybody who decodes, and for those whose prompt is computed now."""
+        drawers, slots, rows = self._drawers(plan)
+        try:
+            draws = self._sampler.sample(logits, slots, rows)
+        except Exception:
+            log.exception("drawing for %d sequences failed; each is tried alone", len(drawers))
+            return self._sample_alone(drawers, slots, rows, logits)
+        return self._advance(drawers, draws)
+
+    def _drawers(self, plan: Plan) -> tuple[list[Sequence], NDArray[np.int32], NDArray[np.int32] | None]:
+        """Return who draws, with their slots and rows; no rows where each has one, in order."""
         decodes = plan.decodes
-        if not plan.prompts:  # a row each, in the order of the batch
-            return decodes, self._sampler.sample(logits, self._batch.slots[: len(decodes)])
+        if not plan.prompts:
+            return decodes, self._batch.slots[: len(decodes)], None
         first = [(row, sequence) for row, sequence in plan.first_draws() if sequence.phase is Phase.DECODE]
         drawers = [*decodes, *(sequence for _, sequence in first)]
         rows = [*range(len(decodes)), *(row for row, _ in first)]
         slots = [sequence.slot for sequence in drawers]
-        return drawers, self._sampler.sample(logits, np.array(slots, np.int32), np.array(rows, np.int32))
+        return drawers, np.array(slots, np.int32), np.array(rows, np.int32)
+
+    def _sample_alone(
+        self,
+        drawers: list[Sequence],
+        slots: NDArray[np.int32],
+        rows: NDArray[np.int32] | None,
+        logits: NDArray[np.float32],
+    ) -> list[Output]:
+        """Draw for one sequence after the other, so that only those fail that cannot be drawn for.
+
+        A call that raises has drawn nothing, so nobody's numbers move.
+        """
+        rows = np.arange(len(drawers), dtype=np.int32) if rows is None else rows
+        outputs: list[Output] = []
+        for i, sequence in enumerate(drawers):
+            try:
+                draws = self._sampler.sample(logits, slots[i : i + 1], rows[i : i + 1])
+            except Exception as error:
+                outputs.append(self._fail(sequence, error))
+            else:
+                outputs += self._advance([sequence], draws)
+        return outputs
 
     def _score(self, plan: Plan, logits: NDArray[np.float32]) -> list[Output]:
         """Record the scores of prompts' tokens, and end the choices that generate nothing."""
         outputs: list[Output] = []
         row = len(plan.decodes)
         for span in plan.prompts:
-            if span.is_scored and (error := self._score_span(span, logits[row : row + span.n_rows])):
-                outputs.append(Output(span.sequence.prompt.owner, span.sequence.fail(error)))
-                self.scheduler.retire(span.sequence, discard=True)
+            if span.is_scored:
+                try:
+                    self._score_span(span, logits[row : row + span.n_rows])
+                except Exception as error:
+                    outputs.append(self._fail(span.sequence, error))
             row += span.n_rows
             for sequence in span.draws:
                 if not sequence.max_tokens and sequence.phase is Phase.DECODE:
@@ -196,37 +234,52 @@ class StepLoop:
                     self.scheduler.retire(sequence)
         return outputs
 
-    def _score_span(self, span: Span, logits: NDArray[np.float32]) -> EngineError | None:
-        """Score the prompt's tokens that follow those of a span, unless their scores are known."""
+    def _score_span(self, span: Span, logits: NDArray[np.float32]) -> None:
+        """Score the prompt's tokens that follow those of a span, unless their scores are known.
+
+        Raises:
+            InternalError: a row of logits is of no use.
+        """
         prompt = span.sequence.prompt
         first = max(span.start, len(prompt.scores))
         tokens = prompt.tokens[first + 1 : span.end + 1]
         rows = logits[first - span.start :][: len(tokens)]
         scores = self._sampler.score(rows, tokens, logprobs=prompt.n_alternatives or 0)
         if (failed := scores.status.nonzero()[0]).size:
-            return InternalError(RowStatus(scores.status[failed[0]]).message)
+            raise InternalError(RowStatus(scores.status[failed[0]]).message)
         tops = map(zip, scores.top_tokens.tolist(), scores.top_logprobs.tolist())
         prompt.scores += map(TokenLogprob, tokens, repeat(0), scores.logprobs.tolist(), map(tuple, tops))
-        return None
 
     def _advance(self, drawers: list[Sequence], draws: Draws) -> list[Output]:
         """Give every sequence its token, and take back the slots of those that have ended."""
         outputs = []
         tokens, scores = draws.tokens.tolist(), self._scores(drawers, draws)
         for row, (sequence, token, score) in enumerate(zip(drawers, tokens, scores, strict=False)):
-            failed = token < 0
-            if failed:
-                status = RowStatus(draws.status[row])
-                delta: Delta | None = sequence.fail(InternalError(status.message))
-            else:
-                delta = sequence.advance(token, *score, self._backend.piece)
+            try:
+                delta = self._give(sequence, token, score, int(draws.status[row]))
+            except Exception as error:
+                outputs.append(self._fail(sequence, error))
+                continue
             if sequence.phase is Phase.FINISHED:
-                self.scheduler.retire(sequence, discard=failed)
-            elif sequence.may_now_end:
-                self._open(sequence)
+                self.scheduler.retire(sequence)
             if delta is not None:
                 outputs.append(Output(sequence.prompt.owner, delta))
         return outputs
+
+    def _give(
+        self, sequence: Sequence, token: int, score: tuple[float, Alternatives], status: int
+    ) -> Delta | None:
+        """Give a sequence the token that was drawn for it.
+
+        Raises:
+            InternalError: there is none.
+        """
+        if token < 0:
+            raise InternalError(RowStatus(status).message)
+        delta = sequence.advance(token, *score, self._backend.piece)
+        if sequence.may_now_end and sequence.phase is not Phase.FINISHED:
+            self._open(sequence)
+        return delta
 
     @staticmethod
     def _scores(drawers: list[Sequence], draws: Draws) -> Iterator[tuple[float, Alternatives]]:
@@ -246,12 +299,38 @@ class StepLoop:
             for count, logprob, tokens, logprobs in rows
         )
 
-    def _fail_running(self, error: EngineError) -> list[Output]:
-        """End whatever runs: after a failed decode nobody's part of the cache can be trusted."""
-        log.error("%s", error)
-        running = [seq for seq in self.scheduler.unfinished() if seq.slot >= 0]
-        outputs = [Output(seq.prompt.owner, seq.fail(error)) for seq in running]
-        for sequence in running:
-            self.scheduler.retire(sequence)
+    def _fail(self, sequence: Sequence, error: Exception) -> Output:
+        """End one sequence with what went wrong for it; the others go on."""
+        if not isinstance(error, EngineError):
+            log.error("a sequence failed", exc_info=error)
+            error = InternalError.of(error)
+        delta = sequence.fail(error)
+        self.scheduler.retire(sequence, discard=True)
+        return Output(sequence.prompt.owner, delta)
+
+    def _fail_running(self, error: Exception) -> list[Output]:
+        """End whatever runs: after a failed decode nobody's part of the cache can be trusted.
+
+        Raises:
+            Exception: the model does not work any more.
+        """
+        running = [sequence for sequence in self.scheduler.unfinished() if sequence.slot >= 0]
+        outputs = [self._fail(sequence, _model_error(error)) for sequence in running]
         self._slots.invalidate()
+        for operation in self._slots.take_operations():
+            self._carry_out(operation)
+        self._try_model()
         return outputs
+
+    def _try_model(self) -> None:
+        """Decode a token for nobody: a model that cannot do even this would fail whoever comes next."""
+        self._batch.fill([0], [0], [0], [True], reach=1)
+        self._backend.decode(self._batch)
+        self._backend.truncate(0, 0)
+
+
+def _model_error(error: Exception) -> InternalError:
+    """Return what a client is told of a failed step; what a backend says is about no request."""
+    if isinstance(error, BackendError):
+        return InternalError(f"the model could not be run: {error}")
+    return InternalError.of(error, "The model could not be run")

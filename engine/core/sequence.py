@@ -230,11 +230,12 @@ class Sequence:
 
     def _finish(self, reason: FinishReason) -> Delta:
         """End the choice; scores of tokens behind a stop string are not reported."""
+        before = self.text.released if self.text.stopped else None
+        if before is None:
+            self._pending.add_text(self.text.finish())
+        delta = self._pending.release(self.choice, before, reason)
         self.move_to(Phase.FINISHED)
-        if self.text.stopped:
-            return self._pending.release(self.choice, self.text.released, reason)
-        self._pending.add_text(self.text.finish())
-        return self._pending.release(self.choice, None, reason)
+        return delta
 
 
 class _Pending:

@@ -14,6 +14,7 @@ from engine.contract.responses import Detokenized, ModelCard, ModelList, Tokeniz
 from engine.errors import ModelNotFoundError, UnavailableError
 from engine.process_bound import ProcessBound
 from engine.service.deadline import Deadline
+from engine.service.faults import faults_as_internal_errors
 from engine.service.logprobs import Echo
 from engine.service.response import ResponseBuilder
 from engine.service.sequences import make_prompts
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
     from engine.contract.requests import CompletionRequest, Limits
     from engine.contract.responses import Completion
-    from engine.core.engine import Engine, RequestHandle
+    from engine.core.engine import Engine
+    from engine.core.handle import RequestHandle
     from engine.core.sequence import Prompt
     from engine.service.tokenizer import TokenizedPrompt
 
@@ -126,7 +128,8 @@ class CompletionService(ProcessBound):
 
     def parse(self, fields: Any) -> CompletionRequest:
         """Make a request of plain Python values; see :func:`engine.contract.parsing.parse_request`."""
-        return parse_request(fields, self.limits)
+        with faults_as_internal_errors():
+            return parse_request(fields, self.limits)
 
     async def tokenize(self, fields: Any) -> Tokenized:
         """Return the tokens of a text, from the plain Python values of a :class:`TokenizeRequest`.
@@ -136,9 +139,10 @@ class CompletionService(ProcessBound):
             ModelNotFoundError: another model is asked for.
         """
         self.check_open()
-        request = parse_fields(TokenizeRequest, fields)
-        self._check_model(request.model)
-        tokens = await self._tokenizer.tokenize(request.prompt, add_special=request.add_special_tokens)
+        with faults_as_internal_errors():
+            request = parse_fields(TokenizeRequest, fields)
+            self._check_model(request.model)
+            tokens = await self._tokenizer.tokenize(request.prompt, add_special=request.add_special_tokens)
         return Tokenized(tokens=tokens, count=len(tokens), max_model_len=self.max_model_len)
 
     def detokenize(self, fields: Any) -> Detokenized:
@@ -149,10 +153,11 @@ class CompletionService(ProcessBound):
             ModelNotFoundError: another model is asked for.
         """
         self.check_open()
-        request = parse_fields(DetokenizeRequest, fields)
-        self._check_model(request.model)
-        check_ids("tokens", request.tokens, self.engine.backend.info.n_vocab)
-        return Detokenized(prompt=self._tokenizer.detokenize(request.tokens))
+        with faults_as_internal_errors():
+            request = parse_fields(DetokenizeRequest, fields)
+            self._check_model(request.model)
+            check_ids("tokens", request.tokens, self.engine.backend.info.n_vocab)
+            return Detokenized(prompt=self._tokenizer.detokenize(request.tokens))
 
     def tokenizer_info(self) -> TokenizerInfo:
         """Return the names of the model's special tokens, and its chat template."""
@@ -177,11 +182,12 @@ class CompletionService(ProcessBound):
         Raises:
             EngineError: the request cannot be served, or has failed.
         """
-        async with self._deadline(seconds):
-            builder, handle = await self._admit(request, caller, in_parts=False)
-            with closing(handle):
-                deltas = [delta async for delta in handle]
-        return builder.completion(deltas)
+        with faults_as_internal_errors():
+            async with self._deadline(seconds):
+                builder, handle = await self._admit(request, caller, in_parts=False)
+                with closing(handle):
+                    deltas = [delta async for delta in handle]
+            return builder.completion(deltas)
 
     async def stream(
         self, request: CompletionRequest, caller: Hashable = None, *, seconds: float | None = None
@@ -196,15 +202,16 @@ class CompletionService(ProcessBound):
         Raises:
             EngineError: the request cannot be served, or has failed before its first chunk.
         """
-        deadline = self._deadline(seconds)
-        async with deadline:
-            builder, handle = await self._admit(request, caller, in_parts=True)
-            try:
-                first = await anext(handle)
-            except BaseException:
-                handle.close()
-                raise
-        return CompletionStream(builder, handle, first, deadline)
+        with faults_as_internal_errors():
+            deadline = self._deadline(seconds)
+            async with deadline:
+                builder, handle = await self._admit(request, caller, in_parts=True)
+                try:
+                    first = await anext(handle)
+                except BaseException:
+                    handle.close()
+                    raise
+            return CompletionStream(builder, handle, first, deadline)
 
     def close(self) -> None:
         """End every request and free the model; it may be closed again, and by any thread."""

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Self
 
 from engine.contract.requests import StreamOptions
 from engine.process_bound import ProcessBound
+from engine.service.faults import faults_as_internal_errors
 
 if TYPE_CHECKING:
     from engine.contract.responses import CompletionChunk
-    from engine.core.engine import RequestHandle
+    from engine.core.handle import RequestHandle
     from engine.core.sequence import Delta
     from engine.service.deadline import Deadline
     from engine.service.response import ResponseBuilder
@@ -48,6 +49,21 @@ class CompletionStream(ProcessBound):
         Raises:
             EngineError: the request has failed; no chunk follows.
         """
+        with faults_as_internal_errors():
+            return await self._next_chunk()
+
+    def close(self) -> None:
+        """Stop the work within one step, unless it is done; from any thread."""
+        self._handle.close()
+
+    async def aclose(self) -> None:
+        """Do what :meth:`close` does, for :func:`contextlib.aclosing`."""
+        self.close()
+
+    def __del__(self) -> None:  # a stream that was dropped before anybody could close it
+        self.close()
+
+    async def _next_chunk(self) -> CompletionChunk:
         builder = self._builder
         try:
             delta = await self._next_delta()
@@ -62,17 +78,6 @@ class CompletionStream(ProcessBound):
             delta = builder.begin(delta)
         usage = builder.usage(self._n_tokens) if self._usage_on_every_chunk else None
         return builder.chunk([builder.choice(delta)], usage)
-
-    def close(self) -> None:
-        """Stop the work within one step, unless it is done; from any thread."""
-        self._handle.close()
-
-    async def aclose(self) -> None:
-        """Do what :meth:`close` does, for :func:`contextlib.aclosing`."""
-        self.close()
-
-    def __del__(self) -> None:  # a stream that was dropped before anybody could close it
-        self.close()
 
     async def _next_delta(self) -> Delta:
         first, self._first = self._first, None

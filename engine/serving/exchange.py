@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from math import inf, nan
 
-from engine.errors import InternalError, InvalidRequestError
+from engine.errors import InvalidRequestError
 
 MAX_REQUEST_BYTES = 4 << 20
 """Largest request: the body over HTTP, the message over gRPC."""
@@ -35,8 +35,3 @@ def seconds_of(header: str | None) -> float | None:
     if not 0 < seconds < inf:
         raise InvalidRequestError(f"'X-Request-Timeout' should be seconds above 0, not {header[:80]!r}.")
     return seconds
-
-
-def internal_error(error: Exception) -> InternalError:
-    """Return what a client is told of a fault that the server has logged."""
-    return InternalError(f"The server failed ({type(error).__name__}); its log says more.")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from fastapi.responses import JSONResponse
 
-from engine.errors import EngineError, QueueFullError
-from engine.serving.exchange import IS_REFUSED, internal_error, request_id
+from engine.errors import EngineError, InternalError, QueueFullError
+from engine.serving.exchange import IS_REFUSED, request_id
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -97,9 +97,11 @@ class Gate:
             await answer_of(error)(scope, exchange.receive, exchange.send)
         except Exception as error:
             log.exception("request %s failed", exchange.id)
+            if exchange.is_answered:
+                return
             if exchange.status:
                 raise
-            await answer_of(internal_error(error))(scope, exchange.receive, exchange.send)
+            await answer_of(InternalError.of(error))(scope, exchange.receive, exchange.send)
         finally:
             exchange.write_log()
 
@@ -121,6 +123,8 @@ class _Exchange:
         self.scope = scope
         self.status = 0
         """Of the answer, once it has begun."""
+        self.is_answered = False
+        """Whether all of the answer has been sent."""
         self.id = request_id(self.header(b"x-request-id"))
         self._receive, self._send = receive, send
         self._lingering = lingering
@@ -157,6 +161,7 @@ class _Exchange:
             await self._linger()
             message = {"type": "http.response.body"}
         await self._send(message)
+        self.is_answered = message["type"] == "http.response.body" and not message.get("more_body", False)
 
     def write_log(self) -> None:
         """Write a line of the access log; a query may hold a secret, so it is left out."""

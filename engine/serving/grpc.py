@@ -14,12 +14,12 @@ from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 from typing_extensions import override
 
-from engine.errors import AddressError, EngineError, InvalidRequestError
+from engine.errors import AddressError, EngineError, InternalError, InvalidRequestError
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 from engine.serving import wire
 from engine.serving.auth import caller_of
-from engine.serving.exchange import MAX_REQUEST_BYTES, internal_error, request_id
+from engine.serving.exchange import MAX_REQUEST_BYTES, request_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
@@ -298,7 +298,7 @@ async def _failing_clearly(context: Context) -> AsyncIterator[None]:
         failure = error
     except Exception as error:
         log.exception("a call failed")
-        failure = internal_error(error)
+        failure = InternalError.of(error)
     else:
         return
     await context.abort_with_status(rpc_status.to_status(wire.status_of(failure)))

@@ -26,6 +26,7 @@ from engine.contract.responses import (
 )
 from engine.errors import (
     EngineError,
+    InternalError,
     InvalidRequestError,
     MethodNotAllowedError,
     RouteNotFoundError,
@@ -34,7 +35,7 @@ from engine.errors import (
 from engine.serving import openapi
 from engine.serving.auth import caller_of
 from engine.serving.bodies import read_json
-from engine.serving.exchange import COMPLETIONS_PATH, MAX_REQUEST_BYTES, internal_error, seconds_of
+from engine.serving.exchange import COMPLETIONS_PATH, MAX_REQUEST_BYTES, seconds_of
 from engine.serving.gate import Gate, Lingering, answer_of
 from engine.serving.metrics import CONTENT_TYPE, page_of
 
@@ -86,6 +87,7 @@ def create_app(
     app.add_exception_handler(EngineError, _answer_engine_error)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
+    app.add_exception_handler(Exception, _answer_fault)
     _add_request_routes(app, service, max_body_bytes)
     _add_information_routes(app, service)
     openapi.install(app, service, open_paths=_OPEN_PATHS, is_guarded=not keys.is_empty)
@@ -208,7 +210,7 @@ class _Events(EventSourceResponse):
             yield _frame(JSONResponse(error.body()).body)
         except Exception as error:
             log.exception("a stream failed")
-            yield _frame(JSONResponse(internal_error(error).body()).body)
+            yield _frame(JSONResponse(InternalError.of(error).body()).body)
 
 
 def _frame(data: str | bytes | memoryview) -> bytes:
@@ -224,6 +226,11 @@ async def _answer_engine_error(_request: Request, error: Exception) -> Response:
     if not isinstance(error, EngineError):
         raise error
     return answer_of(error)
+
+
+async def _answer_fault(_request: Request, error: Exception) -> Response:
+    """Answer in the contract's form; the framework raises the error again, and the gate logs it."""
+    return answer_of(InternalError.of(error))
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:

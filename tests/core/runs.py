@@ -12,7 +12,8 @@ from tests.core.fake_backend import END, FakeBackend
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from engine.core.engine import Engine, RequestHandle
+    from engine.core.engine import Engine
+    from engine.core.handle import RequestHandle
 
     Start = Callable[..., Engine]
 
