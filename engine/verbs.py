@@ -56,9 +56,10 @@ def _options(
 @takes(ServeSettings, argument="model")
 def serve(settings: ServeSettings) -> None:
     """Serve a model over HTTP and gRPC."""
+    from engine.serving.background_log import BackgroundLog
     from engine.serving.server import run
 
-    _configure_logging(settings.log_level)
+    _configure_logging(settings.log_level, BackgroundLog(sys.stderr.fileno()))
     run(settings, say=_out.print)
 
 
@@ -68,7 +69,7 @@ def complete(settings: CompleteSettings) -> None:
     """Continue a prompt in this terminal."""
     from engine.llm import LLM
 
-    _configure_logging("critical")  # a failure is told once, when the command ends
+    _configure_logging("critical", logging.StreamHandler())  # a failure is told once, when the command ends
     request = {"prompt", "max_tokens", "temperature", "top_p", "seed"}
     with LLM(**settings.model_dump(exclude=request)) as llm:
         for chunk in llm.stream(**settings.model_dump(include=request)):
@@ -76,8 +77,10 @@ def complete(settings: CompleteSettings) -> None:
     print()
 
 
-def _configure_logging(level: str) -> None:
+def _configure_logging(level: str, handler: logging.Handler) -> None:
     logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
+        level=level.upper(),
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        handlers=[handler],
     )
     logging.getLogger("uvicorn.error").setLevel("WARNING")  # its start-up lines say what ours have said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import time
@@ -46,6 +47,7 @@ def run(settings: ServeSettings, *, say: Callable[[str], None]) -> None:
     except StoppedError as stopped:
         # The thread that loads is inside llama.cpp, which nothing can leave but the end of the process.
         sys.stdout.flush()
+        logging.shutdown()
         os._exit(128 + stopped.number)
 
 
