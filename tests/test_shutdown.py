@@ -41,7 +41,7 @@ async def quick(backend: AnyText) -> AsyncIterator[CompletionService]:
 
 
 Answering = asyncio.Task[httpx2.Response]
-Asked = tuple[httpx2.AsyncClient, Answering, Answering]
+Asked = tuple[httpx2.AsyncClient, Answering, Answering, HttpServer]
 
 
 @asynccontextmanager
@@ -61,7 +61,7 @@ async def asked(service: CompletionService, backend: AnyText, *, grace: float) -
         while service.engine.n_requests < 2:  # noqa: ASYNC110 - a request that waits gives no sign but this one
             await asyncio.sleep(0)
         server.handle_exit(signal.SIGTERM, None)
-        yield client, stream, whole
+        yield client, stream, whole, server
     await serving
 
 
@@ -74,7 +74,7 @@ def last_frame(answer: httpx2.Response) -> str:
 async def test_what_runs_is_answered_and_what_is_new_is_refused(
     quick: CompletionService, backend: AnyText
 ) -> None:
-    async with asked(quick, backend, grace=60) as (client, stream, whole):
+    async with asked(quick, backend, grace=60) as (client, stream, whole, _):
         assert not AppStatus.should_exit, "or streams are cut within half a second"
         while quick.is_ready:  # noqa: ASYNC110 - draining gives no sign but this one
             await asyncio.sleep(0)
@@ -87,10 +87,22 @@ async def test_what_runs_is_answered_and_what_is_new_is_refused(
 
 
 async def test_what_runs_longer_than_its_grace_is_told(quick: CompletionService, backend: AnyText) -> None:
-    async with asked(quick, backend, grace=0) as (_, stream, whole):
+    async with asked(quick, backend, grace=0) as (_, stream, whole, _):
         while quick.is_alive:  # noqa: ASYNC110 - closing gives no sign but this one
             await asyncio.sleep(0)
         backend.open_gate()
         assert json.loads(last_frame(await stream))["error"]["code"] == "unavailable"
         answer = await whole
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+
+
+async def test_a_second_signal_does_not_even_wait_for_the_step(
+    quick: CompletionService, backend: AnyText
+) -> None:
+    async with asked(quick, backend, grace=60) as (_, stream, whole, server):
+        server.handle_exit(signal.SIGTERM, None)
+        answer = await whole
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+        with pytest.raises(httpx2.RemoteProtocolError):  # cut, as the step has not ended
+            await stream
+    assert server.is_stuck

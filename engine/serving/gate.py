@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fastapi.responses import JSONResponse
 
-from engine.errors import EngineError, InternalError, QueueFullError
+from engine.errors import EngineError, InternalError, QueueFullError, UnavailableError
 from engine.serving.exchange import IS_REFUSED, request_id
 
 if TYPE_CHECKING:
@@ -93,6 +93,11 @@ class Gate:
             is_head = scope["method"] == "HEAD"
             routed = {**scope, "method": "GET"} if is_head else scope
             await self._app(routed, exchange.receive, exchange.send)
+        except asyncio.CancelledError:  # the server ends, and has waited long enough
+            if not exchange.status:
+                exchange.stop_reading()
+                told = UnavailableError("The server is shutting down.")
+                await answer_of(told)(scope, exchange.receive, exchange.send)
         except EngineError as error:
             await answer_of(error)(scope, exchange.receive, exchange.send)
         except Exception as error:
@@ -162,6 +167,10 @@ class _Exchange:
             message = {"type": "http.response.body"}
         await self._send(message)
         self.is_answered = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+    def stop_reading(self) -> None:
+        """Do not wait for the rest of the body."""
+        self._is_read = True
 
     def write_log(self) -> None:
         """Write a line of the access log; a query may hold a secret, so it is left out."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
+import threading
 import time
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from engine.serving.tls import Certificate
 
 GRACE_SECONDS = 20.0
-_FAREWELL_SECONDS = 2  # for the last answers to be sent
+_FAREWELL_SECONDS = 2.0  # for the last answers to be sent
+_LAST_WORDS_SECONDS = 0.5  # the same after a second signal
 _TICK_SECONDS = 0.05
 _TICKS_A_SECOND = 10  # of uvicorn's own loop
 
@@ -34,7 +37,8 @@ class HttpServer(uvicorn.Server):
 
     After a signal, the server refuses new requests with 503. Running requests have ``grace`` seconds to end,
     and then get an error. uvicorn alone would close their connections, and sse-starlette would cut every
-    stream at once. A second signal stops the server without waiting.
+    stream at once. What is generated has the rest of the grace, or two seconds, to reach clients that read
+    slowly. A second signal takes this time away: what runs gets its error at once.
 
     Args:
         app: The ASGI application.
@@ -55,6 +59,10 @@ class HttpServer(uvicorn.Server):
     ) -> None:
         self._service, self._grace, self._certificate = service, grace, certificate
         self._leaving: asyncio.Task[None] | None = None
+        self._is_hurried = asyncio.Event()
+        self._ends_at = 0.0
+        self.is_stuck = False
+        """Whether the model was in the middle of a step when the time was over, and is not closed."""
         arrivals = Arrivals(service.has_room if service is not None else lambda _waiting: True)
         config = uvicorn.Config(
             app,
@@ -64,7 +72,7 @@ class HttpServer(uvicorn.Server):
             access_log=False,
             lifespan="off",
             server_header=False,
-            timeout_graceful_shutdown=_FAREWELL_SECONDS,
+            timeout_graceful_shutdown=int(_FAREWELL_SECONDS),
         )
         config.load()
         config.ssl = None if certificate is None else certificate.context
@@ -90,19 +98,52 @@ class HttpServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._service is None or self._leaving is not None:
+        if self._service is None:
             super().handle_exit(sig, frame)
-        else:
+        elif self._leaving is None:
+            self._ends_at = time.monotonic() + self._grace
             self._leaving = asyncio.get_running_loop().create_task(self._leave(self._service))
+        else:
+            self._is_hurried.set()
+            self._ends_at = time.monotonic() + _LAST_WORDS_SECONDS
+            self.force_exit = self.should_exit
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds in which the last answers must have been sent, after a signal."""
+        return max(self._ends_at - time.monotonic(), _LAST_WORDS_SECONDS)
 
     async def _leave(self, service: CompletionService) -> None:
         service.drain()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._grace):
-                while service.snapshot().requests_unfinished:  # noqa: ASYNC110 - the engine gives no sign but this one
-                    await asyncio.sleep(_TICK_SECONDS)
-        await asyncio.to_thread(service.close)
+                while service.snapshot().requests_unfinished and not self._is_hurried.is_set():  # noqa: ASYNC110
+                    await asyncio.sleep(_TICK_SECONDS)  # the engine gives no sign but this one
+        self.is_stuck = not await self._close(service)
+        if not self._is_hurried.is_set():
+            self._ends_at = max(self._ends_at, time.monotonic() + _FAREWELL_SECONDS)
+        self.config.timeout_graceful_shutdown = math.ceil(self.seconds_left)
         self.should_exit = True
+
+    async def _close(self, service: CompletionService) -> bool:
+        """Close the service, which waits for the step under way; return False if a second signal came first.
+
+        A thread of its own, and none of the event loop's: the end of the loop waits for those.
+        """
+        loop, closed = asyncio.get_running_loop(), asyncio.Event()
+
+        def close() -> None:
+            service.close()
+            loop.call_soon_threadsafe(closed.set)
+
+        threading.Thread(target=close, name="nucleus-close", daemon=True).start()
+        closing = asyncio.create_task(closed.wait())
+        hurrying = asyncio.create_task(self._is_hurried.wait())
+        await asyncio.wait((closing, hurrying), return_when=asyncio.FIRST_COMPLETED)
+        hurrying.cancel()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(closing, _LAST_WORDS_SECONDS)
+        return closed.is_set()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ import sys
 import time
 from contextlib import ExitStack, closing
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from engine import __version__
 from engine.loading.launch import launch
@@ -45,10 +45,14 @@ def run(settings: ServeSettings, *, say: Callable[[str], None]) -> None:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(_serve(settings, say))
     except StoppedError as stopped:
-        # The thread that loads is inside llama.cpp, which nothing can leave but the end of the process.
-        sys.stdout.flush()
-        logging.shutdown()
-        os._exit(128 + stopped.number)
+        _end_process(128 + stopped.number)
+
+
+def _end_process(status: int) -> NoReturn:
+    """End it though a thread is inside llama.cpp, which nothing else can make it leave."""
+    sys.stdout.flush()
+    logging.shutdown()
+    os._exit(status)
 
 
 async def _serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
@@ -90,7 +94,12 @@ async def _serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
                     say(f"[bold red]{line}[/]")
             await http.serve(sockets=[listening])
         finally:
-            await grpc.stop(settings.shutdown_grace)
+            await grpc.stop(http.seconds_left)
+            if http.is_stuck:
+                at_end.pop_all()  # closing the service would wait for the step
+                http_at.remove_file()
+                grpc_at.remove_file()
+                _end_process(0)
 
 
 def _endpoints(settings: ServeSettings) -> tuple[Endpoint, Endpoint]:
