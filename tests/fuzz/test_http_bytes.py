@@ -151,7 +151,11 @@ METHODS = [
 def http_requests(draw: st.DrawFn) -> bytes:
     """Make a request; every part of it may be odd, and its length may be wrong."""
     body = draw(BODIES)
+    method, target = draw(st.sampled_from(METHODS)), draw(st.sampled_from(TARGETS))
     headers = draw(st.lists(st.sampled_from(HEADERS), max_size=5))
+    if draw(st.booleans()):  # or few would come as far as a route
+        method, target = "POST", draw(st.sampled_from([PATH, PATH, "/tokenize", "/detokenize"]))
+        headers = ["Host: localhost", "Content-Type: application/json", *headers[:1]]
     framing = draw(st.sampled_from(["length", "length", "chunks", "none"]))
     if framing == "length":
         headers.append(f"Content-Length: {max(0, len(body) + draw(st.sampled_from([0, 0, 0, -1, 1])))}")
@@ -167,7 +171,7 @@ def http_requests(draw: st.DrawFn) -> bytes:
     version = draw(
         st.sampled_from(["HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "HTTP/0.9", "HTCPCP/1.0", ""])
     )
-    head = [f"{draw(st.sampled_from(METHODS))} {draw(st.sampled_from(TARGETS))} {version}", *headers]
+    head = [f"{method} {target} {version}", *headers]
     return "\r\n".join([*head, "", ""]).encode("latin-1") + body
 
 
@@ -178,6 +182,7 @@ CONVERSATIONS = st.lists(mutated(http_requests()), min_size=1, max_size=2).map(b
 
 @examples(80)
 @given(sent=CONVERSATIONS)
+@example(sent=POLITE.replace(b"Host", b"X-Request-Timeout: \xb2\r\nHost"))
 @example(sent=POLITE + b"\0")
 @example(sent=POLITE * 3)
 @example(sent=b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")

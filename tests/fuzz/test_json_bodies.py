@@ -63,8 +63,23 @@ def body_of(body: bytes, declared: bytes = JSON_TYPE, encoding: bytes = b"", lim
     return now(read_json(Request({"type": "http", "headers": headers}, receive), limit))
 
 
+def request_with(member: str) -> bytes:
+    return f'{{"model":"m","prompt":"p",{member}}}'.encode(errors="surrogatepass")
+
+
 @examples(100)
 @given(BODIES)
+@example(b"[" * 100_000)
+@example(b'{"a":' * 10_000)
+@example(request_with('"n":"' + "x" * 5000 + '"'))
+@example(request_with('"n":' + "9" * 5000))
+@example(request_with('"user":"\\ud800"'))
+@example(request_with('"user":"\udc00"'))
+@example(request_with('"stop":["a","\\udfff"]'))
+@example(request_with('"prompt":["\\ud83d"]'))
+@example(request_with('"logit_bias":{"\\ud800":1}'))
+@example(request_with('"temperature":1e999'))
+@example(request_with('"stream_options":{"\\ud800":NaN}'))
 def test_a_body_becomes_a_request_or_a_refusal(body: bytes) -> None:
     made = outcome_of(lambda: parse_request(body_of(body), Limits()))
     if isinstance(made, CompletionRequest):
