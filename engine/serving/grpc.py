@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -14,12 +14,14 @@ from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 from typing_extensions import override
 
-from engine.errors import AddressError, EngineError, InternalError, InvalidRequestError
+from engine.errors import AddressError, DeadlineExceededError, EngineError, InternalError, InvalidRequestError
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 from engine.serving import wire
 from engine.serving.auth import caller_of
-from engine.serving.exchange import MAX_REQUEST_BYTES, request_id
+from engine.serving.exchange import request_id
+from engine.serving.grpc_health import Health
+from engine.serving.grpc_limits import GrpcLimits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
@@ -37,7 +39,6 @@ log = logging.getLogger("nucleus.grpc")
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CompletionService"].full_name
 _HEALTH_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-_WATCH_SECONDS = 1.0  # nothing signals the engine's death, so a watch has to poll
 
 
 async def start_grpc(
@@ -46,7 +47,7 @@ async def start_grpc(
     endpoint: Endpoint,
     *,
     certificate: Certificate | None = None,
-    max_message_bytes: int = MAX_REQUEST_BYTES,
+    limits: GrpcLimits = GrpcLimits(),  # noqa: B008 - frozen
 ) -> GrpcServer:
     """Start to serve on the running event loop.
 
@@ -55,19 +56,17 @@ async def start_grpc(
         keys: The API keys that open every method but those of the health service.
         endpoint: Where to listen; :attr:`GrpcServer.endpoint` has the port that is taken for 0.
         certificate: For TLS; None serves in plain.
-        max_message_bytes: Largest message of a request; a larger one is answered with RESOURCE_EXHAUSTED.
+        limits: What clients may take of the server.
 
     Raises:
         AddressError: the address is taken or does not exist.
     """
     server = grpc.aio.server(
-        interceptors=[_Gate(keys)],
-        options=[
-            ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.so_reuseport", 0),  # or a port in use would be shared in silence
-        ],
+        interceptors=[_Gate(keys, limits)],
+        options=[*limits.options(), ("grpc.so_reuseport", 0)],  # or a port in use would be shared in silence
+        maximum_concurrent_rpcs=limits.max_calls,
     )
-    health = _Health(service)
+    health = Health(service, SERVICE_NAME, max_watches=limits.max_watches)
     pb_grpc.add_CompletionServiceServicer_to_server(_Completions(service), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     reflection.enable_server_reflection((SERVICE_NAME, _HEALTH_NAME, reflection.SERVICE_NAME), server)
@@ -93,7 +92,7 @@ class GrpcServer:
         endpoint: Where it listens.
     """
 
-    def __init__(self, server: grpc.aio.Server, health: _Health, endpoint: Endpoint) -> None:
+    def __init__(self, server: grpc.aio.Server, health: Health, endpoint: Endpoint) -> None:
         self._server = server
         self._health = health
         self.endpoint = endpoint
@@ -153,62 +152,15 @@ class _Completions(pb_grpc.CompletionServiceServicer):
         return pb.GetTokenizerInfoResponse(**self._service.tokenizer_info().model_dump())
 
 
-class _Health(health_pb2_grpc.HealthServicer):
-    """Asks the service at the time of the call, so that a dead engine is never reported as healthy."""
-
-    def __init__(self, service: CompletionService) -> None:
-        self._service = service
-        self._draining = asyncio.Event()
-
-    def drain(self) -> None:
-        """Report NOT_SERVING from now on, and end every watch: one would hold up the server's stop."""
-        self._draining.set()
-
-    @override
-    async def Check(
-        self, request: health_pb2.HealthCheckRequest, context: Context
-    ) -> health_pb2.HealthCheckResponse:
-        if request.service not in ("", SERVICE_NAME):
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"There is no service {request.service[:80]!r}.")
-        return self._report(request.service)
-
-    @override
-    async def Watch(
-        self, request: health_pb2.HealthCheckRequest, context: Context
-    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        told = None
-        while True:
-            draining = self._draining.is_set()
-            if (report := self._report(request.service)) != told:
-                yield (told := report)
-            if draining:
-                return
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._draining.wait(), _WATCH_SECONDS)
-
-    async def List(self, _request: object, _context: Context) -> Any:  # noqa: N802
-        # The stubs are older than this method.
-        answer = health_pb2.HealthListResponse()  # type: ignore[attr-defined]
-        for name in ("", SERVICE_NAME):
-            answer.statuses[name].CopyFrom(self._report(name))
-        return answer
-
-    def _report(self, name: str) -> health_pb2.HealthCheckResponse:
-        if name not in ("", SERVICE_NAME):
-            return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
-        if self._service.is_ready and not self._draining.is_set():
-            return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
-        return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.NOT_SERVING)
-
-
 class _Gate(grpc.aio.ServerInterceptor):
     """Handles every call first: checks its key, sends its id, and turns any exception into a status.
 
     It guards every method that is not open by name, so that a service added later is guarded too.
     """
 
-    def __init__(self, keys: ApiKeys) -> None:
+    def __init__(self, keys: ApiKeys, limits: GrpcLimits) -> None:
         self._keys = keys
+        self._limits = limits
 
     async def intercept_service(
         self,
@@ -222,7 +174,7 @@ class _Gate(grpc.aio.ServerInterceptor):
             except EngineError as error:
                 return _refusal(error)
         handler = await continuation(handler_call_details)
-        return None if handler is None else _guarded(handler)
+        return None if handler is None else _guarded(handler, self._limits.stall_seconds)
 
 
 def _refusal(error: EngineError) -> Handler:
@@ -235,35 +187,38 @@ def _refusal(error: EngineError) -> Handler:
     return grpc.stream_stream_rpc_method_handler(refuse)
 
 
-def _guarded(handler: Handler) -> Handler:
-    """Wrap a method of whatever kind, so that it fails as the contract says."""
+def _guarded(handler: Handler, stall_seconds: float) -> Handler:
+    """Wrap a method of whatever kind, so that it fails as the contract says and waits for no reader for ever.
+
+    One that answers once is driven like a stream of one message: on the wire they are alike, and gRPC gives
+    no other way to end the writing of an answer that nobody reads.
+    """
     if handler.unary_unary is not None:
-        behaviour = _answering(handler.unary_unary, handler.request_deserializer)
-        return grpc.unary_unary_rpc_method_handler(behaviour, None, handler.response_serializer)
-    if handler.unary_stream is not None:
-        behaviour = _streaming(handler.unary_stream, handler.request_deserializer)
-        return grpc.unary_stream_rpc_method_handler(behaviour, None, handler.response_serializer)
-    if handler.stream_stream is not None:
-        behaviour = _streaming(handler.stream_stream, None)
-        return grpc.stream_stream_rpc_method_handler(
-            behaviour, handler.request_deserializer, handler.response_serializer
-        )
-    raise TypeError("a method that reads a stream and answers once is not foreseen")
+        method: Any = _answering(handler.unary_unary)
+    elif handler.unary_stream is not None:
+        method = handler.unary_stream
+    elif handler.stream_stream is not None:
+        behaviour = _driving(handler.stream_stream, None, handler.response_serializer, stall_seconds)
+        return grpc.stream_stream_rpc_method_handler(behaviour, handler.request_deserializer, None)
+    else:
+        raise TypeError("a method that reads a stream and answers once is not foreseen")
+    behaviour = _driving(method, handler.request_deserializer, handler.response_serializer, stall_seconds)
+    return grpc.unary_stream_rpc_method_handler(behaviour, None, None)
 
 
-def _answering(behaviour: Any, deserialize: Any) -> Callable[[Any, Context], Awaitable[Any]]:
-    async def answer(request: Any, context: Context) -> Any:
-        await _send_request_id(context)
-        async with _failing_clearly(context):
-            return await behaviour(_read(request, deserialize), context)
+def _answering(behaviour: Any) -> Callable[[Any, Context], AsyncIterator[Any]]:
+    async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
+        yield await behaviour(request, context)
 
     return answer
 
 
-def _streaming(behaviour: Any, deserialize: Any) -> Callable[[Any, Context], Awaitable[None]]:
+def _driving(
+    behaviour: Any, deserialize: Any, serialize: Any, stall_seconds: float
+) -> Callable[[Any, Context], Awaitable[None]]:
     """Drive the method's generator here: gRPC leaves it open when the client goes away during a write."""
 
-    async def stream(request: Any, context: Context) -> None:
+    async def drive(request: Any, context: Context) -> None:
         await _send_request_id(context)
         async with _failing_clearly(context):
             responses = behaviour(_read(request, deserialize), context)
@@ -271,11 +226,26 @@ def _streaming(behaviour: Any, deserialize: Any) -> Callable[[Any, Context], Awa
             while True:
                 async with _failing_clearly(context):
                     response = await anext(responses, None)
-                if response is None:
+                    message = None if response is None else serialize(response)
+                if message is None:
                     return
-                await context.write(response)
+                if not await _write(context, message, stall_seconds):
+                    break
+        async with _failing_clearly(context):  # nothing runs any more; the status comes behind what is unread
+            limit = f"The client should read some of an answer within {stall_seconds:g} s."
+            raise DeadlineExceededError(limit)
 
-    return stream
+    return drive
+
+
+async def _write(context: Context, message: bytes, seconds: float) -> bool:
+    """Write a message; return False if the client does not make room for it in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            await context.write(message)
+    except TimeoutError:
+        return False
+    return True
 
 
 def _read(request: Any, deserialize: Any) -> Any:

@@ -18,6 +18,7 @@ from engine.serving.auth import ApiKeys, read_keys
 from engine.serving.banner import start_lines, warnings
 from engine.serving.connection import ConnectionLimits
 from engine.serving.grpc import start_grpc
+from engine.serving.grpc_limits import ROOM_FOR_OTHER_CALLS, GrpcLimits
 from engine.serving.http import create_app
 from engine.serving.http_server import HttpServer
 from engine.serving.listen import Endpoint
@@ -70,7 +71,13 @@ async def _serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
         # Use the address, not the name: a name may stand for several addresses, and some may be taken.
         http_at = http_at if http_at.path else http_at.at(*listening.getsockname()[:2])
         grpc_at = grpc_at if grpc_at.path else grpc_at.at(http_at.host or grpc_at.host)
-        grpc = await start_grpc(service, keys, grpc_at, certificate=certificate)
+        grpc = await start_grpc(
+            service,
+            keys,
+            grpc_at,
+            certificate=certificate,
+            limits=GrpcLimits(max_calls=settings.max_requests + ROOM_FOR_OTHER_CALLS),
+        )
         http = HttpServer(
             create_app(service, keys, origins=_origins(settings)),
             service,

@@ -17,6 +17,7 @@ from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 from engine.serving.auth import ApiKeys
 from engine.serving.grpc import SERVICE_NAME
+from engine.serving.grpc_limits import GrpcLimits
 from tests.grpc.calls import CODE, FRANCE, create, details, error_of, raw_call, serving, stub_of, text, tokens
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ async def test_a_malformed_message_is_the_callers_fault(channel: grpc.aio.Channe
 
 
 async def test_a_message_beyond_the_limit(service: CompletionService, model: str) -> None:
-    async with serving(service, ApiKeys(), max_message_bytes=1000) as channel:
+    async with serving(service, ApiKeys(), limits=GrpcLimits(max_message_bytes=1000)) as channel:
         request = pb.CompletionRequest(model=model, prompt=text("a" * 2000))
         error = await error_of(stub_of(channel).CreateCompletion(pb.CreateCompletionRequest(request=request)))
     assert error.code() is CODE.RESOURCE_EXHAUSTED
