@@ -112,7 +112,8 @@ class HttpDoor(Door):
     async def __aenter__(self) -> Self:
         ports = await self._opened.enter_async_context(serving(self.service))
         self.client = HttpClient(HOST, ports.http)
-        other_routes = httpx2.AsyncClient(base_url=f"http://{HOST}:{ports.http}", timeout=60)
+        url, as_json = f"http://{HOST}:{ports.http}", {"Content-Type": "application/json"}
+        other_routes = httpx2.AsyncClient(base_url=url, headers=as_json, timeout=60)
         self.routes = await self._opened.enter_async_context(other_routes)
         return self
 
