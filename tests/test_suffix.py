@@ -46,10 +46,10 @@ async def test_the_model_sees_both_texts_and_fills_what_is_between(
 async def test_its_tokens_count_for_the_context(door: Door, filling: CompletionService) -> None:
     with pytest.raises(CallError, match="at most 8192 tokens together") as caught:
         await door.complete(prompt="a", suffix="b " * 9000)
-    assert caught.value.code == "invalid_request_error"
+    assert caught.value.code == "context_length_exceeded"
 
 
 async def test_a_model_without_such_tokens_is_named_as_the_reason(door: Door) -> None:
     with pytest.raises(CallError, match="'suffix' needs a model with fill-in-the-middle tokens") as caught:
         await door.complete(prompt="a", suffix="b")
-    assert caught.value.code == "invalid_request_error"
+    assert caught.value.code == "context_length_exceeded"
