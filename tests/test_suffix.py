@@ -52,4 +52,4 @@ async def test_its_tokens_count_for_the_context(door: Door, filling: CompletionS
 async def test_a_model_without_such_tokens_is_named_as_the_reason(door: Door) -> None:
     with pytest.raises(CallError, match="'suffix' needs a model with fill-in-the-middle tokens") as caught:
         await door.complete(prompt="a", suffix="b")
-    assert caught.value.code == "context_length_exceeded"
+    assert caught.value.code == "invalid_request_error"
