@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -60,7 +61,7 @@ def serve(settings: ServeSettings) -> None:
     from engine.serving.server import run
 
     _configure_logging(settings.log_level, BackgroundLog(sys.stderr.fileno()))
-    run(settings, say=_out.print)
+    run(settings, say=partial(_out.print, markup=False))  # an IPv6 address stands in brackets
 
 
 @app.command()

@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from engine.settings import ServeSettings
 
 
-def run(settings: ServeSettings, *, say: Callable[[str], None]) -> None:
+def run(settings: ServeSettings, *, say: Callable[..., None]) -> None:
     """Serve until a signal ends it.
 
     Args:
         settings: What to serve, and where.
-        say: Prints one start-up line for a person.
+        say: Prints one start-up line for a person, in the ``style`` that rich knows by that name.
 
     Raises:
         EngineError: the model cannot be loaded, an address is taken, or a key or certificate cannot be read.
@@ -56,7 +56,7 @@ def _end_process(status: int) -> NoReturn:
     os._exit(status)
 
 
-async def _serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
+async def _serve(settings: ServeSettings, say: Callable[..., None]) -> None:
     began, signals = time.perf_counter(), Signals()
     keys, certificate = _keys(settings), _certificate(settings)
     http_at, grpc_at = _endpoints(settings)
@@ -98,7 +98,7 @@ async def _serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
                 say(line)
             if keys.is_empty and not settings.allow_unauthenticated:
                 for line in warnings(http_at, grpc.endpoint):
-                    say(f"[bold red]{line}[/]")
+                    say(line, style="bold red")
             await http.serve(sockets=[listening])
         finally:
             await grpc.stop(http.seconds_left)
