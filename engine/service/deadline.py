@@ -26,6 +26,11 @@ class Deadline:
         self._at = None if seconds is None else asyncio.get_running_loop().time() + seconds
         self._timeout: asyncio.Timeout | None = None
 
+    @property
+    def is_none(self) -> bool:
+        """True if there is no limit."""
+        return self._at is None
+
     async def __aenter__(self) -> Self:
         if self._at is not None:
             self._timeout = asyncio.timeout_at(self._at)

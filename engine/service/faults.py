@@ -23,8 +23,13 @@ def faults_as_internal_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (EngineError, StopAsyncIteration):
+    except EngineError:
         raise
     except Exception as error:
-        log.exception("a request failed")
-        raise InternalError.of(error) from error
+        raise as_internal_error(error) from error
+
+
+def as_internal_error(error: Exception) -> InternalError:
+    """Log a fault, and return what the caller is told of it."""
+    log.error("a request failed", exc_info=error)
+    return InternalError.of(error)

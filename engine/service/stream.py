@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from engine.contract.requests import StreamOptions
+from engine.errors import EngineError
 from engine.process_bound import ProcessBound
-from engine.service.faults import faults_as_internal_errors
+from engine.service.faults import as_internal_error
 
 if TYPE_CHECKING:
     from engine.contract.responses import CompletionChunk
@@ -49,8 +50,12 @@ class CompletionStream(ProcessBound):
         Raises:
             EngineError: the request has failed; no chunk follows.
         """
-        with faults_as_internal_errors():
+        try:  # not the context manager, which takes a microsecond for each chunk
             return await self._next_chunk()
+        except (EngineError, StopAsyncIteration):
+            raise
+        except Exception as error:
+            raise as_internal_error(error) from error
 
     def close(self) -> None:
         """Stop the work within one step, unless it is done; from any thread."""
@@ -83,5 +88,7 @@ class CompletionStream(ProcessBound):
         first, self._first = self._first, None
         if first is not None:
             return first
+        if self._deadline.is_none:
+            return await anext(self._handle)
         async with self._deadline:
             return await anext(self._handle)
