@@ -8,88 +8,50 @@ import socket
 import ssl
 import stat
 import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import grpc
 import httpx2
 import pytest
 import trustme
+import typer
 
+from engine.errors import EngineError
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
+from engine.serving.server import run
+from engine.settings import ServeSettings, takes
+from tests.process import NUCLEUS, PATIENCE, nucleus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NUCLEUS = str(Path(sys.executable).with_name("nucleus"))
-SMALL = ("--parallel", "2", "--ctx-size", "256", "--prefix-cache", "off")
-PATIENCE = 60
-
-
-class Serving(NamedTuple):
-    """A server that is ready, and the lines it said."""
-
-    process: subprocess.Popen[str]
-    lines: list[str]
-    log: list[str]
-
-    def logged(self) -> str:
-        """Return what the server has written to stderr, once it has ended."""
-        (log,) = self.log
-        return log
-
-    def address(self, door: str) -> str:
-        (line,) = (line for line in self.lines if line.split()[:1] == [door])
-        return line.split()[1]
+    from tests.process import Serving
 
 
 @contextmanager
-def nucleus(*flags: object, **environment: str) -> Iterator[Serving]:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("NUCLEUS_")}
-    command = [NUCLEUS, "serve", *SMALL, *map(str, flags)]
-    if "--http-port" not in flags:
-        command += ["--http-port", "0"]
-    if "--grpc-port" not in flags:
-        command += ["--grpc-port", "0"]
-    process = subprocess.Popen(
-        command,
-        env=plain | {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1", "COLUMNS": "300"} | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    lines: list[str] = []
-    log: list[str] = []
-    for line in process.stdout:
-        lines.append(line.strip())
-        if "curl" in line:
-            break
-    else:
-        raise AssertionError("".join(lines) + process.stderr.read())
-    try:
-        yield Serving(process, lines, log)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        rest, complaints = process.communicate(timeout=PATIENCE)
-        lines += rest.splitlines()
-        log.append(complaints)
-        assert process.returncode == 0
-        assert "Traceback" not in complaints, complaints
+def serving(*flags: object, **environment: str) -> Iterator[Serving]:
+    """Start a server, and end it well."""
+    with nucleus(*flags, environment=environment) as started:
+        yield started
+        started.signal()
+        started.end()
 
 
 def refusal(*flags: object) -> str:
-    """Return the one line by which the server refuses to start."""
-    run = subprocess.run(
-        [NUCLEUS, "serve", *map(str, flags)], capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
-    assert run.returncode == 1
-    (line,) = run.stderr.strip().splitlines()
-    return line
+    """Return why the server refuses to start."""
+    command = typer.Typer()
+
+    @command.command()
+    @takes(ServeSettings, argument="model")
+    def serve(settings: ServeSettings) -> None:
+        run(settings, say=print)
+
+    with pytest.raises(EngineError) as refused:
+        command(["no-such-model.gguf", *map(str, flags)], standalone_mode=False)
+    return str(refused.value)
 
 
 def models_by_grpc(channel: grpc.Channel) -> list[str]:
@@ -101,8 +63,8 @@ def test_unix_sockets_of_both_doors_are_for_their_owner(tmp_path: Path) -> None:
     http, rpc = tmp_path / "http.sock", tmp_path / "grpc.sock"
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(http))  # a server that was killed has left its socket
-    with nucleus("--http-port", f"unix:{http}", "--grpc-port", f"unix:{rpc}") as serving:
-        assert (serving.address("HTTP"), serving.address("gRPC")) == (f"unix:{http}", f"unix:{rpc}")
+    with serving("--http-port", f"unix:{http}", "--grpc-port", f"unix:{rpc}") as server:
+        assert (server.address("HTTP"), server.address("gRPC")) == (f"unix:{http}", f"unix:{rpc}")
         assert [stat.S_IMODE(path.stat().st_mode) for path in (http, rpc)] == [0o600, 0o600]
         with httpx2.Client(
             transport=httpx2.HTTPTransport(uds=str(http)), base_url="http://localhost"
@@ -111,7 +73,7 @@ def test_unix_sockets_of_both_doors_are_for_their_owner(tmp_path: Path) -> None:
         with grpc.insecure_channel(f"unix:{rpc}") as channel:
             assert models_by_grpc(channel) == ["smollm2-135m-instruct"]
         assert "already in use" in refusal("--http-port", f"unix:{http}")
-        curl = next(line for line in serving.lines if line.startswith("curl"))
+        curl = next(line for line in server.lines if line.startswith("curl"))
         assert f"--unix-socket {http} http://localhost/v1/completions" in curl
     assert not http.exists()
     assert not rpc.exists()
@@ -132,8 +94,8 @@ def test_tls_for_both_doors_and_a_certificate_that_is_renewed(tmp_path: Path) ->
     issue(authority, cert, key)
     clients.cert_pem.write_to_path(client_ca)
     flags = ("--tls-cert", cert, "--tls-key", key, "--tls-client-ca", client_ca)
-    with nucleus(*flags, NUCLEUS_API_KEY="sk-1") as serving:
-        url, target = serving.address("HTTP"), serving.address("gRPC")
+    with serving(*flags, NUCLEUS_API_KEY="sk-1") as server:
+        url, target = server.address("HTTP"), server.address("gRPC")
         assert url.startswith("https://")
         assert get(url, authority) == 200
         mine = clients.issue_cert("client.example")
@@ -195,17 +157,18 @@ def test_certificates_that_cannot_be_used_are_refused_at_once(tmp_path: Path) ->
 def test_keys_come_from_a_file_and_are_never_shown(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("sk-one # of the first service\n\n# sk-old\nsk-two\n")
-    with nucleus("--api-key-file", keys) as serving:
-        url = serving.address("HTTP")
+    with serving("--api-key-file", keys, "--host", "0.0.0.0") as server:  # noqa: S104
+        url = server.address("HTTP")
         for key, status in (("sk-one", 200), ("sk-two", 200), ("sk-old", 401), ("of the first service", 401)):
             answer = httpx2.get(f"{url}/v1/models?api_key={key}", headers={"Authorization": f"Bearer {key}"})
             assert answer.status_code == status
-        command = Path(f"/proc/{serving.process.pid}/cmdline")
+        command = Path(f"/proc/{server.process.pid}/cmdline")
         if command.exists():
             assert "sk-" not in command.read_text()
-    logged = serving.logged()
+    logged = server.log
     assert "GET '/v1/models' 401" in logged
-    assert "sk-" not in "".join(serving.lines) + logged
+    assert "sk-" not in "".join(server.lines) + logged
+    assert not any("WARNING" in line for line in server.lines)
 
 
 @pytest.mark.parametrize(
@@ -227,14 +190,11 @@ def test_an_empty_key_does_not_open_the_server(key: str) -> None:
 
 
 def test_a_server_for_everybody_says_so() -> None:
-    with nucleus("--host", "0.0.0.0") as serving:  # noqa: S104
+    flags = ("--host", "0.0.0.0")  # noqa: S104
+    with serving(*flags) as server, serving(*flags, "--allow-unauthenticated") as quiet:
         pass
-    assert any("WARNING" in line and "NUCLEUS_API_KEY" in line for line in serving.lines)
-    with nucleus("--host", "0.0.0.0", "--allow-unauthenticated") as quiet:  # noqa: S104
-        pass
-    with nucleus("--host", "0.0.0.0", NUCLEUS_API_KEY="sk-1") as guarded:  # noqa: S104
-        pass
-    assert not any("WARNING" in line for line in [*quiet.lines, *guarded.lines])
+    assert any("WARNING" in line and "NUCLEUS_API_KEY" in line for line in server.lines)
+    assert not any("WARNING" in line for line in quiet.lines)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

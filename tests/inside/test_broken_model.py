@@ -11,12 +11,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from benchmarks.client import CallError
 from engine.backend.base import BackendError
-from tests.doors import DOORS, Door, GrpcDoor, HttpDoor
+from tests.doors import Door, GrpcDoor, HttpDoor
+from tests.inside.outcomes import told
 from tests.quick import AnyText, engine_of, service_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
-
     from engine.core.engine import Engine
     from tests.doors import Answer
 
@@ -71,22 +70,6 @@ class Fragile(AnyText):
 @pytest.fixture
 def backend() -> Fragile:
     return Fragile()
-
-
-@pytest.fixture(params=DOORS, ids=lambda door: door.name)
-async def quick(request: pytest.FixtureRequest, backend: Fragile) -> AsyncIterator[Door]:
-    """One door to a server of its own."""
-    engine = engine_of(backend)
-    async with request.param(service_of(engine)) as door:
-        yield door
-        backend.open_gate()
-        await asyncio.to_thread(engine.close)
-
-
-async def told(asked: Awaitable[object]) -> CallError:
-    with pytest.raises(CallError) as caught:
-        await asked
-    return caught.value
 
 
 async def is_healthy(door: Door) -> bool:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from benchmarks.client import CallError
 from engine.backend.base import BackendError
 from engine.contract.responses import Completion, CompletionChunk
 from engine.core.scheduler import Scheduler
@@ -19,34 +18,20 @@ from engine.service.logprobs import logprobs_of
 from engine.service.response import ResponseBuilder
 from engine.serving import wire
 from tests.core.fake_backend import N_VOCAB
-from tests.doors import DOORS, Door, GrpcDoor, HttpDoor, PythonDoor
-from tests.quick import AnyText, engine_of, service_of
+from tests.doors import Door, GrpcDoor, HttpDoor, PythonDoor
+from tests.inside.outcomes import told
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Callable
 
     from tests.doors import Answer
+    from tests.quick import AnyText
 
 TEXT = "a secret of another request"
 STEPS = 4
 SOUND: Answer = {"prompt": "ABC", "max_tokens": STEPS, "seed": 1, "logprobs": 2, "echo": True}
 FAULTY: Answer = {**SOUND, "prompt": "XYZ", "seed": 666, "stop": ["never"], "min_tokens": 2}
 KINDS: list[type[Exception]] = [ValueError, MemoryError, BackendError]
-
-
-@pytest.fixture
-def backend() -> AnyText:
-    return AnyText()
-
-
-@pytest.fixture(params=DOORS, ids=lambda door: door.name)
-async def quick(request: pytest.FixtureRequest, backend: AnyText) -> AsyncIterator[Door]:
-    """One door to a server of its own."""
-    engine = engine_of(backend)
-    async with request.param(service_of(engine)) as door:
-        yield door
-        backend.open_gate()
-        await asyncio.to_thread(engine.close)
 
 
 class FaultySampler:
@@ -157,12 +142,6 @@ def raising(
         return sound(first, *rest)
 
     return faulty
-
-
-async def told(asked: Awaitable[object]) -> CallError:
-    with pytest.raises(CallError) as caught:
-        await asked
-    return caught.value
 
 
 @pytest.mark.parametrize(("place", "kind"), [*zip(PLACES, cycle(KINDS), strict=False)])

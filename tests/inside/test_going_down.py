@@ -15,12 +15,12 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from benchmarks.client import CallError, GrpcClient, HttpClient
-from tests.inside.process import nucleus
+from tests.process import nucleus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.inside.process import Serving
+    from tests.process import Serving
 
 MODEL = "smollm2-135m-instruct"
 SHORT = {"model": MODEL, "prompt": "A", "max_tokens": 24, "ignore_eos": True, "stream": True}

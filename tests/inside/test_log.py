@@ -17,12 +17,12 @@ import pytest
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 from engine.serving.background_log import BackgroundLog
-from tests.inside.process import PATIENCE, nucleus
+from tests.process import PATIENCE, nucleus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.inside.process import Serving
+    from tests.process import Serving
 
 
 @contextmanager
