@@ -46,8 +46,8 @@ CONFIG = {
     "headers": AUTHORIZATION,
     "continue-on-failure": True,
     # Keys are no generated data: each request has the right one, and the check `ignored_auth` tries others.
-    "generation": {"max-examples": 100, "database": "none", "with-security-parameters": False},
-    "operations": [{"include-path": "/v1/completions", "generation": {"max-examples": 850}}],
+    "generation": {"max-examples": 50, "database": "none", "with-security-parameters": False},
+    "operations": [{"include-path": "/v1/completions", "generation": {"max-examples": 300}}],
     # Learning from answers would make every request a third dearer, and the right values are all in the page.
     "phases": {
         "fuzzing": {"error-feedback": {"enabled": False}, "extra-data-sources": {"responses": False}},
@@ -150,6 +150,8 @@ def within_rules(body: Page) -> Page:
         given["prompt"] = "a"
     if not given.get("stream"):
         given.pop("stream_options", None)
+    if "messages" in given:  # leave room in the context
+        given["messages"] = [short_message(message) for message in given["messages"][:4]]
     given.pop("suffix", None)  # the model behind it cannot fill a gap
     if not given.get("echo"):
         given["max_tokens"] = max(given.get("max_tokens", 16), 1)
@@ -167,6 +169,13 @@ def short(prompt: Any) -> Any:
     if isinstance(prompt, str) or isinstance(prompt[0], int):
         return prompt[:64]
     return [short(each) if each else each for each in prompt]
+
+
+def short_message(message: Page) -> Page:
+    content = message["content"]
+    if isinstance(content, list):
+        content = [{**part, "text": part["text"][:4]} for part in content[:4]]
+    return {**message, "role": message["role"][:4], "content": content and content[:16]}
 
 
 @schemathesis.hook
@@ -206,7 +215,7 @@ def test_the_server_does_what_its_page_says(url: str, page: Page, caplog: pytest
                 if check.failure_info is not None
             ]
     assert not failures, "\n".join(failures[:10])
-    assert statuses.total() >= 2000
+    assert statuses.total() >= 1500
     assert set(statuses) == {200, 400, 401, 404, 405, 415}
 
 
