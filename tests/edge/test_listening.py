@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import ssl
@@ -60,7 +61,7 @@ def models_by_grpc(channel: grpc.Channel) -> list[str]:
 
 
 def test_unix_sockets_of_both_doors_are_for_their_owner(tmp_path: Path) -> None:
-    http, rpc = tmp_path / "http.sock", tmp_path / "grpc.sock"
+    http, rpc = tmp_path / "[red]http.sock", tmp_path / "grpc.sock"
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(http))  # a server that was killed has left its socket
     with serving("--http-port", f"unix:{http}", "--grpc-port", f"unix:{rpc}") as server:
@@ -74,7 +75,7 @@ def test_unix_sockets_of_both_doors_are_for_their_owner(tmp_path: Path) -> None:
             assert models_by_grpc(channel) == ["smollm2-135m-instruct"]
         assert "already in use" in refusal("--http-port", f"unix:{http}")
         curl = next(line for line in server.lines if line.startswith("curl"))
-        assert f"--unix-socket {http} http://localhost/v1/completions" in curl
+        assert f"--unix-socket {shlex.quote(str(http))} http://localhost/v1/completions" in curl
     assert not http.exists()
     assert not rpc.exists()
 
