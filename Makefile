@@ -59,7 +59,7 @@ serve: $(VENV)/.installed-model $(VENV)/.extension ## build what is missing, the
 	@exec $(BIN)/nucleus serve $(ARGS)
 
 test: check $(LITELLM)/.installed ## build what is missing, then run every check and every test (ARGS="-k stop")
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: $(TESTING) $(VENV)/.extension proto-check ## linters, types, import rules, stubs, generated code
 	$(call tool,ruff check)

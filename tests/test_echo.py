@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,21 +94,23 @@ async def test_best_of_and_echo_go_together(door: Door) -> None:
 
 
 @pytest.fixture(scope="module")
-def logits_of() -> Iterator[Callable[[list[int]], NDArray[np.float32]]]:
-    """Return a function that gives the raw logits behind every token of a text."""
+def expected_of() -> Iterator[Callable[[str], NDArray[np.float64]]]:
+    """Return a function that gives the likelihood of a text's tokens but the first, by its raw logits."""
     backend = LlamaBackend(
         LlamaModel(locate(MODEL).path),
         LlamaOptions(n_slots=1, prefix_cache=False, n_cells=512, n_batch=64, n_threads=2, n_gpu_layers=0),
     )
 
-    def logits(tokens: list[int]) -> NDArray[np.float32]:
+    @cache
+    def expected(text: str) -> NDArray[np.float64]:
+        tokens = backend.tokenize(text)
         batch, count = Batch(64), len(tokens)
         batch.fill(tokens, range(count), [0] * count, [True] * count)
-        rows = backend.decode(batch).copy()
+        likelihoods = log_softmax(backend.decode(batch))[np.arange(count - 1), tokens[1:]]
         backend.truncate(0, 0)
-        return rows
+        return likelihoods
 
-    yield logits
+    yield expected
     backend.close()
 
 
@@ -116,14 +119,9 @@ def logits_of() -> Iterator[Callable[[list[int]], NDArray[np.float32]]]:
     [pytest.param(text, id=f"{name} {i}") for name, texts in SCRIPTS.items() for i, text in enumerate(texts)],
 )
 async def test_the_likelihood_of_a_text_is_that_of_its_raw_logits(
-    door: Door,
-    service: CompletionService,
-    logits_of: Callable[[list[int]], NDArray[np.float32]],
-    text: str,
+    door: Door, expected_of: Callable[[str], NDArray[np.float64]], text: str
 ) -> None:
-    tokens = service.engine.backend.tokenize(text)
-    assert len(tokens) < 64
-    expected = log_softmax(logits_of(tokens))[np.arange(len(tokens) - 1), tokens[1:]]
+    expected = expected_of(text)
     answer = await door.complete(prompt=text, max_tokens=0, echo=True, logprobs=0)
     check_logprobs(answer["choices"][0], 0, prompt=text, echo=True)
     logprobs = answer["choices"][0]["logprobs"]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TEXTS = ["The sky", "天😀"]
 """The second one has characters that several tokens share."""
 FORMS = ["text", "texts", "ids", "lists of ids"]
-GENERATED = 16
+GENERATED = 8
 
 
 class Cell(NamedTuple):

@@ -73,7 +73,7 @@ def test_a_full_disk_is_one_line(tiny: Path, what: str, unbuffered: str) -> None
 @pytest.mark.parametrize(
     "line",
     [
-        f"{COMPLETE} | head -c 1",
+        f"{COMPLETE} | true",  # with `head` it may be done before its reader is gone
         f"{SERVE} | head -n 1",
         '"$NUCLEUS" --help | true',
         '"$NUCLEUS" no-such-verb 2>&1 >/dev/null | true',

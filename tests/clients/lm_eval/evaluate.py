@@ -2,8 +2,8 @@
 
 Its command line would do, but for the index of its own tasks: some ten seconds at each start.
 
-Arguments: the model's arguments as JSON, and the file to write, which has a line of JSON for each choice:
-context, continuation, log-likelihood, and whether greedy decoding would give it.
+Arguments: the model's arguments as JSON, how many contexts to score, and the file to write, which has a line
+of JSON for each choice: context, continuation, log-likelihood, and whether greedy decoding would give it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from lm_eval.tasks import TaskManager
 TASK = "nucleus_choices"
 
 
-def main(arguments: str, output: str) -> None:
+def main(arguments: str, limit: str, output: str) -> None:
     results = simple_evaluate(
         model="local-completions",
         model_args=json.loads(arguments),
         tasks=[TASK],
         task_manager=TaskManager(include_path=str(Path(__file__).parent), include_defaults=False),
+        limit=int(limit),
         log_samples=True,
         bootstrap_iters=0,
     )
