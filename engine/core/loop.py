@@ -256,7 +256,11 @@ class StepLoop:
         tokens, scores = draws.tokens.tolist(), self._scores(drawers, draws)
         for row, (sequence, token, score) in enumerate(zip(drawers, tokens, scores, strict=False)):
             try:
-                delta = self._give(sequence, token, score, int(draws.status[row]))
+                if token < 0:
+                    raise InternalError(RowStatus(draws.status[row]).message)
+                delta = sequence.advance(token, *score, self._backend.piece)
+                if sequence.may_now_end and sequence.phase is not Phase.FINISHED:
+                    self._open(sequence)
             except Exception as error:
                 outputs.append(self._fail(sequence, error))
                 continue
@@ -265,21 +269,6 @@ class StepLoop:
             if delta is not None:
                 outputs.append(Output(sequence.prompt.owner, delta))
         return outputs
-
-    def _give(
-        self, sequence: Sequence, token: int, score: tuple[float, Alternatives], status: int
-    ) -> Delta | None:
-        """Give a sequence the token that was drawn for it.
-
-        Raises:
-            InternalError: there is none.
-        """
-        if token < 0:
-            raise InternalError(RowStatus(status).message)
-        delta = sequence.advance(token, *score, self._backend.piece)
-        if sequence.may_now_end and sequence.phase is not Phase.FINISHED:
-            self._open(sequence)
-        return delta
 
     @staticmethod
     def _scores(drawers: list[Sequence], draws: Draws) -> Iterator[tuple[float, Alternatives]]:
