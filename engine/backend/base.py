@@ -60,13 +60,14 @@ class Batch:
         tokens, positions, slots: int32 ``[capacity]``, of which the first ``size`` are in use.
         wants_logits: int8 ``[capacity]``, 1 where the decode leaves a row of logits.
         n_rows: How many of those there are.
+        padding: Tokens to decode behind them, whose rows of logits nobody reads.
         reach: The cells in use are all among this many cells at the beginning of the cache.
         batch_invariant: Whether its logits must not depend on what shares the batch and the cache.
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.size = self.n_rows = self.reach = 0
+        self.size = self.n_rows = self.padding = self.reach = 0
         self.batch_invariant = False
         # Written through ctypes, which takes a few numbers faster than numpy does.
         self._tokens: Any = (ctypes.c_int32 * capacity)()
@@ -85,6 +86,7 @@ class Batch:
         slots: Sequence[int],
         wants_logits: Sequence[bool],
         *,
+        padding: int = 0,
         reach: int = 0,
         batch_invariant: bool = False,
     ) -> None:
@@ -94,13 +96,13 @@ class Batch:
             ValueError: they are more tokens than the batch holds.
         """
         size = len(tokens)
-        if size > self.capacity:
-            raise ValueError(f"a batch holds {self.capacity} tokens, not {size}")
+        if size + padding > self.capacity:
+            raise ValueError(f"a batch holds {self.capacity} tokens, not {size + padding}")
         self._tokens[:size] = tokens
         self._positions[:size] = positions
         self._slots[:size] = slots
         self._wants_logits[:size] = wants_logits
-        self.size, self.n_rows = size, sum(wants_logits)
+        self.size, self.n_rows, self.padding = size, sum(wants_logits), padding
         self.reach, self.batch_invariant = reach, batch_invariant
 
 
@@ -110,7 +112,7 @@ class Backend(Protocol):
     The cache holds up to ``n_slots`` sequences; those that begin alike share their cells. Where
     ``prefix_cache`` is false, a sequence cannot be cut, and so no other can share a part of it. Restoring a
     prefix takes up to ``restore_slack`` cells more than it has in the end. A decode leaves up to
-    ``n_slots + n_scored`` rows.
+    ``n_slots + n_scored`` rows. It has up to ``n_padding`` tokens of padding, which take cells meanwhile.
 
     Up to ``n_batch_invariant`` tokens can be decoded batch-invariantly (``Batch.batch_invariant``): then the
     logits of a token depend on its sequence alone, to the bit, as long as the sequence's cells are in order.
@@ -128,6 +130,7 @@ class Backend(Protocol):
     n_cells: int
     n_batch: int
     n_scored: int
+    n_padding: int
     n_batch_invariant: int
 
     def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:

@@ -24,6 +24,8 @@ log = logging.getLogger("nucleus.llama")
 
 _SCORED = 64
 """Rows of logits for the tokens of prompts that are scored."""
+_PADDING = 3
+"""Most tokens of padding: the kernels for CPUs take rows by four at most."""
 _PIECE = 256
 """Tokens that are copied out of the cache at once."""
 _BATCH_INVARIANT = 63
@@ -82,6 +84,8 @@ class LlamaBackend:
         self._pieces: dict[int, bytes] = {}
         self._wire: _WireBatch | None = None
         self.n_scored = min(_SCORED, self.n_batch)
+        # A recurrent model takes texts of one length at once, and padding is a text of its own.
+        self.n_padding = _PADDING if model.can_cut else 0
         self._logits = _LogitsView(options.n_slots + self.n_scored, self.info.n_vocab)
         can_be_invariant = options.seeks_batch_invariance and options.n_gpu_layers == 0 and model.can_cut
         self.n_batch_invariant = self._probed() if can_be_invariant else 0
@@ -106,11 +110,26 @@ class LlamaBackend:
         return self._logits.over(lib.llama_get_logits(self._context))[: batch.n_rows]
 
     def _run(self, batch: Batch, wire: _WireBatch) -> int:
+        if batch.padding:
+            status = self._run_padded(batch, wire)
+            if status != _NO_CELL:
+                return status
         if batch.batch_invariant and batch.size == 1 and batch.reach > _REACH:
             status = self._run_beside_another(batch, wire)
             if status != _NO_CELL:
                 return status
         return int(lib.llama_decode(self._context, wire.struct(batch.size)))
+
+    def _run_padded(self, batch: Batch, wire: _WireBatch) -> int:
+        """Decode with some tokens more, behind the others, of a text that is forgotten again."""
+        start, end = batch.size, batch.size + batch.padding
+        batch.tokens[start:end] = batch.tokens[0]
+        batch.positions[start:end] = range(batch.padding)
+        batch.slots[start:end] = self._spare
+        batch.wants_logits[start:end] = 1  # the product behind the layers takes rows by four, too
+        status = int(lib.llama_decode(self._context, wire.struct(end)))
+        self.truncate(self._spare, 0)
+        return status
 
     def _run_beside_another(self, batch: Batch, wire: _WireBatch) -> int:
         """Decode a lone token beside another one, so that it comes out as it does in any other company."""
@@ -259,7 +278,7 @@ def _context_params(options: LlamaOptions) -> Any:
     params.n_ctx = options.n_cells
     params.n_batch = params.n_ubatch = options.n_batch
     params.n_seq_max = options.n_slots + 2  # two that the backend needs
-    params.n_outputs_max = params.n_seq_max + min(_SCORED, options.n_batch)  # by default, all of a batch
+    params.n_outputs_max = options.n_slots + _PADDING + min(_SCORED, options.n_batch)  # by default, a batch
     params.n_threads = params.n_threads_batch = options.n_threads
     params.kv_unified = True  # sharing a prompt between sequences is then a matter of metadata
     params.swa_full = True  # a sliding window's cache can otherwise not be cut or shared

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from engine.backend.base import Backend
     from engine.core.sequence import Prompt
+    from engine.core.step_cost import StepCost
 
 log = logging.getLogger("nucleus.engine")
 
@@ -62,6 +63,7 @@ class Engine(ProcessBound):
         max_logprobs: Most alternatives that a request may ask for.
         max_requests: Unfinished requests beyond which new ones are refused.
         threads: How many threads share the rows of a step while they are sampled.
+        cost: What steps cost; by default all tokens cost the same until steps show otherwise.
         policy: The numbers that the scheduler and the cache decide by.
     """
 
@@ -72,13 +74,14 @@ class Engine(ProcessBound):
         max_logprobs: int,
         max_requests: int,
         threads: int = 1,
+        cost: StepCost | None = None,
         policy: SchedulingPolicy = DEFAULT_POLICY,
     ) -> None:
         self.backend = backend
         self._policy = policy
         self.max_requests = max_requests
         self.totals = Totals()  # written by the engine thread, read by any
-        self._steps = StepLoop(backend, max_logprobs=max_logprobs, threads=threads, policy=policy)
+        self._steps = StepLoop(backend, max_logprobs=max_logprobs, threads=threads, cost=cost, policy=policy)
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._lock = threading.RLock()  # guards _requests and _refusal, which any thread may read
         self._requests: dict[Hashable, tuple[RequestHandle, int]] = {}  # with their open choices
@@ -93,6 +96,11 @@ class Engine(ProcessBound):
     def is_alive(self) -> bool:
         """True while requests are being served."""
         return self._thread.is_alive() and self._refusal is None
+
+    @property
+    def cost(self) -> StepCost:
+        """What steps cost, as far as it is known by now."""
+        return self._steps.cost
 
     @property
     def n_requests(self) -> int:

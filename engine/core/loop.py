@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from engine.backend.base import BackendError, Batch
+from engine.core.calibration import calibrate
 from engine.core.phases import Phase
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
-from engine.core.prefill_budget import PrefillBudget
 from engine.core.scheduler import Scheduler
 from engine.core.sequence import TokenLogprob
 from engine.errors import EngineError, InternalError
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from engine.backend.base import Backend, SavedPrefix
     from engine.core.plan import Plan, Span
     from engine.core.sequence import Delta, Prompt, Sequence
+    from engine.core.step_cost import StepCost
     from engine.kvcache.operations import Operation
     from engine.sampling import Draws
 
@@ -51,6 +52,7 @@ class StepLoop:
         backend: The model.
         max_logprobs: Most alternatives that a request may ask for.
         threads: How many threads share the rows of a step while they are sampled.
+        cost: What steps cost; by default all tokens cost the same until steps show otherwise.
         policy: The numbers that the scheduler and the cache decide by.
     """
 
@@ -60,6 +62,7 @@ class StepLoop:
         *,
         max_logprobs: int,
         threads: int = 1,
+        cost: StepCost | None = None,
         policy: SchedulingPolicy = DEFAULT_POLICY,
     ) -> None:
         self._backend = backend
@@ -67,7 +70,7 @@ class StepLoop:
         self._sampler = Sampler(
             backend.info.n_vocab, backend.n_slots, max_logprobs=max_logprobs, threads=threads
         )
-        self._prefill_budget = PrefillBudget(backend.n_batch)
+        self.cost = cost or calibrate(backend, seconds=0)
         self._slots = Slots(
             backend.n_slots,
             backend.n_cells,
@@ -80,7 +83,7 @@ class StepLoop:
         self.scheduler = Scheduler(
             self._slots,
             backend.n_batch,
-            self._prefill_budget.prompt_tokens,
+            cost=self.cost,
             scored=backend.n_scored,
             batch_invariant=backend.n_batch_invariant,
             policy=policy,
@@ -149,7 +152,7 @@ class StepLoop:
         began = time.perf_counter()
         logits = self._backend.decode(self._batch)
         seconds = time.perf_counter() - began
-        self._prefill_budget.note(n_decodes, self._batch.size - n_decodes, seconds)
+        self.cost.note(n_decodes + plan.padding, self._batch.size - n_decodes, seconds)
         for span in plan.prompts:
             for fork in span.draws[1:]:
                 self._backend.copy(span.sequence.slot, fork.slot, span.end)
@@ -171,7 +174,13 @@ class StepLoop:
             wants_logits.append(bool(span.n_rows))
         reach = max(self._slots.reach, self._slots.used_cells + len(tokens))
         self._batch.fill(
-            tokens, positions, slots, wants_logits, reach=reach, batch_invariant=plan.batch_invariant
+            tokens,
+            positions,
+            slots,
+            wants_logits,
+            padding=plan.padding,
+            reach=reach,
+            batch_invariant=plan.batch_invariant,
         )
 
     def _sample(self, plan: Plan, logits: NDArray[np.float32]) -> list[Output]:

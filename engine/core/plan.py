@@ -45,6 +45,8 @@ class Plan:
     decodes: list[Sequence] = field(default_factory=list)
     """The sequences that decode the token drawn last, and draw another one."""
     prompts: list[Span] = field(default_factory=list)
+    padding: int = 0
+    """Tokens to decode besides, because a step with them is cheaper; nobody reads their rows."""
     batch_invariant: bool = False
     """Whether a sequence takes part whose logits must not depend on the rest of the batch."""
 

@@ -20,14 +20,16 @@ from typing import TYPE_CHECKING
 from engine.core.phases import Phase
 from engine.core.plan import Plan, Span
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
+from engine.core.prefill_budget import prefill_budget
 from engine.core.prompt_room import PromptRoom, prefill_order, remaining
 from engine.core.queue import FairQueue
 from engine.kvcache.prefix_match import PrefixMatch, common_prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Hashable
 
     from engine.core.sequence import Prompt, Sequence
+    from engine.core.step_cost import StepCost
     from engine.kvcache.slots import Slots
 
 
@@ -37,8 +39,7 @@ class Scheduler:
     Args:
         slots: The KV cache. It must hold any one prompt together with its completion.
         budget: Most tokens to decode in one step; at least one for each slot.
-        prompt_tokens_beside: Returns the most prompt tokens of a step, given the number of sequences that
-            decode and of those that wait for their prompts. By default as many as the budget leaves.
+        cost: What steps cost. By default a step has as many prompt tokens as it has room for, and no padding.
         scored: Most tokens in a step of prompts whose tokens are scored, at least 1.
         batch_invariant: Most tokens in a step with a batch-invariant sequence; 0 where that is not possible.
         policy: The numbers it decides by.
@@ -48,8 +49,8 @@ class Scheduler:
         self,
         slots: Slots,
         budget: int,
-        prompt_tokens_beside: Callable[[int, int], int] | None = None,
         *,
+        cost: StepCost | None = None,
         scored: int = 64,
         batch_invariant: int = 0,
         policy: SchedulingPolicy = DEFAULT_POLICY,
@@ -61,7 +62,7 @@ class Scheduler:
         self._scored = scored
         self._batch_invariant = batch_invariant
         self._policy = policy
-        self._prompt_tokens_beside = prompt_tokens_beside or (lambda _decodes, _prompts: budget)
+        self._cost = cost
         self._waiting = FairQueue()
         self._running: list[Sequence] = []  # in order of admission
         self._full = False  # True after a waiting sequence found no room, until something changes
@@ -117,6 +118,8 @@ class Scheduler:
         plan.batch_invariant = self._needs_batch_invariance
         if len(plan.decodes) < len(self._running):
             plan.prompts = self._prompt_spans(len(plan.decodes))
+        if not plan.prompts:
+            plan.padding = self._padding_beside(len(plan.decodes))
         plan.cache = self.slots.take_operations()
         return plan
 
@@ -176,15 +179,26 @@ class Scheduler:
                 room.take(span)
         return spans
 
-    def _room_for_prompts(self, n_decodes: int) -> int:
-        """Return how many prompt tokens the step and the cache have room for."""
+    def _padding_beside(self, n_decodes: int) -> int:
+        """Return how many rows that nobody reads are to be decoded beside the decodes."""
+        if self._cost is None or n_decodes == 0:
+            return 0
+        padding = self._cost.padding(n_decodes)
+        return padding if padding <= self._room_beside(n_decodes) else 0
+
+    def _room_beside(self, n_decodes: int) -> int:
+        """Return how many tokens more the step and the cache have room for."""
         budget = self._budget
         if n_decodes < self._batch_invariant and self._needs_batch_invariance:
             budget = min(budget, self._batch_invariant)
-        room = min(budget, self.slots.free_cells) - n_decodes
-        if n_decodes == 0:
+        return min(budget, self.slots.free_cells) - n_decodes
+
+    def _room_for_prompts(self, n_decodes: int) -> int:
+        """Return how many prompt tokens the step and the cache have room for."""
+        room = self._room_beside(n_decodes)
+        if self._cost is None or n_decodes == 0:
             return room
-        return min(room, self._prompt_tokens_beside(n_decodes, len(self._running) - n_decodes))
+        return min(room, prefill_budget(self._cost, n_decodes, len(self._running) - n_decodes))
 
     def _chunk(self, sequence: Sequence, room: int) -> Span:
         """Return the next ``room`` tokens of a prompt; if they are its last, with the sequences that draw."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.contract.requests import Limits
+from engine.core.calibration import calibrate
 from engine.core.engine import Engine
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.errors import ModelLoadError
@@ -18,6 +20,7 @@ from engine.loading.report import (
     gpu_setting,
     prefix_cache_setting,
     seeds_setting,
+    step_setting,
 )
 from engine.loading.trial import try_out
 from engine.service.service import CompletionService
@@ -25,11 +28,13 @@ from engine.service.service import CompletionService
 if TYPE_CHECKING:
     from engine.backend.llama import LlamaBackend
     from engine.backend.llama_model import LlamaModel
+    from engine.core.step_cost import StepCost
     from engine.loading.models import ModelFile
     from engine.loading.options import EngineOptions
 
 _BATCH = 512  # tokens in one step; llama.cpp computes no larger piece at once by default
 _MEMORY_SHARE = 4  # the KV cache takes at most this part of the free memory, unless it is told otherwise
+_CALIBRATION_SECONDS = 1.0
 _MAX_SAMPLER_THREADS = 4  # waking more threads takes longer than they save
 
 
@@ -60,8 +65,9 @@ def launch(options: EngineOptions, *, policy: SchedulingPolicy = DEFAULT_POLICY)
     model = llama_model.LlamaModel(file.path, n_gpu_layers=layers)
     cells, cells_reason = _cells(options, model)
     backend = _load_backend(model, options, n_cells=cells, n_threads=threads, n_gpu_layers=layers)
+    cost = _calibrated(backend)
     service = _start_service(
-        backend, options, name=options.alias or file.name, threads=threads, policy=policy
+        backend, options, name=options.alias or file.name, threads=threads, cost=cost, policy=policy
     )
     settings = [
         _model_setting(service.name, file, model),
@@ -71,6 +77,7 @@ def launch(options: EngineOptions, *, policy: SchedulingPolicy = DEFAULT_POLICY)
         seeds_setting(backend),
         Setting("threads", str(threads), threads_reason),
         gpu_setting(layers, layers_reason),
+        step_setting(cost, n_slots=options.parallel),
     ]
     return Launched(service, StartupReport(settings))
 
@@ -91,14 +98,27 @@ def _load_backend(
     return LlamaBackend(model, llama_options)
 
 
+def _calibrated(backend: LlamaBackend) -> StepCost:
+    """Measure steps in a thread of its own, which takes llama.cpp's threads with it when it ends."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(calibrate, backend, seconds=_CALIBRATION_SECONDS).result()
+
+
 def _start_service(
-    backend: LlamaBackend, options: EngineOptions, *, name: str, threads: int, policy: SchedulingPolicy
+    backend: LlamaBackend,
+    options: EngineOptions,
+    *,
+    name: str,
+    threads: int,
+    cost: StepCost,
+    policy: SchedulingPolicy,
 ) -> CompletionService:
     engine = Engine(
         backend,
         max_logprobs=options.max_logprobs,
         max_requests=options.max_requests,
         threads=min(threads, _MAX_SAMPLER_THREADS),
+        cost=cost,
         policy=policy,
     )
     return CompletionService(

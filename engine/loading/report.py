@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from engine.backend.base import Backend
+    from engine.core.step_cost import StepCost
 
 
 class Setting(NamedTuple):
@@ -44,6 +45,16 @@ def prefix_cache_setting(backend: Backend, *, asked: bool) -> Setting:
 def gpu_setting(n_layers: int, reason: str) -> Setting:
     """Return how many layers are on a GPU; -1 stands for all of them."""
     return Setting("gpu", f"{'all' if n_layers < 0 else n_layers} layers", reason)
+
+
+def step_setting(cost: StepCost, *, n_slots: int) -> Setting:
+    """Return what a step of one sequence and one of all of them cost, and which ones are padded."""
+    times = f"{1e3 * cost.seconds(1):.3g} ms for one token"
+    if n_slots > 1 and cost.is_known(n_slots):
+        times += f", {1e3 * cost.seconds(n_slots):.3g} ms for {n_slots}"
+    padded = [f"{n} to {width}" for n, width in cost.widths.items() if n <= n_slots and n != width]
+    reason = f"measured; padded, as that is cheaper: {', '.join(padded)}" if padded else "measured"
+    return Setting("step", times, reason)
 
 
 def format_size(n_bytes: int) -> str:

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from engine.core.plan import Plan, Span
+    from engine.core.step_cost import StepCost
     from engine.kvcache.operations import Operation
 
 TOKEN = 5
 END = 0
+PADDING = -1
+"""The slot of tokens that are decoded for nobody."""
 
 
 TEXTS = itertools.count(1_000_000, 1_000_000)
@@ -132,6 +135,7 @@ class Steps:
         prefix_cache: bool = True,
         slack: int = 0,
         batch_invariant: int = 0,
+        cost: StepCost | None = None,
         policy: SchedulingPolicy = SAVES_ALL,
     ) -> None:
         self.slack = slack
@@ -143,13 +147,11 @@ class Steps:
             keeps_batch_invariant=batch_invariant > 0,
             restore_slack=slack,
         )
-        self.beside = budget
-        """Most prompt tokens in a step in which others decode."""
         self.batch_invariant = batch_invariant
         self.scheduler = Scheduler(
             self.slots,
             budget,
-            lambda _decodes, _prompts: self.beside,
+            cost=cost,
             batch_invariant=batch_invariant,
             policy=policy,
         )
@@ -191,9 +193,11 @@ class Steps:
             self.cells.append(sequence.slot, start, last, is_batch_invariant=plan.batch_invariant)
         for span in plan.prompts:
             self._decode(span, is_batch_invariant=plan.batch_invariant)
-        self._check_who_repeats(plan)
-        self.scheduler.computed(plan)
+        self.cells.append(PADDING, 0, [TOKEN] * plan.padding, is_batch_invariant=plan.batch_invariant)
         assert self.cells.n_used <= self.n_cells, "a decode that finds no cell"
+        self._check_who_repeats(plan)
+        self.cells.truncate(PADDING, 0)
+        self.scheduler.computed(plan)
         assert self.cells.n_used == self.slots.used_cells
         for slot in range(self.n_slots):
             assert len(self.cells.of[slot]) == self.slots.length(slot)
@@ -241,7 +245,8 @@ class Steps:
         assert plan.decodes == decoding, "every running decode"
         spanned = [*plan.decodes, *(span.sequence for span in plan.prompts)]
         assert len(set(map(id, spanned))) == len(spanned), "one part for a sequence"
-        assert len(decoding) + sum(len(span.tokens) for span in plan.prompts) <= self.budget
+        assert size_of(plan) <= self.budget
+        assert not (plan.padding and plan.prompts), "a row that nobody reads, though a prompt waits"
         drawers = drawers_of(plan)
         assert len(set(map(id, drawers))) == len(drawers)
         assert set(decoding) <= set(drawers), "each of them gets its token"
@@ -252,7 +257,7 @@ class Steps:
         assert plan.batch_invariant == bool(who and self.batch_invariant)
         if not plan.batch_invariant:
             return
-        size = len(plan.decodes) + sum(len(span.tokens) for span in plan.prompts)
+        size = size_of(plan)
         if len(plan.decodes) < self.batch_invariant:
             assert size <= self.batch_invariant
         for sequence in who:
@@ -286,6 +291,11 @@ class Steps:
 
 def has_finished(sequence: Sequence) -> bool:
     return sequence.phase is Phase.FINISHED
+
+
+def size_of(plan: Plan) -> int:
+    """Return how many tokens a step decodes."""
+    return len(plan.decodes) + sum(len(span.tokens) for span in plan.prompts) + plan.padding
 
 
 def drawers_of(plan: Plan) -> list[Sequence]:

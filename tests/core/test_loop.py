@@ -10,7 +10,7 @@ from engine.backend.base import BackendError
 from engine.core.loop import StepLoop
 from engine.core.phases import Phase
 from engine.core.policy import SchedulingPolicy
-from engine.core.prefill_budget import PrefillBudget
+from engine.core.step_cost import StepCost
 from engine.sampling import SamplingParams
 from tests.core.fake_backend import POISON, FakeBackend
 from tests.core.runs import FIRST, SECOND, THIRD, prompt
@@ -92,7 +92,6 @@ class TestSteps:
     def test_a_prompt_beside_a_running_stream_keeps_to_the_pace(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(PrefillBudget, "prompt_tokens", lambda *_: 5)
         backend = FakeBackend(n_slots=2)
         sizes: list[int] = []
         decode = backend.decode
@@ -102,7 +101,9 @@ class TestSteps:
             return decode(batch)
 
         monkeypatch.setattr(backend, "decode", watched)
-        steps = StepLoop(backend, max_logprobs=5)
+        monkeypatch.setattr(StepCost, "note", lambda *_: None)  # the fake model takes no time
+        cost = StepCost({1: 0.010}, {1: 0.002}, max_decodes=2, max_tokens=64)
+        steps = StepLoop(backend, max_logprobs=5, cost=cost)
         steps.submit(prompt([1] * 10, max_tokens=4))
         steps.step()
         steps.submit(prompt([2] * 10, max_tokens=1))

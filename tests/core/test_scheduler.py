@@ -7,6 +7,7 @@ import pytest
 from engine.core.phases import Phase
 from engine.core.plan import Plan
 from engine.core.scheduler import Scheduler
+from engine.core.step_cost import StepCost
 from engine.kvcache.host_cache import HostPrefixCache
 from engine.kvcache.slots import Slots
 from tests.core.steps import END, TOKEN, Steps, drawers_of, prompt, spans
@@ -195,13 +196,19 @@ class TestTable:
         assert not scheduler.has_work
         assert scheduler.plan() == Plan()
 
-    def test_a_step_may_leave_prompts_out(self) -> None:
-        steps = Steps(n_slots=2, n_cells=64, budget=16)
+    def test_a_step_is_padded_where_that_is_cheaper_and_no_prompt_waits(self) -> None:
+        cost = StepCost({1: 2.0, 2: 1.0}, {1: 1.0}, max_decodes=3, max_tokens=16)
+        steps = Steps(n_slots=2, n_cells=64, budget=16, cost=cost)
         steps.submit(prompt(2, max_tokens=9))
-        steps.step()
-        steps.beside = 0
-        steps.submit(prompt(7))
-        assert spans(steps.step()) == [(0, 2, 1, 1)]
+        assert [steps.step().padding for _ in range(3)] == [0, 1, 1]
+        steps.submit(prompt(9))
+        assert [steps.step().padding for _ in range(4)] == [0, 0, 0, 0]
+
+    def test_no_step_is_padded_beyond_its_cells(self) -> None:
+        cost = StepCost({1: 2.0, 2: 1.0}, {1: 1.0}, max_decodes=3, max_tokens=16)
+        steps = Steps(n_slots=1, n_cells=6, budget=16, cost=cost)
+        steps.submit(prompt(2, max_tokens=5))
+        assert [steps.step().padding for _ in range(5)] == [0, 1, 1, 1, 0]
 
     def test_a_budget_below_the_slots_is_refused(self) -> None:
         with pytest.raises(ValueError, match="all 5 slots, not 4 tokens"):

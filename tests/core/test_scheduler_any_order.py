@@ -10,12 +10,21 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from engine.core.phases import Phase
 from engine.core.policy import SchedulingPolicy
+from engine.core.step_cost import StepCost
 from tests.core.steps import END, TOKEN, Steps, prompt
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from engine.core.sequence import Prompt, Sequence
+
+
+def padded_by(padding: int, n_slots: int) -> StepCost:
+    """Return costs by which a step is the cheaper the wider it is, as far as it may be."""
+    widths = range(1, n_slots + padding + 1)
+    return StepCost(
+        {width: 1 / width for width in widths}, {1: 0.01}, max_decodes=len(widths), max_tokens=512
+    )
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -30,6 +39,7 @@ class AnyOrder(RuleBasedStateMachine):
         worth_keeping=st.sampled_from([1, 3, 32]),
         slack=st.sampled_from([0, 2, 5]),
         batch_invariant=st.sampled_from([0, 1, 3, 9]),
+        padding=st.sampled_from([0, 1, 3]),
     )
     def begin(
         self,
@@ -41,6 +51,7 @@ class AnyOrder(RuleBasedStateMachine):
         worth_keeping: int,
         slack: int,
         batch_invariant: int,
+        padding: int,
     ) -> None:
         policy = SchedulingPolicy(
             headroom=ahead, min_shared_prefix=worth_waiting, min_new_tokens=worth_keeping, max_cost=1000
@@ -53,6 +64,7 @@ class AnyOrder(RuleBasedStateMachine):
             n_slots + spare,
             slack=slack,
             batch_invariant=batch_invariant,
+            cost=padded_by(padding, n_slots) if padding else None,
             policy=policy,
         )
         self.submitted: list[Sequence] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from engine.core.step_cost import StepCost
 from engine.kvcache.operations import Copy, Restore, Save, Truncate
 from tests.core.steps import Steps, prompt, spans
 
@@ -132,12 +133,11 @@ class TestPrefixes:
         assert (alike.n_cached, steps.decoded[alike]) == (0, 5)
 
     def test_a_step_in_which_others_decode_takes_few_prompt_tokens(self) -> None:
-        steps = Steps(n_slots=2, n_cells=64, budget=16)
+        steps = Steps(n_slots=2, n_cells=64, budget=16, cost=StepCost.uniform(2, 16))
         steps.submit(prompt(2, max_tokens=9))
         steps.step()
-        steps.beside = 3
         steps.submit(prompt(7))
-        assert spans(steps.step()) == [(0, 2, 1, 1), (1, 0, 3, 0)]
+        assert spans(steps.step()) == [(0, 2, 1, 1), (1, 0, 4, 0)]
 
     @pytest.mark.parametrize("batch_invariant", [0, 8])
     def test_choices_that_repeat_share_their_prompt_in_waves(self, batch_invariant: int) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from engine.core.step_cost import StepCost
 from tests.models.files import GENERATING, NOT_INVARIANT
 
 if TYPE_CHECKING:
@@ -38,6 +39,22 @@ def test_a_seed_repeats_alone_and_beside_others(llm: LLM) -> None:
     check_same(llm, alone, choices(llm, prompt=[TEXT, "Once"], logprobs=2)[0])
     check_same(llm, alone, choices(llm, prompt=TEXT, logprobs=2, n=3)[0])
     assert choices(llm, prompt=TEXT, logprobs=2, seed=8)[0].text != alone.text
+
+
+@pytest.mark.parametrize("padding", [1, 3])
+def test_padding_changes_nothing(llm: LLM, padding: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields: dict[str, Any] = {"prompt": [TEXT, "Once"], "n": 2, "logprobs": 2}
+    plain = choices(llm, **fields)
+    padded = []
+
+    def pad(cost: StepCost, decodes: int) -> int:
+        padded.append(min(padding, len(cost.widths) - decodes))
+        return padded[-1]
+
+    monkeypatch.setattr(StepCost, "padding", pad)
+    for one, other in zip(plain, choices(llm, **fields), strict=True):
+        check_same(llm, one, other)
+    assert padding in padded or llm.models().data[0].id in ("mamba", "jamba")  # with one text at once
 
 
 def test_choices_differ_and_the_best_is_one_of_the_candidates(llm: LLM) -> None:

@@ -1,0 +1,90 @@
+"""Measures what a step costs, before there is anything else to do."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from engine.backend.base import BackendError, Batch
+from engine.core.step_cost import StepCost, prefill_sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from engine.backend.base import Backend
+
+log = logging.getLogger("nucleus.calibration")
+
+
+def calibrate(backend: Backend, *, seconds: float) -> StepCost:
+    """Measure the curves of a backend whose slots are empty, and leave them so.
+
+    Most of the time goes to decodes. What it does not suffice for is left to the steps to come. A backend
+    that works with threads gets its own for each thread that uses it, so this may run in one that ends.
+
+    Args:
+        backend: The model; no other thread uses it.
+        seconds: How long to measure, but for some widths that are measured twice; 0 for not at all.
+    """
+    max_decodes = min(backend.n_slots + backend.n_padding, backend.n_batch, backend.n_cells)
+    sizes = [size for size in prefill_sizes(backend.n_batch) if size <= backend.n_cells]
+    cost = StepCost.uniform(max_decodes, backend.n_batch)
+    if seconds <= 0:
+        return cost
+    stopwatch = _Stopwatch(backend)
+    try:
+        stopwatch.decodes(1)  # the first step reads the weights into memory
+        began = time.perf_counter()
+        decode = _measure(stopwatch.decodes, _by_use(max_decodes, backend.n_slots), began + 0.7 * seconds)
+        prefill = _measure(stopwatch.prefill, sizes, began + seconds)
+        cost = StepCost(decode, prefill, max_decodes=max_decodes, max_tokens=backend.n_batch)
+        for width in {width for pair in cost.widths.items() for width in pair if pair[0] != pair[1]}:
+            decode[width] = min(decode[width], stopwatch.decodes(width))  # it was held up, perhaps
+    except BackendError as error:  # a completion will report it; loading goes on
+        log.warning("a step could not be measured: %s", error)
+        return cost
+    return StepCost(decode, prefill, max_decodes=max_decodes, max_tokens=backend.n_batch)
+
+
+def _measure(run: Callable[[int], float], sizes: Iterable[int], deadline: float) -> dict[int, float]:
+    """Return the seconds of steps of growing sizes, as far as there is time; the first is always measured."""
+    found: dict[int, float] = {}
+    for size in sizes:
+        expected = max(found.values(), default=0.0) * size / max(found, default=size)
+        if not found or time.perf_counter() + expected < deadline:
+            found[size] = run(size)
+    return found
+
+
+def _by_use(max_decodes: int, n_slots: int) -> list[int]:
+    """Return all widths: the powers of two first, for which there may be time where it is short."""
+    coarse = {width for width in (1, 2, 4, 8, 16, 32, 64, 128, n_slots) if width <= max_decodes}
+    return [*sorted(coarse), *(width for width in range(1, max_decodes + 1) if width not in coarse)]
+
+
+class _Stopwatch:
+    """Takes single steps and times them."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._batch = Batch(backend.n_batch)
+
+    def decodes(self, width: int) -> float:
+        """Return the seconds of a step with so many decodes; those beyond the slots are padding."""
+        count = min(width, self._backend.n_slots)
+        self._batch.fill([0] * count, [0] * count, range(count), [True] * count, padding=width - count)
+        return self._time(count)
+
+    def prefill(self, count: int) -> float:
+        """Return the seconds of a step with so many tokens of one prompt."""
+        self._batch.fill([0] * count, range(count), [0] * count, [False] * (count - 1) + [True])
+        return self._time(1)
+
+    def _time(self, n_used: int) -> float:
+        began = time.perf_counter()
+        self._backend.decode(self._batch)
+        seconds = time.perf_counter() - began
+        for slot in range(n_used):
+            self._backend.truncate(slot, 0)
+        return seconds
