@@ -21,7 +21,11 @@ async def read(door: HttpDoor) -> dict[str, float]:
     answer = await door.routes.get("/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     families = text_string_to_metric_families(answer.text)
-    return {sample.name: sample.value for family in families for sample in family.samples}
+    return {
+        sample.name + "".join(sample.labels.values()): sample.value
+        for family in families
+        for sample in family.samples
+    }
 
 
 async def test_the_page_counts_what_came_through_every_door() -> None:
@@ -38,3 +42,20 @@ async def test_the_page_counts_what_came_through_every_door() -> None:
     assert found["nucleus_up"] == 1
     assert (found["nucleus_sequences_running"], found["nucleus_requests_unfinished"]) == (0, 0)
     assert found["nucleus_kv_cells"] == found["nucleus_kv_cells_free"] == 256
+
+
+async def test_the_page_tells_what_steps_cost_and_how_many_there_were(service: CompletionService) -> None:
+    async with HttpDoor(service) as door:
+        before = await read(door)
+        await door.complete(prompt="Once upon a time", max_tokens=12, ignore_eos=True)
+        after = await read(door)
+    gained = {
+        name: after[f"nucleus_{name}_total"] - before[f"nucleus_{name}_total"]
+        for name in ("steps", "graphs_reused")
+    }
+    assert gained["steps"] == 12
+    assert 9 <= gained["graphs_reused"] <= 11, (
+        "neither the prompt nor what follows it is like the step before"
+    )
+    assert after["nucleus_padding_tokens_total"] >= 0
+    assert 0 < after["nucleus_step_seconds1"] < after["nucleus_step_seconds4"]

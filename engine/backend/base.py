@@ -133,6 +133,10 @@ class Backend(Protocol):
     n_padding: int
     n_batch_invariant: int
 
+    @property
+    def n_graphs_reused(self) -> int:
+        """How many decodes were so much like the one before that what was prepared for it was used again."""
+
     def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
         """Return the token ids of ``text``; special tokens written in it are recognised."""
 

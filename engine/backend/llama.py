@@ -90,6 +90,10 @@ class LlamaBackend:
         can_be_invariant = options.seeks_batch_invariance and options.n_gpu_layers == 0 and model.can_cut
         self.n_batch_invariant = self._probed() if can_be_invariant else 0
 
+    @property
+    def n_graphs_reused(self) -> int:
+        return int(lib.llama_perf_context(self._context).n_reused)
+
     def piece(self, token: int) -> bytes:
         piece = self._pieces.get(token)
         if piece is None:

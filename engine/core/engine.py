@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.core.handle import RequestHandle
-from engine.core.loop import Output, StepLoop
+from engine.core.loop import Output, StepLoop, StepTotals
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.core.sequence import Delta
 from engine.errors import EngineError, InternalError, QueueFullError, UnavailableError
@@ -96,6 +96,11 @@ class Engine(ProcessBound):
     def is_alive(self) -> bool:
         """True while requests are being served."""
         return self._thread.is_alive() and self._refusal is None
+
+    @property
+    def step_totals(self) -> StepTotals:
+        """What all steps had together; written by the engine thread, read by any."""
+        return self._steps.totals
 
     @property
     def cost(self) -> StepCost:

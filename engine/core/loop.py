@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -45,6 +46,17 @@ class Output(NamedTuple):
     delta: Delta
 
 
+@dataclass(slots=True)
+class StepTotals:
+    """What all steps had together."""
+
+    steps: int = 0
+    padding: int = 0
+    """Tokens that were decoded for nobody."""
+    graphs_reused: int = 0
+    """Steps for which the backend prepared nothing anew."""
+
+
 class StepLoop:
     """Everything that the engine thread does, one step at a time; it knows no threads but the sampler's.
 
@@ -80,6 +92,8 @@ class StepLoop:
             restore_slack=backend.restore_slack,
         )
         self._saved: dict[int, SavedPrefix] = {}
+        self.totals = StepTotals()
+        self._reused_before = backend.n_graphs_reused  # while the model was loaded
         self.scheduler = Scheduler(
             self._slots,
             backend.n_batch,
@@ -153,6 +167,9 @@ class StepLoop:
         logits = self._backend.decode(self._batch)
         seconds = time.perf_counter() - began
         self.cost.note(n_decodes + plan.padding, self._batch.size - n_decodes, seconds)
+        self.totals.steps += 1
+        self.totals.padding += plan.padding
+        self.totals.graphs_reused = self._backend.n_graphs_reused - self._reused_before
         for span in plan.prompts:
             for fork in span.draws[1:]:
                 self._backend.copy(span.sequence.slot, fork.slot, span.end)

@@ -105,6 +105,11 @@ class StepCost:
         """
         return self._pace * self._cost(decodes, prompt_tokens)
 
+    def table(self, n_slots: int) -> dict[int, float]:
+        """Return the seconds of steps with so many decodes as were measured: 1, 2, 4, … and ``n_slots``."""
+        decodes = {1 << i for i in range(n_slots.bit_length())} | {n_slots}
+        return {each: self.seconds(each) for each in sorted(decodes) if self.is_known(each)}
+
     def is_known(self, decodes: int) -> bool:
         """Return True if a step with so many decodes was measured."""
         return self._decode[decodes].n_measured > 0

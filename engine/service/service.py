@@ -93,13 +93,17 @@ class CompletionService(ProcessBound):
 
     def snapshot(self) -> ServiceSnapshot:
         """Return the numbers of this moment; it may be called from any thread."""
-        engine, totals = self.engine, self.engine.totals
+        engine, totals, steps = self.engine, self.engine.totals, self.engine.step_totals
         return ServiceSnapshot(
             is_alive=engine.is_alive,
             requests=totals.requests,
             prompt_tokens=totals.prompt_tokens,
             cached_tokens=totals.cached_tokens,
             completion_tokens=totals.completion_tokens,
+            steps=steps.steps,
+            padding_tokens=steps.padding,
+            graphs_reused=steps.graphs_reused,
+            step_seconds=engine.cost.table(engine.backend.n_slots),
             requests_unfinished=engine.n_requests,
             sequences_running=engine.n_running,
             sequences_waiting=engine.n_waiting,

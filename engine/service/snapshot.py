@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +19,10 @@ class ServiceSnapshot:
         prompt_tokens: Tokens of their prompts; each prompt counts once.
         cached_tokens: Those of them that were in the cache.
         completion_tokens: Tokens generated, also for requests that have not ended.
+        steps: Steps of the model.
+        padding_tokens: Tokens that were decoded for nobody, because a step with them is cheaper.
+        graphs_reused: Steps for which llama.cpp used the graph of the step before again.
+        step_seconds: Number of decodes -> what a step with so many, and no prompt, is expected to take now.
         requests_unfinished: Requests that wait or run.
         sequences_running: Choices that have a slot.
         sequences_waiting: Choices that wait for one.
@@ -27,6 +35,10 @@ class ServiceSnapshot:
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
+    steps: int
+    padding_tokens: int
+    graphs_reused: int
+    step_seconds: Mapping[int, float]
     requests_unfinished: int
     sequences_running: int
     sequences_waiting: int

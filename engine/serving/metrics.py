@@ -38,6 +38,13 @@ class _SnapshotCollector(Collector):
             ("prompt_tokens", "Tokens of their prompts; each prompt counts once.", now.prompt_tokens),
             ("cached_tokens", "Prompt tokens that were in the cache already.", now.cached_tokens),
             ("completion_tokens", "Tokens that were generated.", now.completion_tokens),
+            ("steps", "Steps of the model.", now.steps),
+            (
+                "padding_tokens",
+                "Tokens decoded for nobody, as a step with them is cheaper.",
+                now.padding_tokens,
+            ),
+            ("graphs_reused", "Steps for which llama.cpp used a graph again.", now.graphs_reused),
         ):
             yield CounterMetricFamily(f"nucleus_{name}", help_text, value=total)
         for name, help_text, value in (
@@ -49,3 +56,9 @@ class _SnapshotCollector(Collector):
             ("kv_cells_free", "Tokens for which it has room.", now.kv_cells_free),
         ):
             yield GaugeMetricFamily(f"nucleus_{name}", help_text, value=float(value))
+        steps = GaugeMetricFamily(
+            "nucleus_step_seconds", "What a step with so many decodes takes now.", labels=["decodes"]
+        )
+        for decodes, seconds in now.step_seconds.items():
+            steps.add_metric([str(decodes)], seconds)
+        yield steps

@@ -56,7 +56,7 @@ class FakeBackend:
         self.cut_faults: list[BackendError] = []
         """What the next truncations raise."""
         self.save_faults: list[BackendError] = []
-        self.n_decodes = 0
+        self.n_decodes = self.n_graphs_reused = 0
         self.closed = False
         self._gated = gated
         self._endless = endless
