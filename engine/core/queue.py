@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
     from engine.core.sequence import Prompt, Sequence
 
@@ -59,10 +59,24 @@ class FairQueue:
 
     def pop(self) -> Sequence:
         """Remove and return the sequence whose turn it is; its ``turn`` tells how many came before it."""
+        return self._pop_returned(self._returned[0]) if self._returned else self._pop_of(self._lines.values())
+
+    def pop_for(self, may_run: Callable[[Hashable], bool]) -> Sequence | None:
+        """Do the same among the sequences of some clients; None: none of theirs waits."""
+        if returned := [entry for entry in self._returned if may_run(entry[1].prompt.client)]:
+            return self._pop_returned(min(returned))
+        lines = [line for client, line in self._lines.items() if may_run(client)]
+        return self._pop_of(lines) if lines else None
+
+    def _pop_returned(self, entry: tuple[int, Sequence]) -> Sequence:
+        self._returned.remove(entry)
+        heapq.heapify(self._returned)
         self._n_waiting -= 1
-        if self._returned:
-            return heapq.heappop(self._returned)[1]
-        line = min(self._lines.values(), key=lambda line: (line.progress, line.waiting[0][0]))
+        return entry[1]
+
+    def _pop_of(self, lines: Iterable[_Line]) -> Sequence:
+        line = min(lines, key=lambda line: (line.progress, line.waiting[0][0]))
+        self._n_waiting -= 1
         self._present = line.progress
         line.progress += 1
         _, sequence = line.waiting.popleft()

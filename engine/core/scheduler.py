@@ -6,11 +6,12 @@ drive the scheduler with a table of events.
 A sequence is admitted when a slot is empty and the cache can hold the rest of its prompt and some tokens of
 its completion, beside those of all running sequences. It starts from the longest prefix of its tokens that a
 slot or the host cache holds. When completions outgrow the cache, the sequence whose turn came last is
-preempted: it waits again, at its old place in the queue, and goes on later. The sequence whose turn came
+preempted: it waits again, at its old place in the queue, and goes on later. So is the last one of a client
+that has several slots while another client with at least two fewer waits. The sequence whose turn came
 first is never preempted, so one sequence always reaches its end.
 
-Admission is in order of turns, with one exception: a sequence waits while a running one computes a prefix
-that the two share, and others may pass it.
+Admission is in order of turns, with two exceptions: a client that is short of slots comes first, and a
+sequence waits while a running one computes a prefix that the two share, and others may pass it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from engine.core.phases import Phase
 from engine.core.plan import Plan, Span
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.core.prefill_budget import prefill_budget
-from engine.core.prompt_room import PromptRoom, prefill_order, remaining
+from engine.core.prompt_room import PromptRoom
 from engine.core.queue import FairQueue
-from engine.kvcache.prefix_match import PrefixMatch, common_prefix
+from engine.core.shared_prompts import awaits_prefix, leads
+from engine.core.shares import Shares
+from engine.kvcache.prefix_match import PrefixMatch
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Iterator
 
     from engine.core.sequence import Prompt, Sequence
     from engine.core.step_cost import StepCost
@@ -66,6 +69,7 @@ class Scheduler:
         self._waiting = FairQueue()
         self._running: list[Sequence] = []  # in order of admission
         self._full = False  # True after a waiting sequence found no room, until something changes
+        self._shared_out = False  # True once no client gets a slot of another's, until something changes
 
     @property
     def has_work(self) -> bool:
@@ -90,6 +94,7 @@ class Scheduler:
     def submit(self, prompt: Prompt) -> None:
         """Queue all choices of a prompt."""
         self._waiting.add(prompt)
+        self._shared_out = False
 
     def unfinished(self) -> list[Sequence]:
         """Return every sequence that runs or waits."""
@@ -98,7 +103,7 @@ class Scheduler:
     def cancel(self, owner: Hashable) -> None:
         """Forget every sequence of one request; its slots are free for the next plan."""
         self._waiting.remove(lambda sequence: sequence.prompt.owner is owner)
-        self._full = False
+        self._full = self._shared_out = False
         for sequence in [seq for seq in self._running if seq.prompt.owner is owner]:
             sequence.move_to(Phase.FINISHED)
             self.retire(sequence)
@@ -107,7 +112,7 @@ class Scheduler:
         """Take back the slot of a sequence that has ended; its prefix is saved unless ``discard``."""
         self._running.remove(sequence)
         self._leave(sequence, None if discard else sequence.tokens[: sequence.computed])
-        self._full = False
+        self._full = self._shared_out = False
 
     def plan(self) -> Plan:
         """Return the next step: the running decodes first, then as much prefill as the budget leaves."""
@@ -158,26 +163,12 @@ class Scheduler:
             self._preempt_last(plan)
 
     def _prompt_spans(self, n_decodes: int) -> list[Span]:
-        """Give the room that the decodes leave to prompts: at least half of it to the oldest sequence.
-
-        The rest goes to preempted sequences first, then to the shortest prompt. So a short prompt does not
-        wait behind a long one, and short ones cannot hold up a long one for ever. Preempted sequences come
-        first because a client is in the middle of their answer; if they came after new sequences, these could
-        take the slot away again before the answer gets on.
-        """
+        """Give the room that the decodes leave to prompts."""
         waiting = [sequence for sequence in self._running if sequence.phase is Phase.PREFILL]
         if not waiting:
             return []
-        oldest = min(waiting, key=lambda sequence: sequence.turn)
-        room = PromptRoom(self._room_for_prompts(n_decodes), self._scored, n_reserved=remaining(oldest))
-        spans: list[Span] = []
-        for sequence in sorted(waiting, key=prefill_order):
-            if sequence is oldest:
-                room.end_reservation()
-            if (limit := room.limit(sequence)) > 0:
-                spans.append(span := self._chunk(sequence, limit))
-                room.take(span)
-        return spans
+        room = PromptRoom(self._room_for_prompts(n_decodes), self._scored)
+        return room.spread(waiting, self._chunk)
 
     def _padding_beside(self, n_decodes: int) -> int:
         """Return how many rows that nobody reads are to be decoded beside the decodes."""
@@ -206,7 +197,7 @@ class Scheduler:
         chunk = tokens[start : start + room]
         if start + len(chunk) < len(tokens):
             return Span(sequence, start, chunk, [], is_scored)
-        forks = [seq for seq in self._running if seq.phase is Phase.FORK and self._leads(sequence, seq)]
+        forks = [seq for seq in self._running if seq.phase is Phase.FORK and leads(sequence, seq)]
         return Span(sequence, start, chunk, [sequence, *forks], is_scored)
 
     # --- admission ---------------------------------------------------------------------------------------
@@ -214,9 +205,11 @@ class Scheduler:
     def _admit(self, plan: Plan) -> None:
         """Admit waiting sequences in turn until one finds no room; skip those that wait for a prefix."""
         held_back: list[Sequence] = []
+        if self._waiting and not self._shared_out:
+            self._share_out(plan, held_back)
         while self._waiting and not self._full and len(self._running) < self.slots.n_slots:
             sequence = self._waiting.pop()
-            if self._should_wait_for_prefix(sequence):
+            if self._awaits_prefix(sequence):
                 held_back.append(sequence)
             elif self._place(sequence):
                 plan.admitted.append(sequence)
@@ -227,37 +220,45 @@ class Scheduler:
             self._waiting.put_back(sequence)
             self._full = False
 
-    def _should_wait_for_prefix(self, sequence: Sequence) -> bool:
-        """Return True if a running sequence is about to compute a good part of the prompt."""
-        if not self.slots.prefix_cache or sequence.prompt.lacks_scores:
-            return False
-        if sequence.awaits is not None and self._is_computing(*sequence.awaits):
-            return True
-        sequence.awaits = None
-        for other in self._running:
-            if other.phase is not Phase.PREFILL or other.prompt is sequence.prompt:
-                continue
-            if sequence.prompt.batch_invariant and not other.prompt.batch_invariant:
-                continue
-            shared = common_prefix(other.prompt.tokens, sequence.prompt.tokens[:-1])
-            if shared >= other.computed + self._policy.min_shared_prefix:
-                sequence.awaits = (other, shared)
-                return True
-        return False
+    def _share_out(self, plan: Plan, held_back: list[Sequence]) -> None:
+        """Admit sequences of clients that are short of slots; others give up their youngest ones for them.
 
-    @staticmethod
-    def _is_computing(other: Sequence, length: int) -> bool:
-        return other.phase is Phase.PREFILL and other.computed < length
+        Where the cache cannot be cut, their texts would be computed again; so there nobody gives up any.
+        """
+        self._shared_out = True
+        while self.slots.prefix_cache:
+            shares = Shares(self._running)
+            sequence = self._waiting.pop_for(shares.is_short)
+            if sequence is None:
+                return
+            if self._awaits_prefix(sequence):
+                held_back.append(sequence)
+            elif not self._make_place(sequence, shares.givers(sequence.prompt.client, plan.admitted), plan):
+                self._waiting.put_back(sequence)
+                return
+
+    def _make_place(self, sequence: Sequence, givers: Iterator[Sequence], plan: Plan) -> bool:
+        """Let a sequence run, if there is room once some of the givers have left, which only then do so."""
+        found, phase = self._start(sequence)
+        need = self._still_needs(sequence, phase, found.n_shared)
+        leaving: list[Sequence] = []
+        while not self._would_fit(need, leaving):
+            giver = next(givers, None)
+            if giver is None:
+                return False
+            leaving.append(giver)
+        for giver in leaving:
+            self._send_back(giver)
+        plan.preempted += leaving
+        if not self._place(sequence):
+            return False
+        plan.admitted.append(sequence)
+        return True
 
     def _place(self, sequence: Sequence) -> bool:
         """Let a sequence run, from the longest cached prefix of its tokens; False: there is no room."""
-        if any(self._leads(other, sequence) for other in self._running):
-            found, phase = PrefixMatch(), Phase.FORK
-        else:
-            found, phase = self._longest_prefix(sequence), Phase.PREFILL
-        need = self._still_needs(sequence, phase, found.n_shared)
-        promised = sum(self._still_needs(seq, seq.phase, seq.computed) for seq in self._running)
-        if promised + need > self.slots.free_cells:
+        found, phase = self._start(sequence)
+        if not self._would_fit(self._still_needs(sequence, phase, found.n_shared)):
             return False
         sequence.slot = self.slots.take(found, batch_invariant=sequence.prompt.batch_invariant)
         sequence.move_to(phase)
@@ -266,6 +267,24 @@ class Scheduler:
             sequence.prompt.n_cached = found.length
         self._running.append(sequence)
         return True
+
+    def _awaits_prefix(self, sequence: Sequence) -> bool:
+        shares = self.slots.prefix_cache and not sequence.prompt.lacks_scores
+        return shares and awaits_prefix(sequence, self._running, self._policy.min_shared_prefix)
+
+    def _start(self, sequence: Sequence) -> tuple[PrefixMatch, Phase]:
+        """Return what a sequence that is admitted now starts from."""
+        if any(leads(other, sequence) for other in self._running):
+            return PrefixMatch(), Phase.FORK
+        return self._longest_prefix(sequence), Phase.PREFILL
+
+    def _would_fit(self, need: int, leaving: list[Sequence] = []) -> bool:  # noqa: B006 - only read
+        """Return True if there are a slot and so many cells once some sequences have left."""
+        staying = [sequence for sequence in self._running if sequence not in leaving]
+        promised = sum(self._still_needs(each, each.phase, each.computed) for each in staying)
+        # Freeing is deferred while somebody needs cells in order.
+        freed = 0 if self._needs_batch_invariance else sum(sequence.computed for sequence in leaving)
+        return len(staying) < self.slots.n_slots and promised + need <= self.slots.free_cells + freed
 
     def _longest_prefix(self, sequence: Sequence) -> PrefixMatch:
         """Find the longest prefix of a text that need not be computed.
@@ -277,15 +296,6 @@ class Scheduler:
         if sequence.prompt.lacks_scores:
             return PrefixMatch()
         return self.slots.match(sequence.tokens[:-1], batch_invariant=sequence.prompt.batch_invariant)
-
-    @staticmethod
-    def _leads(leader: Sequence, sequence: Sequence) -> bool:
-        """Return True if a sibling is about to compute all that a sequence needs."""
-        return (
-            leader.prompt is sequence.prompt
-            and leader.phase is Phase.PREFILL
-            and not (leader.generated or sequence.generated)
-        )
 
     def _still_needs(self, sequence: Sequence, phase: Phase, computed: int) -> int:
         """Return the cells that a sequence takes for the rest of its text and a piece of its completion."""

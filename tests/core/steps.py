@@ -39,11 +39,18 @@ def prompt(
     owner: Hashable | None = None,
     text: int | None = None,
     batch_invariant: bool = False,
+    client: Hashable = None,
 ) -> Prompt:
     """Make a prompt of one request with ``n`` choices; prompts of the same ``text`` begin alike."""
     first = next(TEXTS) if text is None else text
     tokens = list(range(first, first + length))
-    made = Prompt(object() if owner is None else owner, tokens, length, batch_invariant=batch_invariant)
+    made = Prompt(
+        object() if owner is None else owner,
+        tokens,
+        length,
+        batch_invariant=batch_invariant,
+        client=client,
+    )
     params, stop = SamplingParams(seed=1), StopRules(frozenset({END}))
     made.sequences.extend(Sequence(made, i, params, max_tokens=max_tokens, stop=stop) for i in range(n))
     return made
@@ -184,7 +191,9 @@ class Steps:
         self.admitted += plan.admitted
         self.preempted += plan.preempted
         for lost in plan.preempted:
-            assert all(other.turn < lost.turn for other in self.running), "the last turn goes first"
+            who = lost.prompt.client
+            others = [other for other in self.running if other.prompt.client == who]
+            assert all(other.turn < lost.turn for other in others), "of a client, the last turn goes first"
             assert self.running or self.batch_invariant, "somebody always gets to the end"
         self._check(plan, [sequence for sequence in decoding if sequence.phase is Phase.DECODE])
         for sequence in plan.decodes:

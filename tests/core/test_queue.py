@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.queue import FairQueue
-from tests.core.steps import Steps, prompt
+from tests.core.steps import prompt
 
 if TYPE_CHECKING:
     from engine.core.sequence import Prompt
@@ -143,13 +143,16 @@ def test_newcomers_do_not_starve_who_waits() -> None:
     assert served.count("a") == 3
 
 
-def test_a_new_client_gets_the_first_slot_that_is_free() -> None:
-    steps = Steps(n_slots=2, n_cells=100, budget=16)
-    many = [of("a") for _ in range(5)]
-    steps.submit(*many)
-    steps.step()
-    steps.submit(one := of("b"))
-    while one.sequences[0] not in steps.admitted:
-        steps.step()
-    assert len(steps.admitted) <= 4
-    steps.finish()
+def test_only_some_clients_may_be_asked_for() -> None:
+    queue = FairQueue()
+    for client in "aab":
+        queue.add(of(client))
+    (early,) = of("c").sequences
+    early.turn = 0
+    queue.put_back(early)
+    assert queue.pop_for(lambda client: client == "d") is None
+    assert queue.pop_for(lambda client: client in {"b", "c"}) is early
+    found = queue.pop_for(lambda client: client in {"b", "c"})
+    assert found is not None
+    assert found.prompt.client == "b"
+    assert (len(queue), clients(queue)) == (2, "aa")

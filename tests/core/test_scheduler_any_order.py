@@ -40,6 +40,7 @@ class AnyOrder(RuleBasedStateMachine):
         slack=st.sampled_from([0, 2, 5]),
         batch_invariant=st.sampled_from([0, 1, 3, 9]),
         padding=st.sampled_from([0, 1, 3]),
+        n_clients=st.sampled_from([1, 1, 3]),
     )
     def begin(
         self,
@@ -52,10 +53,12 @@ class AnyOrder(RuleBasedStateMachine):
         slack: int,
         batch_invariant: int,
         padding: int,
+        n_clients: int,
     ) -> None:
         policy = SchedulingPolicy(
             headroom=ahead, min_shared_prefix=worth_waiting, min_new_tokens=worth_keeping, max_cost=1000
         )
+        self.n_clients = n_clients
         self.nobody_waits_for_a_prefix = worth_waiting == 40
         self.all_is_kept = (worth_keeping, slack) == (1, 0)
         self.steps = Steps(
@@ -76,16 +79,29 @@ class AnyOrder(RuleBasedStateMachine):
         sizes=st.lists(st.tuples(st.integers(1, 12), st.integers(1, 5)), min_size=1, max_size=2),
         max_tokens=st.integers(1, 6),
         text=st.sampled_from([1000, 2000, None]),
+        client=st.integers(0, 2),
         batch_invariant=st.booleans(),
     )
     def submit(
-        self, sizes: list[tuple[int, int]], max_tokens: int, text: int | None, *, batch_invariant: bool
+        self,
+        sizes: list[tuple[int, int]],
+        max_tokens: int,
+        text: int | None,
+        client: int,
+        *,
+        batch_invariant: bool,
     ) -> None:
         owner = object()
         for length, n in sizes:
             fitting = min(length, self.steps.n_cells - max_tokens)
             made = prompt(
-                fitting, n, max_tokens=max_tokens, owner=owner, text=text, batch_invariant=batch_invariant
+                fitting,
+                n,
+                max_tokens=max_tokens,
+                owner=owner,
+                text=text,
+                batch_invariant=batch_invariant,
+                client=client % self.n_clients,
             )
             self.steps.submit(made)
             self.prompts.append(made)
@@ -116,7 +132,7 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def first_come_first_served(self) -> None:
         admitted = list(dict.fromkeys(self.steps.admitted))
-        if self.nobody_waits_for_a_prefix:
+        if self.nobody_waits_for_a_prefix and self.n_clients == 1:
             assert admitted == [s for s in self.submitted if s in set(admitted)]
 
     @property
@@ -127,13 +143,15 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def nobody_is_preempted_without_need(self) -> None:
-        assert not (self.all_fit and self.steps.preempted)
+        if self.n_clients == 1:
+            assert not (self.all_fit and self.steps.preempted)
 
     @invariant()
     def a_prompt_costs_at_most_one_more_token_a_choice(self) -> None:
         for each in self.prompts:
             begun = sum(sequence in self.steps.admitted for sequence in each.sequences)
-            if self.all_fit and self.all_is_kept and self.nobody_waits_for_a_prefix:
+            undisturbed = self.all_is_kept and self.nobody_waits_for_a_prefix and self.n_clients == 1
+            if self.all_fit and undisturbed:
                 assert self.steps.decoded[each] <= len(each.tokens) + max(0, begun - 1)
 
     def teardown(self) -> None:
