@@ -135,7 +135,7 @@ class CompletionRequest(StrictModel):
 
     model_config = ConfigDict(json_schema_extra=describe_rules)
 
-    model: str = Field(
+    model: Text = Field(
         min_length=1, description="Name of the model that is to answer; 404 when the server serves another."
     )
     prompt: _Prompt | None = Field(
@@ -326,7 +326,7 @@ class TokenizeRequest(StrictModel):
 
     prompt: Text = Field(description="The text.", examples=["The capital of France is"])
     add_special_tokens: bool = Field(True, description="Add the tokens that a prompt begins or ends with.")
-    model: str | None = Field(
+    model: Text | None = Field(
         None, description="Name of the model; 404 when the server serves another. Null: whichever it serves."
     )
 
@@ -335,6 +335,6 @@ class DetokenizeRequest(StrictModel):
     """Tokens whose text is asked for."""
 
     tokens: list[TokenId] = Field(description="Token ids.", examples=[[9, 4, 27]])
-    model: str | None = Field(
+    model: Text | None = Field(
         None, description="Name of the model; 404 when the server serves another. Null: whichever it serves."
     )

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from engine.contract.parsing import parse_request
-from engine.contract.requests import MAX_TEXT
+from engine.contract.parsing import parse_fields, parse_request
+from engine.contract.requests import MAX_TEXT, DetokenizeRequest, TokenizeRequest
 from engine.errors import InvalidRequestError
 from tests.contract.cases import (
     CONTAINERS,
@@ -163,6 +163,13 @@ class TestText:
             assert refused(**{field: value}).param == field
         for message in ({"role": text, "content": "a"}, {"role": "a", "content": text}):
             assert refused(prompt=None, messages=[message]).param == "messages"
+
+    @pytest.mark.parametrize("kind", [TokenizeRequest, DetokenizeRequest])
+    def test_a_lone_surrogate_is_refused_in_the_model_of_other_requests(
+        self, kind: type[TokenizeRequest | DetokenizeRequest]
+    ) -> None:
+        with pytest.raises(InvalidRequestError, match="'model' should be valid Unicode"):
+            parse_fields(kind, {"prompt": "a", "tokens": [1], "model": "\ud800"})
 
     def test_other_characters_are_taken_as_they_are(self) -> None:
         text = "\x00\u202e\uffff🙂 天\r\n"
