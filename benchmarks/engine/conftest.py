@@ -17,6 +17,17 @@ STEP = Table(
 OVERHEAD = Table({"no model, µs a token": "<25", "streams": ">8d", "engine": ">9.1f", "loop": ">9.1f"})
 CONTEXT = Table({"no model, a token behind": "<40", "streams": ">8d", "ratio of times": ">16.2f"})
 
+WIDTHS = Table(
+    {
+        "a step, ms": "<24",
+        "decodes": ">8d",
+        "alone": ">9.1f",
+        "taken": ">7d",
+        "takes": ">9.1f",
+        "ratio": ">7.2f",
+    }
+)
+
 Report = dict[Table, list[str]]
 """The lines of each table."""
 
@@ -24,7 +35,7 @@ _REPORT = pytest.StashKey[Report]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    report: Report = {table: [] for table in (THROUGHPUT, STEP, OVERHEAD, CONTEXT)}
+    report: Report = {table: [] for table in (WIDTHS, THROUGHPUT, STEP, OVERHEAD, CONTEXT)}
     config.stash[_REPORT] = report
 
 
