@@ -304,9 +304,10 @@ class Scheduler:
 
     # --- order in the cache ------------------------------------------------------------------------------
 
-    def _leave(self, sequence: Sequence, tokens: list[int] | None) -> None:
+    def _leave(self, sequence: Sequence, tokens: list[int] | None, *, comes_back: bool = False) -> None:
         """Take back a slot; freeing its cells is deferred while batch-invariant sequences run."""
-        self.slots.leave(sequence.slot, tokens, defers_free=self._needs_batch_invariance)
+        defers_free = self._needs_batch_invariance
+        self.slots.leave(sequence.slot, tokens, comes_back=comes_back, defers_free=defers_free)
 
     def _tidy(self) -> None:
         """Free the deferred cells once no batch-invariant sequence runs, or when cells run short.
@@ -341,6 +342,6 @@ class Scheduler:
 
     def _send_back(self, sequence: Sequence) -> None:
         self._running.remove(sequence)
-        self._leave(sequence, sequence.tokens[: sequence.computed])
+        self._leave(sequence, sequence.tokens[: sequence.computed], comes_back=True)
         sequence.preempt()
         self._waiting.put_back(sequence)

@@ -64,8 +64,12 @@ class HostPrefixCache:
         """Make an entry the most recently used one."""
         self._entries[entry_id] = self._entries.pop(entry_id)
 
-    def add(self, tokens: list[int], *, batch_invariant: bool = False) -> tuple[int | None, list[int]]:
+    def add(
+        self, tokens: list[int], *, batch_invariant: bool = False, is_needed: bool = False
+    ) -> tuple[int | None, list[int]]:
         """Add an entry if it is worth its memory; return its id, and the ids of the entries it drives out.
+
+        An entry that is needed, because its sequence will come back, is worth it if it has a new token.
 
         Where it is not worth its memory, the entry that makes it superfluous counts as used, and the id is
         None. An entry replaces those that are prefixes of it; the least recently used ones make room for the
@@ -73,7 +77,8 @@ class HostPrefixCache:
         """
         replaced = self._replaced_by(tokens, batch_invariant=batch_invariant)
         known = self.match(tokens, batch_invariant=batch_invariant)
-        if not self._is_worth_adding(tokens, known.length, replaced):
+        is_new = len(tokens) > known.length and len(tokens) <= self._capacity
+        if not (is_new and (is_needed or self._is_worth_adding(tokens, known.length, replaced))):
             if known.entry_id is not None:
                 self.touch(known.entry_id)
             return None, []
@@ -112,8 +117,7 @@ class HostPrefixCache:
         """
         n_new = len(tokens) - n_known
         cost = len(tokens) - sum(len(self._entries[entry_id].tokens) for entry_id in replaced)
-        is_enough = n_new >= self._min_new_tokens and n_new * self._max_cost >= cost
-        return is_enough and len(tokens) <= self._capacity
+        return n_new >= self._min_new_tokens and n_new * self._max_cost >= cost
 
     def _make_room(self, n_tokens: int) -> list[int]:
         """Evict the least recently used entries until ``n_tokens`` fit; return their ids."""

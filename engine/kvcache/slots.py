@@ -122,16 +122,24 @@ class Slots:
             self.extend(slot, self._host_cache.tokens(found.entry_id)[: found.length])
         return slot
 
-    def leave(self, slot: int, tokens: list[int] | None = None, *, defers_free: bool = False) -> None:
+    def leave(
+        self,
+        slot: int,
+        tokens: list[int] | None = None,
+        *,
+        comes_back: bool = False,
+        defers_free: bool = False,
+    ) -> None:
         """Take back a slot.
 
         Args:
             slot: The slot of a sequence that has ended or was preempted.
             tokens: What the slot holds, to be saved; None if it must not be relied on.
+            comes_back: Whether the sequence will go on, so that the text is saved though little of it is new.
             defers_free: Whether freeing its cells is deferred until :meth:`free_deferred`.
         """
         if self.prefix_cache and tokens:
-            self._save(slot, tokens)
+            self._save(slot, tokens, is_needed=comes_back)
         if self.length(slot):
             self._reach = self.reach
             used = self._tree.n_cells
@@ -169,9 +177,9 @@ class Slots:
         taken, self._operations = self._operations, []
         return taken
 
-    def _save(self, slot: int, tokens: list[int]) -> None:
+    def _save(self, slot: int, tokens: list[int], *, is_needed: bool) -> None:
         batch_invariant = self._keeps_batch_invariant and slot in self._batch_invariant
-        entry_id, dropped = self._host_cache.add(tokens, batch_invariant=batch_invariant)
+        entry_id, dropped = self._host_cache.add(tokens, batch_invariant=batch_invariant, is_needed=is_needed)
         self._operations += map(Drop, dropped)
         if entry_id is not None:
             self._operations.append(Save(slot, len(tokens), entry_id))

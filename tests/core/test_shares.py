@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from engine.core.policy import SchedulingPolicy
 from tests.core.steps import Steps, prompt
 
 if TYPE_CHECKING:
@@ -41,14 +42,15 @@ def test_a_client_that_comes_gets_a_slot_at_once_and_the_youngest_stream_goes_on
 
 
 def test_a_stream_that_gave_up_its_slot_computes_nothing_again() -> None:
-    steps = Steps(n_slots=2, n_cells=400, budget=32)
+    steps = Steps(n_slots=2, n_cells=400, budget=32, policy=SchedulingPolicy(min_new_tokens=32))
     _, young = submit(steps, "heavy", 2)
-    for _ in range(10):
-        steps.step()
-    submit(steps, "light", 1, max_tokens=2)
+    for _ in range(3):
+        for _ in range(10):
+            steps.step()
+        submit(steps, "light", 1, max_tokens=2)
     steps.finish()
-    assert young.sequences[0].n_preempted == 1
-    assert steps.decoded[young] == len(young.tokens) + 1, "the prompt, and the token drawn last"
+    assert young.sequences[0].n_preempted == 3
+    assert steps.decoded[young] == len(young.tokens) + 3, "the prompt, and the token drawn last, three times"
 
 
 def test_slots_are_shared_out_evenly_and_then_stay() -> None:
