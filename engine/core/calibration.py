@@ -82,9 +82,10 @@ class _Stopwatch:
         return self._time(1)
 
     def _time(self, n_used: int) -> float:
-        began = time.perf_counter()
-        self._backend.decode(self._batch)
-        seconds = time.perf_counter() - began
-        for slot in range(n_used):
-            self._backend.truncate(slot, 0)
-        return seconds
+        try:
+            began = time.perf_counter()
+            self._backend.decode(self._batch)
+            return time.perf_counter() - began
+        finally:
+            for slot in range(n_used):
+                self._backend.truncate(slot, 0)

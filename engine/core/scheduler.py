@@ -29,7 +29,7 @@ from engine.core.shares import Shares
 from engine.kvcache.prefix_match import PrefixMatch
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Collection, Hashable, Iterator
 
     from engine.core.sequence import Prompt, Sequence
     from engine.core.step_cost import StepCost
@@ -94,7 +94,7 @@ class Scheduler:
     def submit(self, prompt: Prompt) -> None:
         """Queue all choices of a prompt."""
         self._waiting.add(prompt)
-        self._shared_out = False
+        self._shared_out = False  # somebody else may be next
 
     def unfinished(self) -> list[Sequence]:
         """Return every sequence that runs or waits."""
@@ -103,7 +103,7 @@ class Scheduler:
     def cancel(self, owner: Hashable) -> None:
         """Forget every sequence of one request; its slots are free for the next plan."""
         self._waiting.remove(lambda sequence: sequence.prompt.owner is owner)
-        self._full = self._shared_out = False
+        self._reconsider()
         for sequence in [seq for seq in self._running if seq.prompt.owner is owner]:
             sequence.move_to(Phase.FINISHED)
             self.retire(sequence)
@@ -112,7 +112,7 @@ class Scheduler:
         """Take back the slot of a sequence that has ended; its prefix is saved unless ``discard``."""
         self._running.remove(sequence)
         self._leave(sequence, None if discard else sequence.tokens[: sequence.computed])
-        self._full = self._shared_out = False
+        self._reconsider()
 
     def plan(self) -> Plan:
         """Return the next step: the running decodes first, then as much prefill as the budget leaves."""
@@ -218,7 +218,10 @@ class Scheduler:
                 self._full = True
         for sequence in held_back:
             self._waiting.put_back(sequence)
-            self._full = False
+            self._reconsider()
+
+    def _reconsider(self) -> None:
+        self._full = self._shared_out = False
 
     def _share_out(self, plan: Plan, held_back: list[Sequence]) -> None:
         """Admit sequences of clients that are short of slots; others give up their youngest ones for them.
@@ -278,7 +281,7 @@ class Scheduler:
             return PrefixMatch(), Phase.FORK
         return self._longest_prefix(sequence), Phase.PREFILL
 
-    def _would_fit(self, need: int, leaving: list[Sequence] = []) -> bool:  # noqa: B006 - only read
+    def _would_fit(self, need: int, leaving: Collection[Sequence] = ()) -> bool:
         """Return True if there are a slot and so many cells once some sequences have left."""
         staying = [sequence for sequence in self._running if sequence not in leaving]
         promised = sum(self._still_needs(each, each.phase, each.computed) for each in staying)
@@ -322,7 +325,7 @@ class Scheduler:
         for sequence in [running for running in self._running if running.prompt.batch_invariant]:
             self._send_back(sequence)
         self.slots.free_deferred()
-        self._full = False
+        self._reconsider()
 
     def _lacks_cells(self) -> bool:
         if self._full and self.slots.n_deferred >= self._policy.max_deferred * self.slots.n_cells:

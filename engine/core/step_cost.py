@@ -112,7 +112,7 @@ class StepCost:
 
     def is_known(self, decodes: int) -> bool:
         """Return True if a step with so many decodes was measured."""
-        return self._decode[decodes].n_measured > 0
+        return decodes in self._decode and self._decode[decodes].n_measured > 0
 
     def padding(self, decodes: int) -> int:
         """Return how many rows that are thrown away make a step of decodes cheaper.

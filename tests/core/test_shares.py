@@ -53,6 +53,21 @@ def test_a_stream_that_gave_up_its_slot_computes_nothing_again() -> None:
     assert steps.decoded[young] == len(young.tokens) + 3, "the prompt, and the token drawn last, three times"
 
 
+def test_whoever_waits_for_a_prefix_gets_its_slot_when_that_is_computed() -> None:
+    steps = Steps(n_slots=2, n_cells=400, budget=8)
+    steps.submit(prompt(4, max_tokens=ENDLESS, client="heavy"))
+    steps.submit(prompt(60, max_tokens=ENDLESS, text=5000, client="heavy"))
+    steps.step()
+    steps.submit(light := prompt(50, max_tokens=2, text=5000, client="light"))
+    steps.step()
+    assert light.sequences[0] not in steps.admitted
+    for _ in range(12):
+        steps.step()
+    assert light.sequences[0] in steps.admitted
+    assert steps.decoded[light] == 1
+    steps.finish()
+
+
 def test_slots_are_shared_out_evenly_and_then_stay() -> None:
     steps = Steps(n_slots=6, n_cells=900, budget=32)
     submit(steps, "a", 9)
