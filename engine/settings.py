@@ -10,7 +10,7 @@ import typer
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from engine.contract.messages import abbreviate, contract_error, to_invalid_request
-from engine.loading.options import EngineOptions
+from engine.loading.options import MAX_PARALLEL, EngineOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -97,6 +97,7 @@ class ServeSettings(EngineOptions):
 class CompleteSettings(EngineOptions):
     """Everything that ``nucleus complete`` can be told; the contract checks what goes into the request."""
 
+    parallel: int = Field(1, ge=1, le=MAX_PARALLEL, description="Sequences that are generated at once.")
     prompt: str = Field(description="The text to continue.")
     max_tokens: int = Field(128, description="Most tokens to generate.")
     temperature: float = Field(1.0, description="0 always takes the most probable token.")

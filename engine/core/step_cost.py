@@ -36,6 +36,8 @@ _MOST_DRIFT = math.log(1.1)
 """A point that is well known moves as if no step had surprised more than this: the rest is the pace."""
 _CALIBRATED = 16
 """Steps as which a measurement with nothing beside it counts."""
+_UNKNOWN = 1e-3
+"""Seconds of a token, until one has been measured."""
 _WORTH = 0.97
 """A wider step is taken if it costs at most this part of the narrower one."""
 MOST_PADDING = 3
@@ -90,7 +92,7 @@ class StepCost:
     @classmethod
     def uniform(cls, max_decodes: int, max_tokens: int) -> StepCost:
         """Return what is believed before anything is measured: that all tokens cost the same."""
-        return cls({1: 1e-3}, {1: 1e-3}, max_decodes=max_decodes, max_tokens=max_tokens)
+        return cls({}, {}, max_decodes=max_decodes, max_tokens=max_tokens)
 
     @property
     def widths(self) -> Mapping[int, int]:
@@ -212,8 +214,8 @@ def _curve(measured: Mapping[int, float], places: Iterable[int]) -> dict[int, _P
     def seconds(place: int) -> float:
         if place in measured:
             return measured[place]
-        if len(known) == 1:
-            return measured[known[0]] * place / known[0]
+        if len(known) < 2:
+            return place * (measured[known[0]] / known[0] if known else _UNKNOWN)
         above = min(max(bisect_left(known, place), 1), len(known) - 1)
         low, high = known[above - 1], known[above]
         slope = (measured[high] - measured[low]) / (high - low)

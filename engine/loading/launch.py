@@ -99,9 +99,13 @@ def _load_backend(
 
 
 def _calibrated(backend: LlamaBackend) -> StepCost:
-    """Measure steps in a thread of its own, which takes llama.cpp's threads with it when it ends."""
+    """Measure steps in a thread of its own, which takes llama.cpp's threads with it when it ends.
+
+    With one sequence at a time there is nothing to choose, so nobody waits for a measurement.
+    """
+    seconds = _CALIBRATION_SECONDS if backend.n_slots > 1 else 0.0
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(calibrate, backend, seconds=_CALIBRATION_SECONDS).result()
+        return thread.submit(calibrate, backend, seconds=seconds).result()
 
 
 def _start_service(

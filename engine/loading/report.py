@@ -49,6 +49,8 @@ def gpu_setting(n_layers: int, reason: str) -> Setting:
 
 def step_setting(cost: StepCost, *, n_slots: int) -> Setting:
     """Return what a step of one sequence and one of all of them cost, and which ones are padded."""
+    if not cost.is_known(1):
+        return Setting("step", "not measured", "one sequence at a time leaves nothing to choose")
     times = f"{1e3 * cost.seconds(1):.3g} ms for one token"
     if n_slots > 1 and cost.is_known(n_slots):
         times += f", {1e3 * cost.seconds(n_slots):.3g} ms for {n_slots}"
