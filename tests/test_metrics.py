@@ -47,15 +47,15 @@ async def test_the_page_counts_what_came_through_every_door() -> None:
 async def test_the_page_tells_what_steps_cost_and_how_many_there_were(service: CompletionService) -> None:
     async with HttpDoor(service) as door:
         before = await read(door)
-        await door.complete(prompt="Once upon a time", max_tokens=12, ignore_eos=True)
+        await door.complete(prompt="Steps are counted here", max_tokens=12, ignore_eos=True)
         after = await read(door)
     gained = {
         name: after[f"nucleus_{name}_total"] - before[f"nucleus_{name}_total"]
         for name in ("steps", "graphs_reused")
     }
     assert gained["steps"] == 12
-    assert 9 <= gained["graphs_reused"] <= 11, (
-        "neither the prompt nor what follows it is like the step before"
+    assert 9 <= gained["graphs_reused"] <= 12, (
+        "a decode is like the one before, and a prompt of one token, too"
     )
     assert after["nucleus_padding_tokens_total"] >= 0
     assert 0 < after["nucleus_step_seconds1"] < after["nucleus_step_seconds4"]
