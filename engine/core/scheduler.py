@@ -313,12 +313,12 @@ class Scheduler:
         self.slots.leave(sequence.slot, tokens, comes_back=comes_back, defers_free=defers_free)
 
     def _tidy(self) -> None:
-        """Free the deferred cells once no batch-invariant sequence runs, or when cells run short.
+        """Free the deferred cells when cells run short.
 
-        In the second case every batch-invariant sequence leaves the cache and comes back in the same step, to
-        cells that are in order.
+        For that every batch-invariant sequence leaves the cache and comes back in the same step, to cells
+        that are in order.
         """
-        if self.slots.n_deferred and (self._lacks_cells() or not self._needs_batch_invariance):
+        if self.slots.n_deferred and self._lacks_cells():
             self._free_deferred()
 
     def _free_deferred(self) -> None:

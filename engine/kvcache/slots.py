@@ -55,6 +55,7 @@ class Slots:
         self._empty = list(range(n_slots))
         self._batch_invariant: set[int] = set()  # the slots with batch-invariant sequences
         self._reach = 0  # the most cells in use since there were none
+        self._has_deferred = False
         self.n_deferred = 0
         """Cells that nobody uses, and whose freeing is deferred."""
         self._operations: list[Operation] = []
@@ -136,23 +137,30 @@ class Slots:
             slot: The slot of a sequence that has ended or was preempted.
             tokens: What the slot holds, to be saved; None if it must not be relied on.
             comes_back: Whether the sequence will go on, so that the text is saved though little of it is new.
-            defers_free: Whether freeing its cells is deferred until :meth:`free_deferred`.
+            defers_free: Whether freeing its cells is deferred until :meth:`free_deferred`. Otherwise all
+                that was deferred is freed with them: it holds on to what it shares with this slot, too.
         """
         if self.prefix_cache and tokens:
             self._save(slot, tokens, is_needed=comes_back)
+        self._reach = self.reach
         if self.length(slot):
-            self._reach = self.reach
             used = self._tree.n_cells
             self._tree.cut(slot, 0)
             self.n_deferred += used - self._tree.n_cells if defers_free else 0
             self._operations.append(DeferFree(slot) if defers_free else Truncate(slot, 0))
+            self._has_deferred |= defers_free
         self._batch_invariant.discard(slot)
         self._empty.append(slot)
+        if not defers_free:
+            self.free_deferred()
         self._forget_reach()
 
     def free_deferred(self) -> None:
         """Free the cells whose freeing was deferred."""
-        self._operations.append(FreeDeferred())
+        self._reach = self.reach
+        if self._has_deferred:
+            self._operations.append(FreeDeferred())
+        self._has_deferred = False
         self.n_deferred = 0
         self._forget_reach()
 
@@ -191,4 +199,5 @@ class Slots:
         self._batch_invariant.clear()
         emptied = (Truncate(slot, 0) for slot in self._empty)
         self._operations = [*map(Drop, self._host_cache.clear()), *emptied]
+        self._has_deferred = True  # whatever came of it
         self.free_deferred()

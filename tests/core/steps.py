@@ -90,8 +90,7 @@ class Cells:
         return [held.token for held in self.of[slot]]
 
     def defer_free(self, slot: int) -> None:
-        others = {held.cell for other, row in self.of.items() if other != slot for held in row}
-        self.shelf |= {held.cell for held in self.of[slot]} - others
+        self.shelf |= {held.cell for held in self.of[slot]}  # those that others share, too
         self.of[slot].clear()
 
     def copy(self, source: int, target: int, length: int) -> None:
@@ -192,7 +191,7 @@ class Steps:
         self.preempted += plan.preempted
         for lost in plan.preempted:
             who = lost.prompt.client
-            others = [other for other in self.running if other.prompt.client == who]
+            others = [other for other in stayed if other.prompt.client == who]
             assert all(other.turn < lost.turn for other in others), "of a client, the last turn goes first"
             assert self.running or self.batch_invariant, "somebody always gets to the end"
         self._check(plan, [sequence for sequence in decoding if sequence.phase is Phase.DECODE])

@@ -56,6 +56,7 @@ class AnyOrder(RuleBasedStateMachine):
         n_clients: int,
     ) -> None:
         policy = SchedulingPolicy(
+            shares_slots=True,
             headroom=ahead,
             min_shared_prefix=worth_waiting,
             min_new_tokens=worth_keeping,

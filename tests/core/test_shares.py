@@ -135,6 +135,24 @@ def test_no_stream_starves_beside_a_client_that_asks_again_and_again(n_light: in
     assert [len(each.sequences[0].generated) for each in heavy] == [20] * 3
 
 
+def test_cells_that_a_deferred_text_shares_are_not_taken_for_free() -> None:
+    """Whoever leaves last of those that need cells in order leaves no deferred cells behind."""
+    steps = Steps(n_slots=4, n_cells=900, budget=32, batch_invariant=9)
+    submit(steps, "heavy", 2)
+    steps.step()
+    steps.submit(prompt(9, text=5000, max_tokens=4, batch_invariant=True, client="heavy"))
+    steps.step()
+    steps.step()
+    steps.submit(last := prompt(10, text=5000, max_tokens=ENDLESS, batch_invariant=True, client="heavy"))
+    while not steps.slots.n_deferred:
+        steps.step()
+    submit(steps, "light", 2)
+    steps.step()
+    assert steps.preempted == last.sequences
+    assert steps.slots.n_deferred == 0
+    steps.finish()
+
+
 def test_where_the_cache_cannot_be_cut_nobody_gives_up_a_slot() -> None:
     steps = Steps(n_slots=2, n_cells=400, budget=32, prefix_cache=False)
     submit(steps, "heavy", 2)
