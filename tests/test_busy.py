@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from engine.llm import AsyncLLM
 
 if TYPE_CHECKING:
-    from tests.doors import Door
+    from tests.doors import Answer, Door
     from tests.trace import Trace
 
 
@@ -24,6 +24,22 @@ async def test_a_user_with_many_requests_does_not_starve_another(door: Door, tra
     await ask("one")
     await asyncio.gather(*many)
     assert ended.index("one") < 16, "behind those that ran, and at most as many again"
+
+
+async def test_a_user_who_comes_late_has_a_slot_at_once_and_no_answer_changes(door: Door) -> None:
+    ends = {str(token): -100 for token in (0, 2)}
+
+    async def ask(seed: int) -> Answer:
+        return await door.complete(
+            prompt="Once upon a time", user="many", seed=seed, max_tokens=40, logit_bias=ends, logprobs=1
+        )
+
+    alone = [(await ask(seed))["choices"] for seed in range(4)]
+    many = [asyncio.create_task(ask(seed)) for seed in range(4)]
+    await door.complete(prompt="The sky", user="one", max_tokens=1)
+    await door.complete(prompt="The sea", user="one", max_tokens=2)
+    assert not any(task.done() for task in many), "it waited until one of them had ended"
+    assert [(await task)["choices"] for task in many] == alone
 
 
 async def test_completions_that_outgrow_the_cache_end_as_long_as_they_were_asked_for() -> None:

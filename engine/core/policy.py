@@ -15,7 +15,6 @@ class SchedulingPolicy:
         max_deferred: The part of the cache that may be deferred cells while a sequence waits.
         min_new_tokens: Fewest new tokens for which a prefix is saved in host memory.
         max_cost: Most tokens of host memory that one new token may cost.
-        shares_slots: Whether a client gives up slots to one that waits; a soak ran out of cells with it.
         burst_seconds: How long an idle engine waits for the next request of a burst before it begins.
     """
 
@@ -25,7 +24,6 @@ class SchedulingPolicy:
     min_new_tokens: int = 32
     max_cost: float = 4.0
     burst_seconds: float = 0.001
-    shares_slots: bool = False
 
 
 DEFAULT_POLICY = SchedulingPolicy()

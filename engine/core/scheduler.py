@@ -229,7 +229,7 @@ class Scheduler:
         Where the cache cannot be cut, their texts would be computed again; so there nobody gives up any.
         """
         self._shared_out = True
-        while self.slots.prefix_cache and self._policy.shares_slots:
+        while self.slots.prefix_cache:
             shares = Shares(self._running)
             sequence = self._waiting.pop_for(shares.is_short)
             if sequence is None:

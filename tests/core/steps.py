@@ -125,7 +125,7 @@ class Cells:
         self.of[slot].append(Held(cell, token, is_batch_invariant))
 
 
-SAVES_ALL = SchedulingPolicy(shares_slots=True, min_new_tokens=1, max_cost=1000)
+SAVES_ALL = SchedulingPolicy(min_new_tokens=1, max_cost=1000)
 """Prompts of tests are short: save them all."""
 
 

@@ -56,11 +56,7 @@ class AnyOrder(RuleBasedStateMachine):
         n_clients: int,
     ) -> None:
         policy = SchedulingPolicy(
-            shares_slots=True,
-            headroom=ahead,
-            min_shared_prefix=worth_waiting,
-            min_new_tokens=worth_keeping,
-            max_cost=1000,
+            headroom=ahead, min_shared_prefix=worth_waiting, min_new_tokens=worth_keeping, max_cost=1000
         )
         self.n_clients = n_clients
         self.nobody_waits_for_a_prefix = worth_waiting == 40

@@ -42,9 +42,7 @@ def test_a_client_that_comes_gets_a_slot_at_once_and_the_youngest_stream_goes_on
 
 
 def test_a_stream_that_gave_up_its_slot_computes_nothing_again() -> None:
-    steps = Steps(
-        n_slots=2, n_cells=400, budget=32, policy=SchedulingPolicy(min_new_tokens=32, shares_slots=True)
-    )
+    steps = Steps(n_slots=2, n_cells=400, budget=32, policy=SchedulingPolicy(min_new_tokens=32))
     _, young = submit(steps, "heavy", 2)
     for _ in range(3):
         for _ in range(10):
