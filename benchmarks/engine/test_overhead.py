@@ -50,7 +50,7 @@ class NullBackend:
     """
 
     prefix_cache = True
-    restore_slack = n_padding = n_batch_invariant = n_graphs_reused = 0
+    n_padding = n_batch_invariant = n_graphs_reused = 0
     n_scored = 1
     n_batch = 512
 

@@ -110,9 +110,9 @@ class Backend(Protocol):
     """A model with a KV cache of ``n_cells`` tokens.
 
     The cache holds up to ``n_slots`` sequences; those that begin alike share their cells. Where
-    ``prefix_cache`` is false, a sequence cannot be cut, and so no other can share a part of it. Restoring a
-    prefix takes up to ``restore_slack`` cells more than it has in the end. A decode leaves up to
-    ``n_slots + n_scored`` rows. It has up to ``n_padding`` tokens of padding, which take cells meanwhile.
+    ``prefix_cache`` is false, a sequence cannot be cut, and so no other can share a part of it. A decode leaves
+    up to ``n_slots + n_scored`` rows. It has up to ``n_padding`` tokens of padding. What padding and restoring
+    take for a moment is the backend's own, beside the ``n_cells``.
 
     Up to ``n_batch_invariant`` tokens can be decoded batch-invariantly (``Batch.batch_invariant``): then the
     logits of a token depend on its sequence alone, to the bit, as long as the sequence's cells are in order.
@@ -126,7 +126,6 @@ class Backend(Protocol):
     info: ModelInfo
     n_slots: int
     prefix_cache: bool
-    restore_slack: int
     n_cells: int
     n_batch: int
     n_scored: int

@@ -28,12 +28,12 @@ _PADDING = 3
 """Most tokens of padding: the kernels for CPUs take rows by four at most."""
 _PIECE = 256
 """Tokens that are copied out of the cache at once."""
+_RESERVE = 256
+"""Cells for the sequences that the backend needs: what is padded, saved or restored fits into them."""
 _BATCH_INVARIANT = 63
 """Most tokens for which the attention kernel for CPUs takes each by itself, and its cache cell by cell."""
 _REACH = 256
 """Cells up to which it does so for a lone token too; with more, each thread takes a part of the cache."""
-_NO_CELL = 1
-"""What llama_decode returns where the cache has no room for a batch."""
 _PROBED = 13
 """Tokens of the text in which products of matrices show whether their rows depend on each other. They take
 rows by four, and one behind them. Now and then a row comes out the same all the same, but not so many."""
@@ -76,10 +76,10 @@ class LlamaBackend:
         # llama.cpp leaves out what a sliding window has passed, seen from the end of what it saves: pieces
         # that are no longer than the window are whole.
         window = int(lib.llama_model_n_swa(model.handle))
-        self._piece_length = self.restore_slack = min(_PIECE, window) if window else _PIECE
+        self._piece_length = min(_PIECE, window) if window else _PIECE
         self._spare = options.n_slots  # one more sequence, to save and restore by
         self._deferred = options.n_slots + 1  # and another, for cells that are nobody's
-        self.n_cells = int(lib.llama_n_ctx(self._context))
+        self.n_cells = int(lib.llama_n_ctx(self._context)) - _RESERVE
         self.n_batch = int(lib.llama_n_batch(self._context))
         self._pieces: dict[int, bytes] = {}
         self._wire: _WireBatch | None = None
@@ -115,13 +115,9 @@ class LlamaBackend:
 
     def _run(self, batch: Batch, wire: _WireBatch) -> int:
         if batch.padding:
-            status = self._run_padded(batch, wire)
-            if status != _NO_CELL:
-                return status
+            return self._run_padded(batch, wire)
         if batch.batch_invariant and batch.size == 1 and batch.reach > _REACH:
-            status = self._run_beside_another(batch, wire)
-            if status != _NO_CELL:
-                return status
+            return self._run_beside_another(batch, wire)
         return int(lib.llama_decode(self._context, wire.struct(batch.size)))
 
     def _run_padded(self, batch: Batch, wire: _WireBatch) -> int:
@@ -137,8 +133,6 @@ class LlamaBackend:
 
     def _run_beside_another(self, batch: Batch, wire: _WireBatch) -> int:
         """Decode a lone token beside another one, so that it comes out as it does in any other company."""
-        if batch.capacity == 1:
-            return _NO_CELL
         batch.tokens[1], batch.positions[1], batch.slots[1] = batch.tokens[0], 0, self._spare
         batch.wants_logits[1] = 0
         status = int(lib.llama_decode(self._context, wire.struct(2)))
@@ -279,7 +273,7 @@ def _pointer(array: NDArray[Any], kind: Any) -> Any:
 
 def _context_params(options: LlamaOptions) -> Any:
     params = lib.llama_context_default_params()
-    params.n_ctx = options.n_cells
+    params.n_ctx = options.n_cells + _RESERVE
     params.n_batch = params.n_ubatch = options.n_batch
     params.n_seq_max = options.n_slots + 2  # two that the backend needs
     params.n_outputs_max = options.n_slots + _PADDING + min(_SCORED, options.n_batch)  # by default, a batch

@@ -89,7 +89,6 @@ class StepLoop:
             HostPrefixCache(backend.n_cells, min_new_tokens=policy.min_new_tokens, max_cost=policy.max_cost),
             prefix_cache=backend.prefix_cache,
             keeps_batch_invariant=backend.n_batch_invariant > 0,
-            restore_slack=backend.restore_slack,
         )
         self._saved: dict[int, SavedPrefix] = {}
         self.totals = StepTotals()

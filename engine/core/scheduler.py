@@ -175,18 +175,17 @@ class Scheduler:
         if self._cost is None or n_decodes == 0:
             return 0
         padding = self._cost.padding(n_decodes)
-        return padding if padding <= self._room_beside(n_decodes) else 0
+        return padding if n_decodes + padding <= self._most_tokens(n_decodes) else 0
 
-    def _room_beside(self, n_decodes: int) -> int:
-        """Return how many tokens more the step and the cache have room for."""
-        budget = self._budget
+    def _most_tokens(self, n_decodes: int) -> int:
+        """Return how many tokens a step with so many decodes may have."""
         if n_decodes < self._batch_invariant and self._needs_batch_invariance:
-            budget = min(budget, self._batch_invariant)
-        return min(budget, self.slots.free_cells) - n_decodes
+            return min(self._budget, self._batch_invariant)
+        return self._budget
 
     def _room_for_prompts(self, n_decodes: int) -> int:
         """Return how many prompt tokens the step and the cache have room for."""
-        room = self._room_beside(n_decodes)
+        room = min(self._most_tokens(n_decodes), self.slots.free_cells) - n_decodes
         if self._cost is None or n_decodes == 0:
             return room
         return min(room, prefill_budget(self._cost, n_decodes, len(self._running) - n_decodes))

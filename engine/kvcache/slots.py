@@ -32,7 +32,6 @@ class Slots:
         prefix_cache: Whether prefixes are shared and saved; False where the cache cannot be cut.
         keeps_batch_invariant: Whether a saved prefix stays batch-invariant; otherwise a batch-invariant
             sequence shares the prefixes of running sequences only.
-        restore_slack: Cells that restoring a prefix takes for a moment, beyond the cells that it has then.
     """
 
     def __init__(
@@ -43,7 +42,6 @@ class Slots:
         *,
         prefix_cache: bool = True,
         keeps_batch_invariant: bool = True,
-        restore_slack: int = 0,
     ) -> None:
         self.n_slots = n_slots
         self.n_cells = n_cells
@@ -51,7 +49,6 @@ class Slots:
         self._keeps_batch_invariant = keeps_batch_invariant
         self._tree = PrefixTree()
         self._host_cache = host_cache
-        self._restore_slack = restore_slack
         self._empty = list(range(n_slots))
         self._batch_invariant: set[int] = set()  # the slots with batch-invariant sequences
         self._reach = 0  # the most cells in use since there were none
@@ -100,7 +97,7 @@ class Slots:
             return PrefixMatch()
         running = self._tree.match(tokens, self._batch_invariant if batch_invariant else None)
         saved = self._host_cache.match(tokens, batch_invariant=batch_invariant)
-        if running.length < saved.length <= self.free_cells - self._restore_slack:
+        if running.length < saved.length <= self.free_cells:
             return saved
         return running
 

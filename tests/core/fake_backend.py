@@ -48,7 +48,7 @@ class FakeBackend:
         endless: bool = True,
     ) -> None:
         self.n_slots, self.n_cells, self.n_batch = n_slots, n_cells, n_batch
-        self.prefix_cache, self.restore_slack = prefix_cache, 0
+        self.prefix_cache = prefix_cache
         self.n_scored, self.n_padding, self.n_batch_invariant = 3, 3, 8
         self.info = ModelInfo("fake", N_VOCAB, n_cells, 0, None, END, None, frozenset({END}), None)
         self.faults: dict[int, BaseException] = {}

@@ -139,19 +139,16 @@ class Steps:
         budget: int,
         *,
         prefix_cache: bool = True,
-        slack: int = 0,
         batch_invariant: int = 0,
         cost: StepCost | None = None,
         policy: SchedulingPolicy = SAVES_ALL,
     ) -> None:
-        self.slack = slack
         self.slots = Slots(
             n_slots,
             n_cells,
             HostPrefixCache(n_cells, min_new_tokens=policy.min_new_tokens, max_cost=policy.max_cost),
             prefix_cache=prefix_cache,
             keeps_batch_invariant=batch_invariant > 0,
-            restore_slack=slack,
         )
         self.batch_invariant = batch_invariant
         self.scheduler = Scheduler(
@@ -201,8 +198,8 @@ class Steps:
             self.cells.append(sequence.slot, start, last, is_batch_invariant=plan.batch_invariant)
         for span in plan.prompts:
             self._decode(span, is_batch_invariant=plan.batch_invariant)
-        self.cells.append(PADDING, 0, [TOKEN] * plan.padding, is_batch_invariant=plan.batch_invariant)
         assert self.cells.n_used <= self.n_cells, "a decode that finds no cell"
+        self.cells.append(PADDING, 0, [TOKEN] * plan.padding, is_batch_invariant=plan.batch_invariant)
         self._check_who_repeats(plan)
         self.cells.truncate(PADDING, 0)
         self.scheduler.computed(plan)
@@ -227,7 +224,7 @@ class Steps:
                 self.cells.save(slot, length, text)
             case Restore(text, slot, length):
                 self.cells.restore(text, slot, length)
-                assert self.cells.n_used + self.slack <= self.n_cells, "no room to restore in"
+                assert self.cells.n_used <= self.n_cells, "no room to restore in"
             case Drop(text):
                 del self.cells.saved[text]
 

@@ -204,12 +204,6 @@ class TestTable:
         steps.submit(prompt(9))
         assert [steps.step().padding for _ in range(4)] == [0, 0, 0, 0]
 
-    def test_no_step_is_padded_beyond_its_cells(self) -> None:
-        cost = StepCost({1: 2.0, 2: 1.0}, {1: 1.0}, max_decodes=3, max_tokens=16)
-        steps = Steps(n_slots=1, n_cells=6, budget=16, cost=cost)
-        steps.submit(prompt(2, max_tokens=5))
-        assert [steps.step().padding for _ in range(5)] == [0, 1, 1, 1, 0]
-
     def test_a_budget_below_the_slots_is_refused(self) -> None:
         with pytest.raises(ValueError, match="all 5 slots, not 4 tokens"):
             Scheduler(slots_of(5), 4)

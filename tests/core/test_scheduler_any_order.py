@@ -37,7 +37,6 @@ class AnyOrder(RuleBasedStateMachine):
         worth_waiting=st.sampled_from([1, 2, 4, 40]),
         ahead=st.sampled_from([0, 1, 2, 64]),
         worth_keeping=st.sampled_from([1, 3, 32]),
-        slack=st.sampled_from([0, 2, 5]),
         batch_invariant=st.sampled_from([0, 1, 3, 9]),
         padding=st.sampled_from([0, 1, 3]),
         n_clients=st.sampled_from([1, 1, 3]),
@@ -50,7 +49,6 @@ class AnyOrder(RuleBasedStateMachine):
         worth_waiting: int,
         ahead: int,
         worth_keeping: int,
-        slack: int,
         batch_invariant: int,
         padding: int,
         n_clients: int,
@@ -60,12 +58,11 @@ class AnyOrder(RuleBasedStateMachine):
         )
         self.n_clients = n_clients
         self.nobody_waits_for_a_prefix = worth_waiting == 40
-        self.all_is_kept = (worth_keeping, slack) == (1, 0)
+        self.all_is_kept = worth_keeping == 1
         self.steps = Steps(
             n_slots,
             n_cells,
             n_slots + spare,
-            slack=slack,
             batch_invariant=batch_invariant,
             cost=padded_by(padding, n_slots) if padding else None,
             policy=policy,

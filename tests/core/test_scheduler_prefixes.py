@@ -91,14 +91,6 @@ class TestPrefixes:
         steps.submit(prompt(5, text=1000))
         assert steps.step().cache == [Copy(1, 2, 4)]
 
-    def test_a_kept_text_needs_room_to_be_restored_in(self) -> None:
-        for slack, cached in ((0, 8), (92, 8), (93, 0)):
-            steps = Steps(n_slots=3, n_cells=100, budget=20, slack=slack)
-            for _ in range(2):
-                steps.submit(again := prompt(9, text=1000, max_tokens=1))
-                steps.finish()
-            assert again.n_cached == cached
-
     def test_who_waited_for_a_prefix_keeps_its_turn(self) -> None:
         steps = Steps(n_slots=4, n_cells=1000, budget=20)
         prompts = [prompt(length, text=1000) for length in (50, 60, 61)]
