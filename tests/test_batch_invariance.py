@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import itertools
+import os
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +13,23 @@ import pytest
 
 from benchmarks.client import CallError
 from engine.backend.base import BackendError
+from engine.backend.invariance import NEVER
 from engine.backend.llama import LlamaBackend
+from engine.backend.llama_log import lib
 from engine.core.policy import SchedulingPolicy
 from engine.core.scheduler import Scheduler
+from engine.errors import ModelLoadError
 from engine.kvcache.operations import FreeDeferred
+from engine.loading import trial
 from engine.loading.launch import launch
+from engine.loading.models import locate
 from engine.loading.options import EngineOptions
 from tests.conftest import MODEL
 from tests.doors import PythonDoor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from engine.backend.base import Batch
     from engine.core.plan import Plan
@@ -34,9 +42,24 @@ N_CELLS = 512
 STARTS = itertools.count(5000)
 
 
-def launched(policy: SchedulingPolicy) -> CompletionService:
+FORGETFUL = SchedulingPolicy(min_new_tokens=N_CELLS)
+"""Saves no prefix, so that what comes again is computed again."""
+TYPES = {"Q4_K_M": lib.LLAMA_FTYPE_MOSTLY_Q4_K_M, "F16": lib.LLAMA_FTYPE_MOSTLY_F16}
+
+
+def launched(policy: SchedulingPolicy, **options: Any) -> CompletionService:
     """Return four slots and a cache that is short of room whenever all of them are in use."""
-    return launch(EngineOptions(model=MODEL, parallel=4, ctx_size=N_CELLS), policy=policy).service
+    given = {"model": MODEL, "parallel": 4, "ctx_size": N_CELLS} | options
+    return launch(EngineOptions.model_validate(given), policy=policy).service
+
+
+def quantized(path: Path, types: int) -> Path:
+    """Write the model with weights of other types."""
+    params = lib.llama_model_quantize_default_params()
+    params.ftype, params.allow_requantize = types, True
+    source = os.fsencode(locate(MODEL).path)
+    assert lib.llama_model_quantize(source, os.fsencode(path), ctypes.byref(params)) == 0
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +70,7 @@ def python() -> Iterator[PythonDoor]:
 
 @pytest.fixture(scope="module")
 def forgetful() -> Iterator[PythonDoor]:
-    """A door that saves no prefix, so that what comes again is computed again."""
-    with closing(launched(SchedulingPolicy(min_new_tokens=N_CELLS))) as service:
+    with closing(launched(FORGETFUL)) as service:
         yield PythonDoor(service)
 
 
@@ -147,8 +169,34 @@ async def test_a_model_whose_kernels_depend_on_the_company_promises_nothing(
         return logits
 
     monkeypatch.setattr(LlamaBackend, "decode", moody)
-    with closing(launch(EngineOptions(model=MODEL, parallel=1, ctx_size=256)).service) as service:
-        assert service.engine.backend.n_batch_invariant == 0
+    with closing(launched(SchedulingPolicy(), parallel=1)) as service:
+        assert service.engine.backend.batch_invariance is NEVER
+
+
+@pytest.mark.parametrize("types", [*TYPES])
+async def test_a_file_of_any_type_repeats_to_the_bit_once_it_is_asked_to(types: str, tmp_path: Path) -> None:
+    file = str(path := quantized(tmp_path / "m.gguf", TYPES[types]))
+    trial.remember(path)  # tests of trials try them
+    with closing(launched(SchedulingPolicy(), model=file, parallel=1)) as service:
+        assert service.engine.backend.batch_invariance is NEVER, "it is not free"
+    with closing(launched(FORGETFUL, model=file, batch_invariant="on")) as service:
+        door = PythonDoor(service)
+        fields: Answer = {"prompt": words(70), "seed": 5, "logprobs": 5, "logit_bias": NO_END}
+        alone = await door.complete(**fields, max_tokens=24)
+        async with crowd(door):
+            beside = await door.complete(**fields, max_tokens=24)
+    assert told(beside) == told(alone)
+
+
+def test_where_it_cannot_be_had_asking_for_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.backend.llama.batch_invariance", lambda *_: NEVER)
+    with pytest.raises(ModelLoadError, match=r"--batch-invariant on is not possible with .*: its kernels"):
+        launched(SchedulingPolicy(), batch_invariant="on")
+
+
+async def test_who_asks_for_none_gets_none() -> None:
+    with closing(launched(SchedulingPolicy(), batch_invariant="off")) as service:
+        assert service.engine.backend.batch_invariance is NEVER
 
 
 async def test_a_model_that_cannot_be_tried_out_is_loaded_all_the_same(
@@ -158,7 +206,7 @@ async def test_a_model_that_cannot_be_tried_out_is_loaded_all_the_same(
         raise BackendError("llama_decode returned -1")
 
     monkeypatch.setattr(LlamaBackend, "decode", failing)
-    with closing(launch(EngineOptions(model=MODEL, parallel=1, ctx_size=256)).service) as service:
-        assert service.engine.backend.n_batch_invariant == 0
+    with closing(launched(SchedulingPolicy(), parallel=1)) as service:
+        assert service.engine.backend.batch_invariance is NEVER
         with pytest.raises(CallError, match="has failed"):  # and so will whatever comes next
             await PythonDoor(service).complete(prompt="a")

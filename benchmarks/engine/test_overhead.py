@@ -16,6 +16,7 @@ import pytest
 from benchmarks.engine.conftest import CONTEXT, OVERHEAD
 from benchmarks.prompts import SAMPLING
 from engine.backend.base import Batch, ModelInfo
+from engine.backend.invariance import NEVER
 from engine.contract.requests import Limits
 from engine.core.engine import Engine
 from engine.core.loop import StepLoop
@@ -50,7 +51,8 @@ class NullBackend:
     """
 
     prefix_cache = True
-    n_padding = n_batch_invariant = n_graphs_reused = 0
+    n_padding = n_graphs_reused = 0
+    batch_invariance = NEVER
     n_scored = 1
     n_batch = 512
 

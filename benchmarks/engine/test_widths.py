@@ -37,7 +37,7 @@ def test_widths(benchmark: BenchmarkFixture, model: ModelFile, report: Report) -
         n_batch=64,
         n_threads=physical_cores(),
         n_gpu_layers=0,
-        seeks_batch_invariance=False,
+        batch_invariant="off",
     )
     costs: list[StepCost] = []
     with closing(LlamaBackend(LlamaModel(model.path), options)) as backend:

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.backend.invariance import NO_PADDING, Padding
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from engine.backend.invariance import BatchInvariance
 
 
 SavedPrefix = tuple[NDArray[np.uint8], ...]
@@ -60,15 +64,13 @@ class Batch:
         tokens, positions, slots: int32 ``[capacity]``, of which the first ``size`` are in use.
         wants_logits: int8 ``[capacity]``, 1 where the decode leaves a row of logits.
         n_rows: How many of those there are.
-        padding: Tokens to decode behind them, whose rows of logits nobody reads.
-        reach: The cells in use are all among this many cells at the beginning of the cache.
-        batch_invariant: Whether its logits must not depend on what shares the batch and the cache.
+        padding: What to decode behind them for nobody.
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.size = self.n_rows = self.padding = self.reach = 0
-        self.batch_invariant = False
+        self.size = self.n_rows = 0
+        self.padding = NO_PADDING
         # Written through ctypes, which takes a few numbers faster than numpy does.
         self._tokens: Any = (ctypes.c_int32 * capacity)()
         self._positions: Any = (ctypes.c_int32 * capacity)()
@@ -86,9 +88,7 @@ class Batch:
         slots: Sequence[int],
         wants_logits: Sequence[bool],
         *,
-        padding: int = 0,
-        reach: int = 0,
-        batch_invariant: bool = False,
+        padding: Padding = NO_PADDING,
     ) -> None:
         """Hold these tokens and nothing else; the columns are of one length.
 
@@ -96,28 +96,27 @@ class Batch:
             ValueError: they are more tokens than the batch holds.
         """
         size = len(tokens)
-        if size + padding > self.capacity:
-            raise ValueError(f"a batch holds {self.capacity} tokens, not {size + padding}")
+        if size + padding.tokens > self.capacity:
+            raise ValueError(f"a batch holds {self.capacity} tokens, not {size + padding.tokens}")
         self._tokens[:size] = tokens
         self._positions[:size] = positions
         self._slots[:size] = slots
         self._wants_logits[:size] = wants_logits
         self.size, self.n_rows, self.padding = size, sum(wants_logits), padding
-        self.reach, self.batch_invariant = reach, batch_invariant
 
 
 class Backend(Protocol):
     """A model with a KV cache of ``n_cells`` tokens.
 
     The cache holds up to ``n_slots`` sequences; those that begin alike share their cells. Where
-    ``prefix_cache`` is false, a sequence cannot be cut, and so no other can share a part of it. A decode leaves
-    up to ``n_slots + n_scored`` rows. It has up to ``n_padding`` tokens of padding. What padding and restoring
-    take for a moment is the backend's own, beside the ``n_cells``.
+    ``prefix_cache`` is false, a sequence cannot be cut, and so no other can share a part of it. A decode
+    leaves up to ``n_slots + n_scored`` rows; beside decodes it has up to ``n_padding`` tokens of padding.
+    What padding and restoring take for a moment is the backend's own, beside the ``n_cells``.
 
-    Up to ``n_batch_invariant`` tokens can be decoded batch-invariantly (``Batch.batch_invariant``): then the
-    logits of a token depend on its sequence alone, to the bit, as long as the sequence's cells are in order.
-    A decode takes the first free cells, in the order of the batch. So the cells of a sequence are in order if
-    no cell below its last one is freed while it runs. 0: the model or the device cannot promise it.
+    A step that is padded as ``batch_invariance`` says is batch-invariant: the logits of a token depend on its
+    sequence alone, to the bit, as long as the sequence's cells are in order. A decode takes the first free
+    cells, in the order of the batch. So the cells of a sequence are in order if no cell below its last one is
+    freed while it runs.
 
     ``tokenize``, ``piece`` and ``apply_chat_template`` only read the vocabulary and may be called from any
     thread. Everything else belongs to the engine thread.
@@ -130,7 +129,7 @@ class Backend(Protocol):
     n_batch: int
     n_scored: int
     n_padding: int
-    n_batch_invariant: int
+    batch_invariance: BatchInvariance
 
     @property
     def n_graphs_reused(self) -> int:

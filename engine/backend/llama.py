@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 import ctypes
-import logging
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from engine.backend.base import BackendError, Batch
+from engine.backend.invariance import NEVER
 from engine.backend.llama_log import lib, load_errors
+from engine.backend.probe import batch_invariance, try_widths
 from engine.errors import ModelLoadError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from engine.backend.base import SavedPrefix
+    from engine.backend.invariance import BatchInvariance
     from engine.backend.llama_model import LlamaModel
-
-log = logging.getLogger("nucleus.llama")
 
 _SCORED = 64
 """Rows of logits for the tokens of prompts that are scored."""
 _PADDING = 3
-"""Most tokens of padding: the kernels for CPUs take rows by four at most."""
+"""Tokens of padding that may make a step cheaper: most kernels for CPUs take rows by four at most."""
+_MOST_PADDING = 31
+"""Most tokens of padding in a step that is batch-invariant: some kernels take rows by sixteen."""
 _PIECE = 256
 """Tokens that are copied out of the cache at once."""
 _RESERVE = 256
 """Cells for the sequences that the backend needs: what is padded, saved or restored fits into them."""
-_BATCH_INVARIANT = 63
-"""Most tokens for which the attention kernel for CPUs takes each by itself, and its cache cell by cell."""
-_REACH = 256
-"""Cells up to which it does so for a lone token too; with more, each thread takes a part of the cache."""
-_PROBED = 13
-"""Tokens of the text in which products of matrices show whether their rows depend on each other. They take
-rows by four, and one behind them. Now and then a row comes out the same all the same, but not so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +45,10 @@ class LlamaOptions:
     n_batch: int
     n_threads: int
     n_gpu_layers: int
-    seeks_batch_invariance: bool = True
-    """Whether to find out how many tokens can be decoded batch-invariantly; otherwise it is taken as none."""
+    batch_invariant: Literal["auto", "on", "off"] = "auto"
+    """Whether steps are made batch-invariant: where that is free, wherever it is possible, or nowhere."""
+    tried_widths: Mapping[int, bool] = field(default_factory=dict)
+    """What is known of the model's kernels; see :mod:`engine.backend.probe`."""
 
 
 class LlamaBackend:
@@ -84,11 +82,26 @@ class LlamaBackend:
         self._pieces: dict[int, bytes] = {}
         self._wire: _WireBatch | None = None
         self.n_scored = min(_SCORED, self.n_batch)
-        # A recurrent model takes texts of one length at once, and padding is a text of its own.
-        self.n_padding = _PADDING if model.can_cut else 0
         self._logits = _LogitsView(options.n_slots + self.n_scored, self.info.n_vocab)
-        can_be_invariant = options.seeks_batch_invariance and options.n_gpu_layers == 0 and model.can_cut
-        self.n_batch_invariant = self._probed() if can_be_invariant else 0
+        self.tried_widths = dict(options.tried_widths)
+        self.batch_invariance, self.why_not_batch_invariant = self._find_batch_invariance(options)
+        # A recurrent model takes texts of one length at once, and padding is a text of its own.
+        self.n_padding = _PADDING + max(0, self.batch_invariance.rows(1) - 1) if model.can_cut else 0
+
+    def _find_batch_invariance(self, options: LlamaOptions) -> tuple[BatchInvariance, str]:
+        """Return how steps are made batch-invariant, or that they are not, and why."""
+        if options.batch_invariant == "off":
+            return NEVER, "as asked"
+        if options.n_gpu_layers:
+            return NEVER, "layers on a GPU are not batch-invariant"
+        if not self.model.can_cut:
+            return NEVER, "its memory cannot be cut"
+        free_only = options.batch_invariant == "auto"
+        self.tried_widths = try_widths(self, self.tried_widths, free_only=free_only)
+        found = batch_invariance(self.tried_widths, self.n_batch)
+        if free_only and not found.is_free:
+            return NEVER, "its kernels depend on the company; --batch-invariant on pads its steps"
+        return found, "its kernels depend on the company in steps of every width"
 
     @property
     def n_graphs_reused(self) -> int:
@@ -114,67 +127,19 @@ class LlamaBackend:
         return self._logits.over(lib.llama_get_logits(self._context))[: batch.n_rows]
 
     def _run(self, batch: Batch, wire: _WireBatch) -> int:
-        if batch.padding:
-            return self._run_padded(batch, wire)
-        if batch.batch_invariant and batch.size == 1 and batch.reach > _REACH:
-            return self._run_beside_another(batch, wire)
-        return int(lib.llama_decode(self._context, wire.struct(batch.size)))
-
-    def _run_padded(self, batch: Batch, wire: _WireBatch) -> int:
-        """Decode with some tokens more, behind the others, of a text that is forgotten again."""
-        start, end = batch.size, batch.size + batch.padding
+        if not batch.padding.tokens:
+            return int(lib.llama_decode(self._context, wire.struct(batch.size)))
+        # What is decoded for nobody are the first tokens of a text that is forgotten again.
+        tokens, rows = batch.padding
+        start, end = batch.size, batch.size + tokens
         batch.tokens[start:end] = batch.tokens[0]
-        batch.positions[start:end] = range(batch.padding)
+        batch.positions[start:end] = range(tokens)
         batch.slots[start:end] = self._spare
-        batch.wants_logits[start:end] = 1  # the product behind the layers takes rows by four, too
+        batch.wants_logits[start : start + rows] = 1
+        batch.wants_logits[start + rows : end] = 0
         status = int(lib.llama_decode(self._context, wire.struct(end)))
         self.truncate(self._spare, 0)
         return status
-
-    def _run_beside_another(self, batch: Batch, wire: _WireBatch) -> int:
-        """Decode a lone token beside another one, so that it comes out as it does in any other company."""
-        batch.tokens[1], batch.positions[1], batch.slots[1] = batch.tokens[0], 0, self._spare
-        batch.wants_logits[1] = 0
-        status = int(lib.llama_decode(self._context, wire.struct(2)))
-        self.truncate(self._spare, 0)
-        return status
-
-    def _probed(self) -> int:
-        """Probe in a thread of its own, which takes llama.cpp's threads with it when it ends.
-
-        They would stay with the thread that makes the backend, and hold up those of the one that will use it:
-        libgomp hardly lets threads spin where a process has more than there are processors.
-        """
-        with ThreadPoolExecutor(1) as thread:
-            try:
-                return thread.submit(self._probe).result()
-            except BackendError as error:  # a completion will report it; loading goes on
-                log.warning("the model's kernels could not be tried out: %s", error)
-                return 0
-
-    def _probe(self) -> int:
-        """Return how many tokens can be decoded so that what shares a batch makes no difference.
-
-        Attention is not all of it: for some types of weights llama.cpp has other kernels for one row than for
-        several, which round differently. So the same tokens are decoded at once, and then one by one.
-        """
-        batch = Batch(min(_PROBED, self.n_batch, self.n_cells))
-        size = batch.capacity
-        tokens = [(100 + i) % self.info.n_vocab for i in range(size)]
-        batch.fill(tokens, range(size), [self._spare] * size, [True] * size)
-        together = self.decode(batch).copy()
-        self.truncate(self._spare, 0)
-        is_same = all(
-            np.array_equal(self._probe_alone(batch, token, position), together[position])
-            for position, token in enumerate(tokens)
-        )
-        self.truncate(self._spare, 0)
-        return _BATCH_INVARIANT if is_same else 0
-
-    def _probe_alone(self, batch: Batch, token: int, position: int) -> NDArray[np.float32]:
-        batch.fill([token], [position], [self._spare], [True])
-        row: NDArray[np.float32] = self.decode(batch)[0]
-        return row
 
     def copy(self, source: int, target: int, length: int) -> None:
         lib.llama_memory_seq_cp(self._memory, source, target, 0, length)
@@ -276,7 +241,8 @@ def _context_params(options: LlamaOptions) -> Any:
     params.n_ctx = options.n_cells + _RESERVE
     params.n_batch = params.n_ubatch = options.n_batch
     params.n_seq_max = options.n_slots + 2  # two that the backend needs
-    params.n_outputs_max = options.n_slots + _PADDING + min(_SCORED, options.n_batch)  # by default, a batch
+    scored = min(_SCORED, options.n_batch)
+    params.n_outputs_max = options.n_slots + scored + _MOST_PADDING  # by default, a batch
     params.n_threads = params.n_threads_batch = options.n_threads
     params.kv_unified = True  # sharing a prompt between sequences is then a matter of metadata
     params.swa_full = True  # a sliding window's cache can otherwise not be cut or shared

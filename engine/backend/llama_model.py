@@ -150,6 +150,11 @@ class LlamaModel:
         return int(lib.llama_vocab_get_attr(self.vocab, token))
 
 
+def kernels() -> str:
+    """Return which instructions of this processor llama.cpp's kernels use, as it lists them."""
+    return bytes(lib.llama_print_system_info()).decode()
+
+
 def _replaced(tokens: list[int], old: list[int], new: list[int]) -> list[int]:
     """Return tokens in which each run of ``old`` is ``new``."""
     replaced: list[int] = []

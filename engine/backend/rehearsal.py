@@ -30,7 +30,7 @@ _OPTIONS = LlamaOptions(
     n_batch=16,
     n_threads=1,
     n_gpu_layers=0,
-    seeks_batch_invariance=False,  # it takes a dozen decodes, and the server will do it
+    batch_invariant="off",  # it takes dozens of decodes to try, and the server will do it
 )
 
 

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from engine.backend.base import BackendError, Batch
+from engine.backend.invariance import Padding
 from engine.core.step_cost import StepCost, prefill_sizes
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class _Stopwatch:
     def decodes(self, width: int) -> float:
         """Return the seconds of a step with so many decodes; those beyond the slots are padding."""
         count = min(width, self._backend.n_slots)
-        self._batch.fill([0] * count, [0] * count, range(count), [True] * count, padding=width - count)
+        padding = Padding(width - count, width - count)
+        self._batch.fill([0] * count, [0] * count, range(count), [True] * count, padding=padding)
         return self._time(count)
 
     def prefill(self, count: int) -> float:

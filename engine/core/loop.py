@@ -88,7 +88,7 @@ class StepLoop:
             backend.n_cells,
             HostPrefixCache(backend.n_cells, min_new_tokens=policy.min_new_tokens, max_cost=policy.max_cost),
             prefix_cache=backend.prefix_cache,
-            keeps_batch_invariant=backend.n_batch_invariant > 0,
+            keeps_batch_invariant=backend.batch_invariance.widest > 0,
         )
         self._saved: dict[int, SavedPrefix] = {}
         self.totals = StepTotals()
@@ -98,7 +98,7 @@ class StepLoop:
             backend.n_batch,
             cost=self.cost,
             scored=backend.n_scored,
-            batch_invariant=backend.n_batch_invariant,
+            batch_invariance=backend.batch_invariance,
             policy=policy,
         )
 
@@ -165,15 +165,23 @@ class StepLoop:
         began = time.perf_counter()
         logits = self._backend.decode(self._batch)
         seconds = time.perf_counter() - began
-        self.cost.note(n_decodes + plan.padding, self._batch.size - n_decodes, seconds)
-        self.totals.steps += 1
-        self.totals.padding += plan.padding
-        self.totals.graphs_reused = self._backend.n_graphs_reused - self._reused_before
+        self._note(plan, seconds)
         for span in plan.prompts:
             for fork in span.draws[1:]:
                 self._backend.copy(span.sequence.slot, fork.slot, span.end)
         self.scheduler.computed(plan)
         return logits
+
+    def _note(self, plan: Plan, seconds: float) -> None:
+        """Learn what a step took."""
+        n_decodes, n_prompt_tokens = len(plan.decodes), self._batch.size - len(plan.decodes)
+        if n_prompt_tokens:
+            self.cost.note(n_decodes, n_prompt_tokens + plan.padding.tokens, seconds)
+        else:
+            self.cost.note(n_decodes + plan.padding.tokens, 0, seconds)
+        self.totals.steps += 1
+        self.totals.padding += plan.padding.tokens
+        self.totals.graphs_reused = self._backend.n_graphs_reused - self._reused_before
 
     def _fill(self, plan: Plan) -> None:
         decodes = plan.decodes
@@ -188,16 +196,7 @@ class StepLoop:
             slots += [span.sequence.slot] * count
             wants_logits += [span.is_scored] * (count - 1)
             wants_logits.append(bool(span.n_rows))
-        reach = max(self._slots.reach, self._slots.used_cells + len(tokens))
-        self._batch.fill(
-            tokens,
-            positions,
-            slots,
-            wants_logits,
-            padding=plan.padding,
-            reach=reach,
-            batch_invariant=plan.batch_invariant,
-        )
+        self._batch.fill(tokens, positions, slots, wants_logits, padding=plan.padding)
 
     def _sample(self, plan: Plan, logits: NDArray[np.float32]) -> list[Output]:
         """Draw for everybody who decodes, and for those whose prompt is computed now."""
@@ -338,7 +337,7 @@ class StepLoop:
 
     def _try_model(self) -> None:
         """Decode a token for nobody: a model that cannot do even this would fail whoever comes next."""
-        self._batch.fill([0], [0], [0], [True], reach=1)
+        self._batch.fill([0], [0], [0], [True])
         self._backend.decode(self._batch)
         self._backend.truncate(0, 0)
 

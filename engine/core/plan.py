@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from engine.backend.invariance import NO_PADDING, Padding
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -45,10 +47,20 @@ class Plan:
     decodes: list[Sequence] = field(default_factory=list)
     """The sequences that decode the token drawn last, and draw another one."""
     prompts: list[Span] = field(default_factory=list)
-    padding: int = 0
-    """Tokens to decode besides, because a step with them is cheaper; nobody reads their rows."""
+    padding: Padding = NO_PADDING
+    """What to decode besides, for nobody: it makes the step cheaper, or batch-invariant."""
     batch_invariant: bool = False
     """Whether a sequence takes part whose logits must not depend on the rest of the batch."""
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens to decode for somebody."""
+        return len(self.decodes) + sum(len(span.tokens) for span in self.prompts)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of logits that they leave."""
+        return len(self.decodes) + sum(span.n_rows for span in self.prompts)
 
     def first_draws(self) -> Iterator[tuple[int, Sequence]]:
         """Yield each sequence that draws its first token, with the row of logits that it draws from."""

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine.backend.invariance import NEVER
+from engine.core.padding import padding_for
 from engine.core.phases import Phase
 from engine.core.plan import Plan, Span
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
@@ -31,6 +33,7 @@ from engine.kvcache.prefix_match import PrefixMatch
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterator
 
+    from engine.backend.invariance import BatchInvariance, Padding
     from engine.core.sequence import Prompt, Sequence
     from engine.core.step_cost import StepCost
     from engine.kvcache.slots import Slots
@@ -44,7 +47,7 @@ class Scheduler:
         budget: Most tokens to decode in one step; at least one for each slot.
         cost: What steps cost. By default a step has as many prompt tokens as it has room for, and no padding.
         scored: Most tokens in a step of prompts whose tokens are scored, at least 1.
-        batch_invariant: Most tokens in a step with a batch-invariant sequence; 0 where that is not possible.
+        batch_invariance: How steps are made batch-invariant; by default none is.
         policy: The numbers it decides by.
     """
 
@@ -55,7 +58,7 @@ class Scheduler:
         *,
         cost: StepCost | None = None,
         scored: int = 64,
-        batch_invariant: int = 0,
+        batch_invariance: BatchInvariance = NEVER,
         policy: SchedulingPolicy = DEFAULT_POLICY,
     ) -> None:
         if budget < slots.n_slots:
@@ -63,7 +66,7 @@ class Scheduler:
         self.slots = slots
         self._budget = budget
         self._scored = scored
-        self._batch_invariant = batch_invariant
+        self._batch_invariance = batch_invariance
         self._policy = policy
         self._cost = cost
         self._waiting = FairQueue()
@@ -123,8 +126,7 @@ class Scheduler:
         plan.batch_invariant = self._needs_batch_invariance
         if len(plan.decodes) < len(self._running):
             plan.prompts = self._prompt_spans(len(plan.decodes))
-        if not plan.prompts:
-            plan.padding = self._padding_beside(len(plan.decodes))
+        plan.padding = self._padding(plan)
         plan.cache = self.slots.take_operations()
         return plan
 
@@ -148,7 +150,7 @@ class Scheduler:
 
     @property
     def _needs_batch_invariance(self) -> bool:
-        return self._batch_invariant > 0 and any(
+        return self._batch_invariance.widest > 0 and any(
             sequence.prompt.batch_invariant for sequence in self._running
         )
 
@@ -170,17 +172,16 @@ class Scheduler:
         room = PromptRoom(self._room_for_prompts(n_decodes), self._scored)
         return room.spread(waiting, self._chunk)
 
-    def _padding_beside(self, n_decodes: int) -> int:
-        """Return how many rows that nobody reads are to be decoded beside the decodes."""
-        if self._cost is None or n_decodes == 0:
-            return 0
-        padding = self._cost.padding(n_decodes)
-        return padding if n_decodes + padding <= self._most_tokens(n_decodes) else 0
+    def _padding(self, plan: Plan) -> Padding:
+        most = self._most_tokens(len(plan.decodes))
+        reach = max(self.slots.reach, self.slots.used_cells + plan.n_tokens)
+        return padding_for(plan, self._cost, self._batch_invariance, most_tokens=most, reach=reach)
 
     def _most_tokens(self, n_decodes: int) -> int:
         """Return how many tokens a step with so many decodes may have."""
-        if n_decodes < self._batch_invariant and self._needs_batch_invariance:
-            return min(self._budget, self._batch_invariant)
+        most = self._batch_invariance.max_tokens
+        if n_decodes < most and self._needs_batch_invariance:
+            return min(self._budget, most)
         return self._budget
 
     def _room_for_prompts(self, n_decodes: int) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter, ValidationError
 
 from engine.contract.requests import Limits
 from engine.core.calibration import calibrate
@@ -13,6 +16,7 @@ from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.errors import ModelLoadError
 from engine.loading import hardware
 from engine.loading.models import locate
+from engine.loading.notes import Note
 from engine.loading.report import (
     Setting,
     StartupReport,
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 _BATCH = 512  # tokens in one step; llama.cpp computes no larger piece at once by default
 _MEMORY_SHARE = 4  # the KV cache takes at most this part of the free memory, unless it is told otherwise
 _CALIBRATION_SECONDS = 1.0
+_WIDTHS = TypeAdapter(dict[int, bool])
 _MAX_SAMPLER_THREADS = 4  # waking more threads takes longer than they save
 
 
@@ -64,7 +69,7 @@ def launch(options: EngineOptions, *, policy: SchedulingPolicy = DEFAULT_POLICY)
     threads, threads_reason = _threads(options)
     model = llama_model.LlamaModel(file.path, n_gpu_layers=layers)
     cells, cells_reason = _cells(options, model)
-    backend = _load_backend(model, options, n_cells=cells, n_threads=threads, n_gpu_layers=layers)
+    backend = _load_backend(file, model, options, n_cells=cells, n_threads=threads, n_gpu_layers=layers)
     cost = _calibrated(backend)
     service = _start_service(
         backend, options, name=options.alias or file.name, threads=threads, cost=cost, policy=policy
@@ -74,7 +79,7 @@ def launch(options: EngineOptions, *, policy: SchedulingPolicy = DEFAULT_POLICY)
         Setting("context", f"{service.max_model_len} tokens", cells_reason),
         Setting("parallel", f"{options.parallel} sequences", f"share {backend.n_cells} tokens of KV cache"),
         prefix_cache_setting(backend, asked=options.prefix_cache),
-        seeds_setting(backend),
+        seeds_setting(backend, cost),
         Setting("threads", str(threads), threads_reason),
         gpu_setting(layers, layers_reason),
         step_setting(cost, n_slots=options.parallel),
@@ -83,10 +88,18 @@ def launch(options: EngineOptions, *, policy: SchedulingPolicy = DEFAULT_POLICY)
 
 
 def _load_backend(
-    model: LlamaModel, options: EngineOptions, *, n_cells: int, n_threads: int, n_gpu_layers: int
+    file: ModelFile,
+    model: LlamaModel,
+    options: EngineOptions,
+    *,
+    n_cells: int,
+    n_threads: int,
+    n_gpu_layers: int,
 ) -> LlamaBackend:
     from engine.backend.llama import LlamaBackend, LlamaOptions
+    from engine.backend.llama_model import kernels
 
+    note = Note("widths", file.path, kernels(), n_threads)
     llama_options = LlamaOptions(
         n_slots=options.parallel,
         prefix_cache=options.prefix_cache,
@@ -94,8 +107,26 @@ def _load_backend(
         n_batch=max(_BATCH, options.parallel),
         n_threads=n_threads,
         n_gpu_layers=n_gpu_layers,
+        batch_invariant=options.batch_invariant,
+        tried_widths=_widths_of(note.read()),
     )
-    return LlamaBackend(model, llama_options)
+    backend = LlamaBackend(model, llama_options)
+    if options.batch_invariant == "on" and not backend.batch_invariance.widest:
+        backend.close()
+        raise ModelLoadError(
+            f"--batch-invariant on is not possible with {file.name}: {backend.why_not_batch_invariant}.",
+            hint="With --batch-invariant off a seed repeats while no other request runs.",
+        )
+    if backend.tried_widths != llama_options.tried_widths:
+        note.write(json.dumps(backend.tried_widths))
+    return backend
+
+
+def _widths_of(noted: str | None) -> dict[int, bool]:
+    try:
+        return _WIDTHS.validate_json(noted or "{}")
+    except ValidationError:  # half a note: they are tried again
+        return {}
 
 
 def _calibrated(backend: LlamaBackend) -> StepCost:

@@ -30,6 +30,11 @@ class EngineOptions(BaseModel):
         description="on or off: whether texts are kept for prompts that begin like them, in as much memory "
         "again as the KV cache takes.",
     )
+    batch_invariant: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether a seed repeats beside other requests, to the bit: auto where that is free, on "
+        "wherever llama.cpp can be made to, at the price that the start-up line tells.",
+    )
     threads: int | None = Field(
         None, ge=1, le=512, description=f"Threads of llama.cpp, and up to four of the sampler. {_AUTOMATIC}"
     )

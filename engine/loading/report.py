@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from engine.backend.base import Backend
+    from engine.backend.llama import LlamaBackend
     from engine.core.step_cost import StepCost
 
 
@@ -23,12 +24,19 @@ class StartupReport(NamedTuple):
     settings: list[Setting]
 
 
-def seeds_setting(backend: Backend) -> Setting:
-    """Return whether a seed repeats beside other requests."""
-    if backend.n_batch_invariant:
-        reason = f"batch-invariant for up to {backend.n_batch_invariant} sequences at once"
-        return Setting("seeds", "repeat beside other requests", reason)
-    return Setting("seeds", "repeat alone", "this model is not batch-invariant here")
+def seeds_setting(backend: LlamaBackend, cost: StepCost) -> Setting:
+    """Return whether a seed repeats beside other requests, and what that costs."""
+    invariance = backend.batch_invariance
+    if not invariance.widest:
+        return Setting("seeds", "repeat alone", backend.why_not_batch_invariant)
+    reason = f"batch-invariant for up to {invariance.max_tokens} sequences at once"
+    if not invariance.is_free:
+        reason += f"; steps padded to {invariance.least} rows"
+        reason += f" and multiples of {invariance.unit}" if invariance.unit > 1 else ""
+        if cost.is_known(1) and cost.is_known(invariance.least):
+            price = cost.seconds(invariance.least) / cost.seconds(1)
+            reason += f": one alone takes {price:.1f} times as long"
+    return Setting("seeds", "repeat beside other requests", reason)
 
 
 def prefix_cache_setting(backend: Backend, *, asked: bool) -> Setting:

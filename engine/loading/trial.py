@@ -9,8 +9,6 @@ read is not read from the disk again, and the trial has ended before the model i
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import json
 import logging
 import os
@@ -21,7 +19,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from engine.errors import ModelLoadError
-from engine.loading.packaged import cache_folder
+from engine.loading.notes import Note
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("nucleus.loading")
 
 _PATIENCE_S: Final = 900
-_REMEMBERED: Final = 256
-"""Files that are remembered; of more, the oldest are forgotten."""
 _RULES: Final = 1
 """To be raised with what a trial tries: files that passed an older one are tried again."""
 
@@ -43,7 +39,7 @@ def try_out(file: ModelFile) -> None:
     Raises:
         ModelLoadError: it cannot be loaded, or cannot generate text; it says why.
     """
-    if file.source == "packaged" or _passed_before(file.path):
+    if file.source == "packaged" or _note(file.path).read() is not None:
         return
     python = _interpreter()
     if python is None:
@@ -55,27 +51,11 @@ def try_out(file: ModelFile) -> None:
 
 def remember(path: Path) -> None:
     """Note that a file has passed its trial."""
-    note = _note(path)
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.touch()
-        notes = sorted(note.parent.iterdir(), key=lambda entry: entry.stat().st_mtime, reverse=True)
-        for old in notes[_REMEMBERED:]:
-            old.unlink()
-    except OSError as error:  # it will be tried again, and nothing else
-        log.info("that %s has passed its trial cannot be noted: %s", path, error)
+    _note(path).write()
 
 
-def _passed_before(path: Path) -> bool:
-    return _note(path).exists()
-
-
-def _note(path: Path) -> Path:
-    """Return the file that stands for a model file as it is now, and for the llama.cpp that tried it."""
-    stat = path.stat()
-    build = importlib.metadata.version("llama-cpp-python")
-    what = [str(path.resolve()), stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, build, _RULES]
-    return cache_folder() / "tried" / hashlib.sha256(json.dumps(what).encode()).hexdigest()
+def _note(path: Path) -> Note:
+    return Note("tried", path, _RULES)
 
 
 def _interpreter() -> str | None:

@@ -20,7 +20,7 @@ class ServiceSnapshot:
         cached_tokens: Those of them that were in the cache.
         completion_tokens: Tokens generated, also for requests that have not ended.
         steps: Steps of the model.
-        padding_tokens: Tokens that were decoded for nobody, because a step with them is cheaper.
+        padding_tokens: Tokens that were decoded for nobody: a step is cheaper with them, or batch-invariant.
         graphs_reused: Steps for which llama.cpp used the graph of the step before again.
         step_seconds: Number of decodes -> what a step with so many, and no prompt, is expected to take now.
         requests_unfinished: Requests that wait or run.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.backend.base import BackendError, Batch, ModelInfo
+from engine.backend.invariance import BatchInvariance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,7 @@ class FakeBackend:
     ) -> None:
         self.n_slots, self.n_cells, self.n_batch = n_slots, n_cells, n_batch
         self.prefix_cache = prefix_cache
-        self.n_scored, self.n_padding, self.n_batch_invariant = 3, 3, 8
+        self.n_scored, self.n_padding, self.batch_invariance = 3, 3, BatchInvariance(8)
         self.info = ModelInfo("fake", N_VOCAB, n_cells, 0, None, END, None, frozenset({END}), None)
         self.faults: dict[int, BaseException] = {}
         """Number of a decode, from 1, to what it raises."""

@@ -6,6 +6,7 @@ import itertools
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
+from engine.backend.invariance import NEVER
 from engine.core.phases import Phase
 from engine.core.policy import SchedulingPolicy
 from engine.core.scheduler import Scheduler
@@ -18,6 +19,7 @@ from engine.sampling import SamplingParams
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from engine.backend.invariance import BatchInvariance
     from engine.core.plan import Plan, Span
     from engine.core.step_cost import StepCost
     from engine.kvcache.operations import Operation
@@ -26,7 +28,6 @@ TOKEN = 5
 END = 0
 PADDING = -1
 """The slot of tokens that are decoded for nobody."""
-
 
 TEXTS = itertools.count(1_000_000, 1_000_000)
 
@@ -139,7 +140,7 @@ class Steps:
         budget: int,
         *,
         prefix_cache: bool = True,
-        batch_invariant: int = 0,
+        invariance: BatchInvariance = NEVER,
         cost: StepCost | None = None,
         policy: SchedulingPolicy = SAVES_ALL,
     ) -> None:
@@ -148,14 +149,14 @@ class Steps:
             n_cells,
             HostPrefixCache(n_cells, min_new_tokens=policy.min_new_tokens, max_cost=policy.max_cost),
             prefix_cache=prefix_cache,
-            keeps_batch_invariant=batch_invariant > 0,
+            keeps_batch_invariant=invariance.widest > 0,
         )
-        self.batch_invariant = batch_invariant
+        self.invariance = invariance
         self.scheduler = Scheduler(
             self.slots,
             budget,
             cost=cost,
-            batch_invariant=batch_invariant,
+            batch_invariance=invariance,
             policy=policy,
         )
         self.cells = Cells()
@@ -190,7 +191,7 @@ class Steps:
             who = lost.prompt.client
             others = [other for other in stayed if other.prompt.client == who]
             assert all(other.turn < lost.turn for other in others), "of a client, the last turn goes first"
-            assert self.running or self.batch_invariant, "somebody always gets to the end"
+            assert self.running or self.invariance.widest, "somebody always gets to the end"
         self._check(plan, [sequence for sequence in decoding if sequence.phase is Phase.DECODE])
         for sequence in plan.decodes:
             assert sequence.phase is Phase.DECODE
@@ -199,7 +200,7 @@ class Steps:
         for span in plan.prompts:
             self._decode(span, is_batch_invariant=plan.batch_invariant)
         assert self.cells.n_used <= self.n_cells, "a decode that finds no cell"
-        self.cells.append(PADDING, 0, [TOKEN] * plan.padding, is_batch_invariant=plan.batch_invariant)
+        self.cells.append(PADDING, 0, [TOKEN] * plan.padding.tokens, is_batch_invariant=plan.batch_invariant)
         self._check_who_repeats(plan)
         self.cells.truncate(PADDING, 0)
         self.scheduler.computed(plan)
@@ -250,8 +251,12 @@ class Steps:
         assert plan.decodes == decoding, "every running decode"
         spanned = [*plan.decodes, *(span.sequence for span in plan.prompts)]
         assert len(set(map(id, spanned))) == len(spanned), "one part for a sequence"
-        assert size_of(plan) <= self.budget
-        assert not (plan.padding and plan.prompts), "a row that nobody reads, though a prompt waits"
+        assert plan.n_tokens <= self.budget
+        if not plan.batch_invariant:
+            assert plan.n_tokens + plan.padding.tokens <= self.budget
+            assert not (plan.padding.tokens and plan.prompts), (
+                "a row that nobody reads, though a prompt waits"
+            )
         drawers = drawers_of(plan)
         assert len(set(map(id, drawers))) == len(drawers)
         assert set(decoding) <= set(drawers), "each of them gets its token"
@@ -259,17 +264,20 @@ class Steps:
     def _check_who_repeats(self, plan: Plan) -> None:
         """Check that the logits of whoever repeats depend on its text alone."""
         who = [sequence for sequence in self.running if sequence.prompt.batch_invariant]
-        assert plan.batch_invariant == bool(who and self.batch_invariant)
+        assert plan.batch_invariant == bool(who and self.invariance.widest)
         if not plan.batch_invariant:
             return
-        size = size_of(plan)
-        if len(plan.decodes) < self.batch_invariant:
-            assert size <= self.batch_invariant
+        tokens, rows = plan.n_tokens + plan.padding.tokens, plan.n_rows + plan.padding.rows
+        if len(plan.decodes) < self.invariance.max_tokens:
+            assert tokens <= self.invariance.widest
+            assert [self.invariance.rows(count) for count in (tokens, rows)] == [tokens, rows]
+            assert plan.padding.rows <= plan.padding.tokens
+            assert tokens != 1 or self.slots.reach <= 256
         for sequence in who:
             row = self.cells.of[sequence.slot]
             assert [held.cell for held in row] == sorted(held.cell for held in row), "cells out of order"
             assert all(held.is_batch_invariant for held in row), "a part that was computed in another way"
-        assert max(self.cells.used, default=-1) < max(self.slots.reach, self.slots.used_cells + size)
+        assert max(self.cells.used, default=-1) < max(self.slots.reach, self.slots.used_cells + tokens)
 
     def _decode(self, span: Span, *, is_batch_invariant: bool) -> None:
         sequence = span.sequence
@@ -296,11 +304,6 @@ class Steps:
 
 def has_finished(sequence: Sequence) -> bool:
     return sequence.phase is Phase.FINISHED
-
-
-def size_of(plan: Plan) -> int:
-    """Return how many tokens a step decodes."""
-    return len(plan.decodes) + sum(len(span.tokens) for span in plan.prompts) + plan.padding
 
 
 def drawers_of(plan: Plan) -> list[Sequence]:

@@ -34,7 +34,7 @@ class TimedBackend(FakeBackend):
         """Number of a step, from 0, to seconds that it takes longer."""
 
     def decode(self, batch: Batch) -> NDArray[Any]:
-        rows, tokens = batch.n_rows + batch.padding, batch.size - batch.n_rows
+        rows, tokens = batch.n_rows + batch.padding.rows, batch.size - batch.n_rows
         self.now += DECODE[rows] + 0.005 * tokens + self.hiccups.get(len(self.steps), 0.0)
         self.steps.append((rows, tokens))
         return super().decode(batch)

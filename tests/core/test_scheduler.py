@@ -200,9 +200,9 @@ class TestTable:
         cost = StepCost({1: 2.0, 2: 1.0}, {1: 1.0}, max_decodes=3, max_tokens=16)
         steps = Steps(n_slots=2, n_cells=64, budget=16, cost=cost)
         steps.submit(prompt(2, max_tokens=9))
-        assert [steps.step().padding for _ in range(3)] == [0, 1, 1]
+        assert [steps.step().padding.rows for _ in range(3)] == [0, 1, 1]
         steps.submit(prompt(9))
-        assert [steps.step().padding for _ in range(4)] == [0, 0, 0, 0]
+        assert [steps.step().padding.rows for _ in range(4)] == [0, 0, 0, 0]
 
     def test_a_budget_below_the_slots_is_refused(self) -> None:
         with pytest.raises(ValueError, match="all 5 slots, not 4 tokens"):

@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from engine.backend.invariance import NEVER, BatchInvariance
 from engine.core.phases import Phase
 from engine.core.policy import SchedulingPolicy
 from engine.core.step_cost import StepCost
@@ -37,7 +38,14 @@ class AnyOrder(RuleBasedStateMachine):
         worth_waiting=st.sampled_from([1, 2, 4, 40]),
         ahead=st.sampled_from([0, 1, 2, 64]),
         worth_keeping=st.sampled_from([1, 3, 32]),
-        batch_invariant=st.sampled_from([0, 1, 3, 9]),
+        invariance=st.sampled_from(
+            [
+                NEVER,
+                *map(BatchInvariance, (1, 3, 9)),
+                BatchInvariance(9, least=2),
+                BatchInvariance(30, least=8, unit=4),
+            ]
+        ),
         padding=st.sampled_from([0, 1, 3]),
         n_clients=st.sampled_from([1, 1, 3]),
     )
@@ -49,7 +57,7 @@ class AnyOrder(RuleBasedStateMachine):
         worth_waiting: int,
         ahead: int,
         worth_keeping: int,
-        batch_invariant: int,
+        invariance: BatchInvariance,
         padding: int,
         n_clients: int,
     ) -> None:
@@ -63,7 +71,7 @@ class AnyOrder(RuleBasedStateMachine):
             n_slots,
             n_cells,
             n_slots + spare,
-            batch_invariant=batch_invariant,
+            invariance=invariance,
             cost=padded_by(padding, n_slots) if padding else None,
             policy=policy,
         )

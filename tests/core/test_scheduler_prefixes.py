@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from engine.backend.invariance import NEVER, BatchInvariance
 from engine.core.step_cost import StepCost
 from engine.kvcache.operations import Copy, Restore, Save, Truncate
 from tests.core.steps import Steps, prompt, spans
@@ -131,20 +132,20 @@ class TestPrefixes:
         steps.submit(prompt(7))
         assert spans(steps.step()) == [(0, 2, 1, 1), (1, 0, 4, 0)]
 
-    @pytest.mark.parametrize("batch_invariant", [0, 8])
-    def test_choices_that_repeat_share_their_prompt_in_waves(self, batch_invariant: int) -> None:
-        steps = Steps(n_slots=2, n_cells=64, budget=16, batch_invariant=batch_invariant)
+    @pytest.mark.parametrize("invariance", [NEVER, BatchInvariance(8)])
+    def test_choices_that_repeat_share_their_prompt_in_waves(self, invariance: BatchInvariance) -> None:
+        steps = Steps(n_slots=2, n_cells=64, budget=16, invariance=invariance)
         steps.submit(shared := prompt(6, n=3, max_tokens=5, batch_invariant=True))
         steps.step()
         steps.step(failing=frozenset({shared.sequences[1]}))
         steps.finish()
         assert steps.decoded[shared] == 6 + 1
 
-    @pytest.mark.parametrize(("batch_invariant", "cached"), [(0, 0), (8, 4)])
+    @pytest.mark.parametrize(("invariance", "cached"), [(NEVER, 0), (BatchInvariance(8), 4)])
     def test_who_repeats_takes_from_kept_texts_only_what_is_repeatable(
-        self, batch_invariant: int, cached: int
+        self, invariance: BatchInvariance, cached: int
     ) -> None:
-        steps = Steps(n_slots=2, n_cells=64, budget=16, batch_invariant=batch_invariant)
+        steps = Steps(n_slots=2, n_cells=64, budget=16, invariance=invariance)
         for _ in range(2):
             steps.submit(again := prompt(5, text=1000, max_tokens=1, batch_invariant=True))
             steps.finish()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from engine.backend.invariance import BatchInvariance
 from engine.core.policy import SchedulingPolicy
 from tests.core.steps import Steps, prompt
 
@@ -135,7 +136,7 @@ def test_no_stream_starves_beside_a_client_that_asks_again_and_again(n_light: in
 
 def test_cells_that_a_deferred_text_shares_are_not_taken_for_free() -> None:
     """Whoever leaves last of those that need cells in order leaves no deferred cells behind."""
-    steps = Steps(n_slots=4, n_cells=900, budget=32, batch_invariant=9)
+    steps = Steps(n_slots=4, n_cells=900, budget=32, invariance=BatchInvariance(9))
     submit(steps, "heavy", 2)
     steps.step()
     steps.submit(prompt(9, text=5000, max_tokens=4, batch_invariant=True, client="heavy"))

@@ -11,7 +11,7 @@ import pytest
 
 from engine.backend.llama_model import LlamaModel
 from engine.errors import ModelLoadError
-from engine.loading import trial
+from engine.loading import notes, trial
 from engine.loading.launch import launch
 from engine.loading.models import ModelFile, locate
 from engine.loading.options import EngineOptions
@@ -160,7 +160,7 @@ class TestTrial:
     def test_few_files_are_remembered(
         self, own_cache: Path, family: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(trial, "_REMEMBERED", 3)
+        monkeypatch.setattr(notes, "_REMEMBERED", 3)
         for name in GENERATING:
             trial.remember(family / f"{name}.gguf")
         assert len(list((own_cache / "nucleus" / "tried").iterdir())) == 3
