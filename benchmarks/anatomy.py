@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 from engine.backend.llama import LlamaBackend
-from engine.core.engine import Engine
+from engine.core.answers import Answers
 from engine.core.loop import StepLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_TIMED = ((LlamaBackend, "decode"), (StepLoop, "_sample"), (StepLoop, "step"), (Engine, "_deliver"))
-"""In the order in which a step ends them."""
+_TIMED = ((LlamaBackend, "start"), (LlamaBackend, "logits"), (Answers, "draw"), (StepLoop, "step"))
+"""In the order in which a step ends them; where the model runs by itself, waiting for it is in the second."""
 
 
 class Parts(NamedTuple):
@@ -58,15 +58,15 @@ class Anatomy:
 
     def _timed(self, method: str, untimed: Callable[..., Any]) -> Callable[..., Any]:
         def timed(this: Any, *arguments: Any) -> Any:
-            if method == "decode":
+            if method == "start":
                 (batch,) = arguments
                 self._is_steady = batch.n_rows == batch.size == self._streams
             began = perf_counter()
             result = untimed(this, *arguments)
             self._seconds[method] = perf_counter() - began
-            if method == "_deliver" and self._is_steady:
-                decode, sample, step, deliver = (self._seconds[name] for _, name in _TIMED)
-                self._steps.append((decode, sample, step + deliver - decode - sample))
+            if method == "step" and self._is_steady:
+                start, wait, draw, step = (self._seconds[name] for _, name in _TIMED)
+                self._steps.append((start + wait, draw, step - start - wait - draw))
                 self._is_steady = False
             return result
 

@@ -161,14 +161,14 @@ async def test_who_repeats_takes_no_prefix_that_was_computed_in_another_way(pyth
 async def test_a_model_whose_kernels_depend_on_the_company_promises_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    decode = LlamaBackend.decode
+    logits_of = LlamaBackend.logits
 
-    def moody(backend: LlamaBackend, batch: Batch) -> Any:
-        logits = decode(backend, batch)
-        logits[-1] += batch.size > 1  # of rows that round differently, some still come out the same
+    def moody(backend: LlamaBackend) -> Any:
+        logits = logits_of(backend)
+        logits[-1] += len(logits) > 1  # of rows that round differently, some still come out the same
         return logits
 
-    monkeypatch.setattr(LlamaBackend, "decode", moody)
+    monkeypatch.setattr(LlamaBackend, "logits", moody)
     with closing(launched(SchedulingPolicy(), parallel=1)) as service:
         assert service.engine.backend.batch_invariance is NEVER
 
@@ -205,7 +205,7 @@ async def test_a_model_that_cannot_be_tried_out_is_loaded_all_the_same(
     def failing(backend: LlamaBackend, batch: Batch) -> Any:
         raise BackendError("llama_decode returned -1")
 
-    monkeypatch.setattr(LlamaBackend, "decode", failing)
+    monkeypatch.setattr(LlamaBackend, "start", failing)
     with closing(launched(SchedulingPolicy(), parallel=1)) as service:
         assert service.engine.backend.batch_invariance is NEVER
         with pytest.raises(CallError, match="has failed"):  # and so will whatever comes next

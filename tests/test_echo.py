@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from engine.backend.base import Batch
+from engine.backend.base import Batch, decode
 from engine.backend.llama import LlamaBackend, LlamaOptions
 from engine.backend.llama_model import LlamaModel
 from engine.loading.models import locate
@@ -106,7 +106,7 @@ def expected_of() -> Iterator[Callable[[str], NDArray[np.float64]]]:
         tokens = backend.tokenize(text)
         batch, count = Batch(64), len(tokens)
         batch.fill(tokens, range(count), [0] * count, [True] * count)
-        likelihoods = log_softmax(backend.decode(batch))[np.arange(count - 1), tokens[1:]]
+        likelihoods = log_softmax(decode(backend, batch))[np.arange(count - 1), tokens[1:]]
         backend.truncate(0, 0)
         return likelihoods
 

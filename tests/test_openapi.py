@@ -67,8 +67,8 @@ class AnyText(FakeBackend):
     def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:
         return [0] * add_special + [1 + ord(character) % (N_VOCAB - 1) for character in text]
 
-    def logits(self, held: list[int]) -> NDArray[Any]:
-        return super().logits([0, *held])
+    def row(self, held: list[int]) -> NDArray[Any]:
+        return super().row([0, *held])
 
 
 @pytest.fixture(scope="module")

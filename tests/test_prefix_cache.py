@@ -6,7 +6,7 @@ import asyncio
 import importlib.util
 import itertools
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -38,13 +38,13 @@ class Prefill:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.n_tokens = 0
-        decode = LlamaBackend.decode
+        start = LlamaBackend.start
 
-        def counted(backend: LlamaBackend, batch: Batch) -> Any:
+        def counted(backend: LlamaBackend, batch: Batch) -> None:
             self.n_tokens += batch.size
-            return decode(backend, batch)
+            start(backend, batch)
 
-        monkeypatch.setattr(LlamaBackend, "decode", counted)
+        monkeypatch.setattr(LlamaBackend, "start", counted)
 
     def since(self) -> int:
         """Return what was decoded since the last time of asking."""

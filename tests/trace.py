@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine.backend.llama import LlamaBackend
 from engine.core.loop import StepLoop
@@ -26,7 +26,7 @@ class Trace:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.events: list[str | frozenset[int]] = []
         self._happened = threading.Condition()
-        submit, cancel, decode = StepLoop.submit, StepLoop.cancel, LlamaBackend.decode
+        submit, cancel, start = StepLoop.submit, StepLoop.cancel, LlamaBackend.start
 
         def traced_submit(loop: StepLoop, prompt: Prompt) -> None:
             self.scheduler = loop.scheduler
@@ -37,13 +37,13 @@ class Trace:
             cancel(loop, owner)
             self._note("cancel")
 
-        def traced_decode(backend: LlamaBackend, batch: Batch) -> Any:
+        def traced_start(backend: LlamaBackend, batch: Batch) -> None:
             self._note(frozenset(batch.slots[: batch.size].tolist()))
-            return decode(backend, batch)
+            start(backend, batch)
 
         monkeypatch.setattr(StepLoop, "submit", traced_submit)
         monkeypatch.setattr(StepLoop, "cancel", traced_cancel)
-        monkeypatch.setattr(LlamaBackend, "decode", traced_decode)
+        monkeypatch.setattr(LlamaBackend, "start", traced_start)
 
     def _note(self, event: str | frozenset[int]) -> None:
         with self._happened:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from benchmarks.engine.conftest import Report
+    from engine.core.answers import Output
 
 N_TOKENS = 500
 MAX_STREAMS = 16
@@ -52,6 +53,7 @@ class NullBackend:
 
     prefix_cache = True
     n_padding = n_graphs_reused = 0
+    is_asynchronous = False
     batch_invariance = NEVER
     n_scored = 1
     n_batch = 512
@@ -71,8 +73,11 @@ class NullBackend:
 
     special_text = piece
 
-    def decode(self, batch: Batch) -> NDArray[np.float32]:
-        return self._logits[: batch.n_rows]
+    def start(self, batch: Batch) -> None:
+        self._n_rows = batch.n_rows
+
+    def logits(self) -> NDArray[np.float32]:
+        return self._logits[: self._n_rows]
 
     def _do_nothing(self, *_arguments: Any, **_named: Any) -> Any:
         return None
@@ -95,6 +100,10 @@ def test_context(benchmark: BenchmarkFixture, report: Report, streams: int) -> N
     benchmark.extra_info["ratio"] = ratio
 
 
+def _ignore(_: list[Output]) -> None:
+    pass
+
+
 def _loop_of(streams: int, context: int) -> StepLoop:
     """Return a step loop in which so many streams decode behind prompts of so many tokens."""
     loop = StepLoop(NullBackend(streams, n_cells=1 << 20), max_logprobs=5)
@@ -105,7 +114,7 @@ def _loop_of(streams: int, context: int) -> StepLoop:
         prompt.sequences.append(Sequence(prompt, 0, params, max_tokens=1 << 14, stop=stop))
         loop.submit(prompt)
     while any(sequence.phase is not Phase.DECODE for sequence in loop.scheduler.unfinished()):
-        loop.step()
+        loop.step(_ignore)
     return loop
 
 
@@ -113,7 +122,7 @@ def _seconds_of(loop: StepLoop) -> float:
     """Return the processor seconds of some steps."""
     began = time.process_time()
     for _ in range(_STEPS):
-        loop.step()
+        loop.step(_ignore)
     return time.process_time() - began
 
 

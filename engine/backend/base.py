@@ -105,6 +105,16 @@ class Batch:
         self.size, self.n_rows, self.padding = size, sum(wants_logits), padding
 
 
+def decode(backend: Backend, batch: Batch) -> NDArray[np.float32]:
+    """Take one step of the model, and return its rows.
+
+    Raises:
+        BackendError: the batch could not be computed.
+    """
+    backend.start(batch)
+    return backend.logits()
+
+
 class Backend(Protocol):
     """A model with a KV cache of ``n_cells`` tokens.
 
@@ -130,6 +140,7 @@ class Backend(Protocol):
     n_scored: int
     n_padding: int
     batch_invariance: BatchInvariance
+    is_asynchronous: bool
 
     @property
     def n_graphs_reused(self) -> int:
@@ -147,8 +158,17 @@ class Backend(Protocol):
     def apply_chat_template(self, messages: Sequence[tuple[str, str]]) -> str | None:
         """Return the prompt for (role, content) pairs, or None where the model has no usable template."""
 
-    def decode(self, batch: Batch) -> NDArray[np.float32]:
-        """Run the model; return a view, float32 ``[rows, n_vocab]``, valid until the next call.
+    def start(self, batch: Batch) -> None:
+        """Run the model; where ``is_asynchronous``, return while it is running.
+
+        The cache can be rearranged meanwhile: what is changed counts for the next step.
+
+        Raises:
+            BackendError: the batch could not be computed.
+        """
+
+    def logits(self) -> NDArray[np.float32]:
+        """Wait for the step; return a view, float32 ``[rows, n_vocab]``, valid until the next one starts.
 
         Raises:
             BackendError: the batch could not be computed.

@@ -82,7 +82,9 @@ class LlamaBackend:
         self._pieces: dict[int, bytes] = {}
         self._wire: _WireBatch | None = None
         self.n_scored = min(_SCORED, self.n_batch)
-        self._logits = _LogitsView(options.n_slots + self.n_scored, self.info.n_vocab)
+        self._view = _LogitsView(options.n_slots + self.n_scored, self.info.n_vocab)
+        self._n_rows = 0
+        self.is_asynchronous = options.n_gpu_layers != 0
         self.tried_widths = dict(options.tried_widths)
         self.batch_invariance, self.why_not_batch_invariant = self._find_batch_invariance(options)
         # A recurrent model takes texts of one length at once, and padding is a text of its own.
@@ -116,15 +118,18 @@ class LlamaBackend:
     def special_text(self, token: int) -> bytes:
         return self.model.piece(token, special=True)
 
-    def decode(self, batch: Batch) -> NDArray[np.float32]:
+    def start(self, batch: Batch) -> None:
         if self._wire is None or self._wire.batch is not batch:
             self._wire = _WireBatch(batch)
         status = self._run(batch, self._wire)
         if status != 0:
             raise BackendError(f"llama_decode returned {status} for a batch of {batch.size} tokens")
-        if batch.n_rows == 0:
+        self._n_rows = batch.n_rows
+
+    def logits(self) -> NDArray[np.float32]:
+        if self._n_rows == 0:
             return np.empty((0, self.info.n_vocab), np.float32)
-        return self._logits.over(lib.llama_get_logits(self._context))[: batch.n_rows]
+        return self._view.over(lib.llama_get_logits(self._context))[: self._n_rows]
 
     def _run(self, batch: Batch, wire: _WireBatch) -> int:
         if not batch.padding.tokens:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from engine.backend.base import BackendError, Batch
+from engine.backend.base import BackendError, Batch, decode
 from engine.backend.invariance import NEVER, WIDEST, BatchInvariance
 
 if TYPE_CHECKING:
@@ -108,4 +108,4 @@ class _Probe:
         self._backend.truncate(0, start)
         count = end - start
         self._batch.fill(self._tokens[start:end], range(start, end), [0] * count, [True] * count)
-        return self._backend.decode(self._batch).copy()
+        return decode(self._backend, self._batch).copy()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.backend.base import BackendError, Batch
+from engine.backend.base import BackendError, Batch, decode
 from engine.backend.llama import LlamaBackend, LlamaOptions
 from engine.backend.llama_log import lib
 from engine.backend.llama_model import LlamaModel
@@ -87,9 +87,9 @@ def _decode(backend: LlamaBackend, path: Path) -> None:
     batch, mark = Batch(4), np.float32("nan")
     token = (backend.info.bos_token or 0) % backend.info.n_vocab
     batch.fill([token] * 4, [0, 1, 0, 1], [0, 0, 1, 1], [False, True, False, True])
-    backend.decode(batch).fill(mark)
+    decode(backend, batch).fill(mark)
     batch.fill([token] * 2, [2, 2], [0, 1], [True, True])
-    if np.isnan(backend.decode(batch)).all():
+    if np.isnan(decode(backend, batch)).all():
         raise ModelLoadError(
             f"{str(path)!r} cannot generate text: the model computes no probabilities of a next token."
         )

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from engine.backend.base import BackendError, Batch
+from engine.backend.base import BackendError, Batch, decode
 from engine.backend.invariance import Padding
 from engine.core.step_cost import StepCost, prefill_sizes
 
@@ -86,7 +86,7 @@ class _Stopwatch:
     def _time(self, n_used: int) -> float:
         try:
             began = time.perf_counter()
-            self._backend.decode(self._batch)
+            decode(self._backend, self._batch)
             return time.perf_counter() - began
         finally:
             for slot in range(n_used):

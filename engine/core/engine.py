@@ -18,8 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.core.answers import Output
 from engine.core.handle import RequestHandle
-from engine.core.loop import Output, StepLoop, StepTotals
+from engine.core.loop import StepLoop, StepTotals
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.core.sequence import Delta
 from engine.errors import EngineError, InternalError, QueueFullError, UnavailableError
@@ -199,8 +200,8 @@ class Engine(ProcessBound):
         try:
             while self._refusal is None:
                 self._take_commands()
-                if self._steps.scheduler.has_work:
-                    self._deliver(self._steps.step())
+                if self._steps.has_work:
+                    self._steps.step(self._deliver)
             self._end_all(self._refusal)
         except BaseException as error:  # whatever it was: nobody may wait for a thread that is gone
             failure = InternalError.of(error, "The engine has failed")
@@ -219,9 +220,9 @@ class Engine(ProcessBound):
 
     def _take_commands(self) -> None:
         """Carry out what has been asked for since the last step; wait for something when idle."""
-        if not self._steps.scheduler.has_work:
+        if not self._steps.has_work:
             self._commands.get()()
-            if self._steps.scheduler.has_work:
+            if self._steps.has_work:
                 self._take_burst()
         while not self._commands.empty():
             self._commands.get()()

@@ -5,45 +5,34 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from itertools import repeat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.backend.base import BackendError, Batch
+from engine.backend.base import BackendError, Batch, decode
+from engine.core.answers import Answers
 from engine.core.calibration import calibrate
-from engine.core.phases import Phase
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.core.scheduler import Scheduler
-from engine.core.sequence import TokenLogprob
-from engine.errors import EngineError, InternalError
+from engine.errors import InternalError
 from engine.kvcache.host_cache import HostPrefixCache
 from engine.kvcache.operations import Copy, DeferFree, Drop, FreeDeferred, Restore, Save, Truncate
 from engine.kvcache.slots import Slots
-from engine.sampling import RowStatus, Sampler
+from engine.sampling import Sampler
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Callable, Hashable
 
     from numpy.typing import NDArray
 
     from engine.backend.base import Backend, SavedPrefix
-    from engine.core.plan import Plan, Span
-    from engine.core.sequence import Delta, Prompt, Sequence
+    from engine.core.answers import Output
+    from engine.core.plan import Plan
+    from engine.core.sequence import Prompt
     from engine.core.step_cost import StepCost
     from engine.kvcache.operations import Operation
-    from engine.sampling import Draws
-
-    Alternatives = tuple[tuple[int, float], ...]
 
 log = logging.getLogger("nucleus.loop")
-
-
-class Output(NamedTuple):
-    """What one step has for one request."""
-
-    owner: Hashable
-    delta: Delta
 
 
 @dataclass(slots=True)
@@ -79,9 +68,7 @@ class StepLoop:
     ) -> None:
         self._backend = backend
         self._batch = Batch(backend.n_batch)
-        self._sampler = Sampler(
-            backend.info.n_vocab, backend.n_slots, max_logprobs=max_logprobs, threads=threads
-        )
+        sampler = Sampler(backend.info.n_vocab, backend.n_slots, max_logprobs=max_logprobs, threads=threads)
         self.cost = cost or calibrate(backend, seconds=0)
         self._slots = Slots(
             backend.n_slots,
@@ -91,6 +78,7 @@ class StepLoop:
             keeps_batch_invariant=backend.batch_invariance.widest > 0,
         )
         self._saved: dict[int, SavedPrefix] = {}
+        self._began = 0.0
         self.totals = StepTotals()
         self._reused_before = backend.n_graphs_reused  # while the model was loaded
         self.scheduler = Scheduler(
@@ -101,44 +89,53 @@ class StepLoop:
             batch_invariance=backend.batch_invariance,
             policy=policy,
         )
+        self._answers = Answers(sampler, self.scheduler, backend.piece)
 
     def submit(self, prompt: Prompt) -> None:
         """Queue all choices of a prompt."""
         self.scheduler.submit(prompt)
 
     def cancel(self, owner: Hashable) -> None:
-        """Drop a request, wherever it stands."""
+        """Drop a request, wherever it stands; what was drawn for it is not told."""
         self.scheduler.cancel(owner)
+        self._answers.cancel(owner)
 
-    def step(self) -> list[Output]:
-        """Give every running sequence one token, and some waiting prompts a part of their prefill."""
+    @property
+    def has_work(self) -> bool:
+        """True if a step would do anything."""
+        return self.scheduler.has_work or self._answers.are_due
+
+    def step(self, deliver: Callable[[list[Output]], None]) -> None:
+        """Give every running sequence one token, and some waiting prompts a part of their prefill.
+
+        Where the model runs by itself, the tokens of a step become text, and are delivered, while the next
+        one runs; a sequence whose text turns out to have ended then has one row too many.
+        """
         plan = self.scheduler.plan()
         try:
             self._prepare(plan)
-            logits = self._decode(plan)
+            self._start(plan)
+            if self._backend.is_asynchronous:
+                deliver(self._answers.tell())
+            logits = self._finish(plan)
         except Exception as error:
             log.exception("a step failed")
-            return self._fail_running(error)
-        return self._score(plan, logits) + self._sample(plan, logits)
+            deliver(self._answers.tell() + self._fail_running(error))
+            return
+        deliver(self._answers.score(plan, logits))
+        self._answers.draw(plan, logits)
+        if not self._backend.is_asynchronous:
+            deliver(self._answers.tell())
 
     def _prepare(self, plan: Plan) -> None:
         for operation in plan.cache:
             self._carry_out(operation)
         for sequence in plan.admitted:
             try:
-                self._open(sequence)
+                self._answers.open(sequence)
             except Exception:
                 log.exception("a sequence could not be opened")
-                self._sampler.close(sequence.slot)  # so its first draw fails, and nobody else's
-
-    def _open(self, sequence: Sequence) -> None:
-        self._sampler.open(
-            sequence.slot,
-            sequence.sampling,
-            stream=sequence.rng_stream,
-            prompt=sequence.prompt.tokens,
-            generated=sequence.generated,
-        )
+                self._answers.close(sequence.slot)
 
     def _carry_out(self, operation: Operation) -> None:
         match operation:
@@ -157,19 +154,22 @@ class StepLoop:
             case Drop(entry_id):
                 self._saved.pop(entry_id, None)  # or a failure came before it was saved
 
-    def _decode(self, plan: Plan) -> NDArray[np.float32]:
-        n_decodes = len(plan.decodes)
-        if not (n_decodes or plan.prompts):
-            return np.empty((0, self._backend.info.n_vocab), np.float32)
+    def _start(self, plan: Plan) -> None:
+        if not plan.n_tokens:
+            return
         self._fill(plan)
-        began = time.perf_counter()
-        logits = self._backend.decode(self._batch)
-        seconds = time.perf_counter() - began
-        self._note(plan, seconds)
+        self._began = time.perf_counter()
+        self._backend.start(self._batch)
         for span in plan.prompts:
             for fork in span.draws[1:]:
                 self._backend.copy(span.sequence.slot, fork.slot, span.end)
         self.scheduler.computed(plan)
+
+    def _finish(self, plan: Plan) -> NDArray[np.float32]:
+        if not plan.n_tokens:
+            return np.empty((0, self._backend.info.n_vocab), np.float32)
+        logits = self._backend.logits()
+        self._note(plan, time.perf_counter() - self._began)
         return logits
 
     def _note(self, plan: Plan, seconds: float) -> None:
@@ -198,129 +198,6 @@ class StepLoop:
             wants_logits.append(bool(span.n_rows))
         self._batch.fill(tokens, positions, slots, wants_logits, padding=plan.padding)
 
-    def _sample(self, plan: Plan, logits: NDArray[np.float32]) -> list[Output]:
-        """Draw for everybody who decodes, and for those whose prompt is computed now."""
-        drawers, slots, rows = self._drawers(plan)
-        try:
-            draws = self._sampler.sample(logits, slots, rows)
-        except Exception:
-            log.exception("drawing for %d sequences failed; each is tried alone", len(drawers))
-            return self._sample_alone(drawers, slots, rows, logits)
-        return self._advance(drawers, draws)
-
-    def _drawers(self, plan: Plan) -> tuple[list[Sequence], NDArray[np.int32], NDArray[np.int32] | None]:
-        """Return who draws, with their slots and rows; no rows where each has one, in order."""
-        decodes = plan.decodes
-        if not plan.prompts:
-            return decodes, self._batch.slots[: len(decodes)], None
-        first = [(row, sequence) for row, sequence in plan.first_draws() if sequence.phase is Phase.DECODE]
-        drawers = [*decodes, *(sequence for _, sequence in first)]
-        rows = [*range(len(decodes)), *(row for row, _ in first)]
-        slots = [sequence.slot for sequence in drawers]
-        return drawers, np.array(slots, np.int32), np.array(rows, np.int32)
-
-    def _sample_alone(
-        self,
-        drawers: list[Sequence],
-        slots: NDArray[np.int32],
-        rows: NDArray[np.int32] | None,
-        logits: NDArray[np.float32],
-    ) -> list[Output]:
-        """Draw for one sequence after the other, so that only those fail that cannot be drawn for.
-
-        A call that raises has drawn nothing, so nobody's numbers move.
-        """
-        rows = np.arange(len(drawers), dtype=np.int32) if rows is None else rows
-        outputs: list[Output] = []
-        for i, sequence in enumerate(drawers):
-            try:
-                draws = self._sampler.sample(logits, slots[i : i + 1], rows[i : i + 1])
-            except Exception as error:
-                outputs.append(self._fail(sequence, error))
-            else:
-                outputs += self._advance([sequence], draws)
-        return outputs
-
-    def _score(self, plan: Plan, logits: NDArray[np.float32]) -> list[Output]:
-        """Record the scores of prompts' tokens, and end the choices that generate nothing."""
-        outputs: list[Output] = []
-        row = len(plan.decodes)
-        for span in plan.prompts:
-            if span.is_scored:
-                try:
-                    self._score_span(span, logits[row : row + span.n_rows])
-                except Exception as error:
-                    outputs.append(self._fail(span.sequence, error))
-            row += span.n_rows
-            for sequence in span.draws:
-                if not sequence.max_tokens and sequence.phase is Phase.DECODE:
-                    outputs.append(Output(sequence.prompt.owner, sequence.end()))
-                    self.scheduler.retire(sequence)
-        return outputs
-
-    def _score_span(self, span: Span, logits: NDArray[np.float32]) -> None:
-        """Score the prompt's tokens that follow those of a span, unless their scores are known.
-
-        Raises:
-            InternalError: a row of logits is of no use.
-        """
-        prompt = span.sequence.prompt
-        first = max(span.start, len(prompt.scores))
-        tokens = prompt.tokens[first + 1 : span.end + 1]
-        rows = logits[first - span.start :][: len(tokens)]
-        scores = self._sampler.score(rows, tokens, logprobs=prompt.n_alternatives or 0)
-        if (failed := scores.status.nonzero()[0]).size:
-            raise InternalError(RowStatus(scores.status[failed[0]]).message)
-        tops = map(zip, scores.top_tokens.tolist(), scores.top_logprobs.tolist())
-        prompt.scores += map(TokenLogprob, tokens, repeat(0), scores.logprobs.tolist(), map(tuple, tops))
-
-    def _advance(self, drawers: list[Sequence], draws: Draws) -> list[Output]:
-        """Give every sequence its token, and take back the slots of those that have ended."""
-        outputs = []
-        tokens, scores = draws.tokens.tolist(), self._scores(drawers, draws)
-        for row, (sequence, token, score) in enumerate(zip(drawers, tokens, scores, strict=False)):
-            try:
-                if token < 0:
-                    raise InternalError(RowStatus(draws.status[row]).message)
-                delta = sequence.advance(token, *score, self._backend.piece)
-                if sequence.may_now_end and sequence.phase is not Phase.FINISHED:
-                    self._open(sequence)
-            except Exception as error:
-                outputs.append(self._fail(sequence, error))
-                continue
-            if sequence.phase is Phase.FINISHED:
-                self.scheduler.retire(sequence)
-            if delta is not None:
-                outputs.append(Output(sequence.prompt.owner, delta))
-        return outputs
-
-    @staticmethod
-    def _scores(drawers: list[Sequence], draws: Draws) -> Iterator[tuple[float, Alternatives]]:
-        """Return the log-probability of each drawn token and its alternatives, as far as they are wanted."""
-        wanted = [sequence.params.logprobs for sequence in drawers]
-        if all(count is None for count in wanted):
-            return repeat((0.0, ()))
-        rows = zip(
-            wanted,
-            draws.logprobs.tolist(),  # Python's own numbers are cheaper to take than numpy's
-            draws.top_tokens.tolist(),
-            draws.top_logprobs.tolist(),
-            strict=True,
-        )
-        return (
-            (logprob, tuple(zip(tokens[:count], logprobs[:count], strict=True)) if count else ())
-            for count, logprob, tokens, logprobs in rows
-        )
-
-    def _fail(self, sequence: Sequence, error: Exception) -> Output:
-        """End one sequence with what went wrong for it; the others go on."""
-        if not isinstance(error, EngineError):
-            log.error("a sequence failed", exc_info=error)
-            error = InternalError.of(error)
-        delta = sequence.fail(error)
-        self.scheduler.retire(sequence, discard=True)
-        return Output(sequence.prompt.owner, delta)
-
     def _fail_running(self, error: Exception) -> list[Output]:
         """End whatever runs: after a failed decode nobody's part of the cache can be trusted.
 
@@ -328,7 +205,7 @@ class StepLoop:
             Exception: the model does not work any more.
         """
         running = [sequence for sequence in self.scheduler.unfinished() if sequence.slot >= 0]
-        outputs = [self._fail(sequence, _model_error(error)) for sequence in running]
+        outputs = [self._answers.fail(sequence, _model_error(error)) for sequence in running]
         self._slots.invalidate()
         for operation in self._slots.take_operations():
             self._carry_out(operation)
@@ -338,7 +215,7 @@ class StepLoop:
     def _try_model(self) -> None:
         """Decode a token for nobody: a model that cannot do even this would fail whoever comes next."""
         self._batch.fill([0], [0], [0], [True])
-        self._backend.decode(self._batch)
+        decode(self._backend, self._batch)
         self._backend.truncate(0, 0)
 
 

@@ -27,13 +27,17 @@ class Phase(Enum):
     DECODE = auto()
     """Each step decodes its last token and draws the next one."""
     FINISHED = auto()
-    """It has given its slot back, and its last delta."""
+    """It has given its slot back, or is about to; its last delta may not be told yet."""
 
 
 _LEAVES: Final = {Phase.WAITING: "preempted", Phase.FINISHED: "cancelled or failed"}
 
 TRANSITIONS: Final[Mapping[Phase, Mapping[Phase, str]]] = {
-    Phase.WAITING: {Phase.PREFILL: "admitted", Phase.FORK: "admitted beside a sibling in PREFILL"},
+    Phase.WAITING: {
+        Phase.PREFILL: "admitted",
+        Phase.FORK: "admitted beside a sibling in PREFILL",
+        Phase.FINISHED: "its text had ended",
+    },
     Phase.PREFILL: {Phase.DECODE: "its prompt is computed", **_LEAVES},
     Phase.FORK: {Phase.DECODE: "the sibling's prompt is computed", **_LEAVES},
     Phase.DECODE: {Phase.WAITING: "preempted", Phase.FINISHED: "done, cancelled or failed"},

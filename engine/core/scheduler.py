@@ -112,9 +112,12 @@ class Scheduler:
             self.retire(sequence)
 
     def retire(self, sequence: Sequence, *, discard: bool = False) -> None:
-        """Take back the slot of a sequence that has ended; its prefix is saved unless ``discard``."""
-        self._running.remove(sequence)
-        self._leave(sequence, None if discard else sequence.tokens[: sequence.computed])
+        """Forget a sequence that has ended; the prefix in its slot is saved unless ``discard``."""
+        if sequence.slot < 0:
+            self._waiting.remove(lambda waiting: waiting is sequence)
+        else:
+            self._running.remove(sequence)
+            self._leave(sequence, None if discard else sequence.tokens[: sequence.computed])
         self._reconsider()
 
     def plan(self) -> Plan:

@@ -97,6 +97,7 @@ class Sequence:
 
     __slots__ = (
         "_pending",
+        "_reason",
         "awaits",
         "choice",
         "computed",
@@ -141,6 +142,7 @@ class Sequence:
         self.generated: list[int] = []
         self.text = TextStream(stop.strings, start=prompt.text_length, keep_stop=stop.keep, half=prompt.half)
         self._pending = _Pending()
+        self._reason: FinishReason | None = None
 
     @property
     def sampling(self) -> SamplingParams:
@@ -185,35 +187,40 @@ class Sequence:
         self.slot, self.computed, self.awaits = -1, 0, None
         self.n_preempted += 1
 
-    def advance(
-        self,
-        token: int,
-        logprob: float,
-        alternatives: tuple[tuple[int, float], ...],
-        piece_of: Callable[[int], bytes],
+    def take(self, token: int) -> None:
+        """Take a drawn token. If it, or the length, ends the choice, this is finished, but for its text."""
+        self.generated.append(token)
+        if token in self.stop.tokens and len(self.generated) > self.stop.min_tokens:
+            self._reason = "stop"
+        elif len(self.generated) >= self.max_tokens:
+            self._reason = "length"
+        else:
+            return
+        self.move_to(Phase.FINISHED)
+
+    def tell(
+        self, logprob: float, alternatives: tuple[tuple[int, float], ...], piece_of: Callable[[int], bytes]
     ) -> Delta | None:
-        """Take one drawn token; return the delta to deliver now, or None.
+        """Turn the token that was taken last into text; return the delta to deliver now, or None.
 
         Args:
-            token: The token that was drawn.
             logprob: Its log-probability; 0 where the sampler was not asked for it.
             alternatives: (token, logprob) of the most probable tokens, best first.
             piece_of: Returns the bytes that a token adds to the text.
         """
-        self.generated.append(token)
+        token = self.generated[-1]
         pending = self._pending
         pending.n_tokens += 1
         pending.logprob += logprob
         if self.params.logprobs is not None:
             pending.scores.append(TokenLogprob(token, self.text.offset, logprob, alternatives))
-        can_stop = len(self.generated) > self.stop.min_tokens
-        is_end = can_stop and token in self.stop.tokens
-        if not is_end or self.stop.keep:
+        if self._reason != "stop" or self.stop.keep:
+            can_stop = len(self.generated) > self.stop.min_tokens
             pending.add_text(self.text.push(piece_of(token), may_stop=can_stop))
-        if is_end or self.text.stopped:
+        if self.text.stopped:
             return self._finish("stop")
-        if len(self.generated) >= self.max_tokens:
-            return self._finish("length")
+        if self._reason is not None:
+            return self._finish(self._reason)
         if self.prompt.in_parts and pending.texts:
             return pending.release(self.choice, self.text.released)
         return None
@@ -225,7 +232,7 @@ class Sequence:
 
     def fail(self, error: EngineError) -> Delta:
         """End the choice with an error."""
-        self.move_to(Phase.FINISHED)
+        self._end_here()
         return Delta(self.choice, "", (), self._pending.n_tokens, self._pending.logprob, error=error)
 
     def _finish(self, reason: FinishReason) -> Delta:
@@ -233,9 +240,12 @@ class Sequence:
         before = self.text.released if self.text.stopped else None
         if before is None:
             self._pending.add_text(self.text.finish())
-        delta = self._pending.release(self.choice, before, reason)
-        self.move_to(Phase.FINISHED)
-        return delta
+        self._end_here()
+        return self._pending.release(self.choice, before, reason)
+
+    def _end_here(self) -> None:
+        if self.phase is not Phase.FINISHED:
+            self.move_to(Phase.FINISHED)
 
 
 class _Pending:

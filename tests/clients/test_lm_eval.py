@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pytest
 
-from engine.backend.base import Batch
+from engine.backend.base import Batch, decode
 from engine.backend.llama import LlamaBackend, LlamaOptions
 from engine.backend.llama_model import LlamaModel
 from engine.loading.models import locate
@@ -74,7 +74,7 @@ class Reference:
     def _logits(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         count = len(tokens)
         self._batch.fill(tokens.tolist(), range(count), [0] * count, [True] * count)
-        rows = self._backend.decode(self._batch)
+        rows = decode(self._backend, self._batch)
         self._backend.truncate(0, 0)
         return rows
 

@@ -8,15 +8,21 @@ import pytest
 
 from engine.core.engine import Engine
 from engine.core.policy import DEFAULT_POLICY
+from tests.core.fake_backend import FakeBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from engine.backend.base import Backend
     from engine.core.policy import SchedulingPolicy
-    from tests.core.fake_backend import FakeBackend
 
     Start = Callable[..., Engine]
+
+
+@pytest.fixture(params=["text first", "text while the model runs"])
+def order(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the fake model take its steps by itself, or not."""
+    monkeypatch.setattr(FakeBackend, "is_asynchronous", request.param != "text first")
 
 
 @pytest.fixture

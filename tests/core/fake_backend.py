@@ -38,6 +38,9 @@ class FakeBackend:
         endless: Whether the end token is never drawn.
     """
 
+    is_asynchronous = False
+    """Tests set it, where text is to be made while the next step runs."""
+
     def __init__(
         self,
         *,
@@ -78,24 +81,34 @@ class FakeBackend:
     def apply_chat_template(self, messages: Sequence[tuple[str, str]]) -> str | None:
         return "".join(content for _, content in messages)
 
-    def decode(self, batch: Batch) -> NDArray[np.float32]:
+    def start(self, batch: Batch) -> None:
         self.n_decodes += 1
         slots = batch.slots[: batch.size].tolist()
         self._entered.put(frozenset(slots))
-        if self._gated:
-            self._permits.acquire()
-        if self.n_decodes in self.faults:
-            for slot in set(slots):  # as the protocol says: the sequences of that batch have no usable cache
-                self._held[slot].clear()
-            raise self.faults[self.n_decodes]
+        self._slots = set(slots)
+        if not self.is_asynchronous:
+            self._run()
         rows = []
         for i, slot in enumerate(slots):
             held = self._held[slot]
             assert batch.positions[i] == len(held), "a position that does not follow what the slot holds"
             held.append(int(batch.tokens[i]))
             if batch.wants_logits[i]:
-                rows.append(self.logits(held))
-        return np.array(rows, np.float32).reshape(len(rows), N_VOCAB)
+                rows.append(self.row(held))
+        self._rows = np.array(rows, np.float32).reshape(len(rows), N_VOCAB)
+
+    def logits(self) -> NDArray[np.float32]:
+        if self.is_asynchronous:
+            self._run()
+        return self._rows
+
+    def _run(self) -> None:
+        if self._gated:
+            self._permits.acquire()
+        if self.n_decodes in self.faults:
+            for slot in self._slots:  # as the protocol says: the sequences of that batch have no usable cache
+                self._held[slot].clear()
+            raise self.faults[self.n_decodes]
 
     def copy(self, source: int, target: int, length: int) -> None:
         assert not self._held[target]
@@ -152,7 +165,7 @@ class FakeBackend:
         """Wait until a slot has been emptied; return it."""
         return await asyncio.to_thread(self._emptied.get, timeout=_PATIENCE)
 
-    def logits(self, held: list[int]) -> NDArray[np.float32]:
+    def row(self, held: list[int]) -> NDArray[np.float32]:
         """Return the row behind a text."""
         rng = np.random.default_rng(zlib.crc32(bytes(held)))
         logits = rng.normal(0, 2, N_VOCAB).astype(np.float32)

@@ -176,8 +176,20 @@ class Steps:
         self.scheduler.cancel(owner)
         self.running = [sequence for sequence in self.running if sequence.prompt.owner is not owner]
 
-    def step(self, token: int = TOKEN, *, failing: frozenset[Sequence] = frozenset()) -> Plan:
-        """Do what the step loop does, and check the plan while doing it."""
+    def step(
+        self,
+        token: int = TOKEN,
+        *,
+        failing: frozenset[Sequence] = frozenset(),
+        ending: frozenset[Sequence] = frozenset(),
+    ) -> Plan:
+        """Do what the step loop does, and check the plan while doing it.
+
+        Args:
+            token: What everybody draws.
+            failing: Who gets no token.
+            ending: Whose text turns out to have ended while the step runs.
+        """
         decoding = [sequence for sequence in self.running if sequence.phase is Phase.DECODE]
         plan = self.scheduler.plan()
         self.operations += plan.cache
@@ -207,7 +219,11 @@ class Steps:
         assert self.cells.n_used == self.slots.used_cells
         for slot in range(self.n_slots):
             assert len(self.cells.of[slot]) == self.slots.length(slot)
-        for sequence in drawers_of(plan):
+        for sequence in ending:
+            sequence.move_to(Phase.FINISHED)
+            self.scheduler.retire(sequence)
+        self.running = [sequence for sequence in self.running if sequence not in ending]
+        for sequence in [each for each in drawers_of(plan) if each not in ending]:
             self._draw(sequence, token, fails=sequence in failing)
         return plan
 
@@ -296,7 +312,7 @@ class Steps:
         if fails:
             sequence.move_to(Phase.FINISHED)
         else:
-            sequence.advance(token, 0.0, (), lambda _: b"x")
+            sequence.take(token)
         if has_finished(sequence):
             self.scheduler.retire(sequence)
             self.running.remove(sequence)

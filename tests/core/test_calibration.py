@@ -15,8 +15,6 @@ from tests.core.fake_backend import FakeBackend
 if TYPE_CHECKING:
     from typing import Any
 
-    from numpy.typing import NDArray
-
     from engine.backend.base import Batch
 
 DECODE = {1: 0.010, 2: 0.020, 3: 0.035, 4: 0.030, 5: 0.050, 6: 0.040, 7: 0.055, 8: 0.050}
@@ -33,11 +31,11 @@ class TimedBackend(FakeBackend):
         self.hiccups: dict[int, float] = {}
         """Number of a step, from 0, to seconds that it takes longer."""
 
-    def decode(self, batch: Batch) -> NDArray[Any]:
+    def start(self, batch: Batch) -> None:
         rows, tokens = batch.n_rows + batch.padding.rows, batch.size - batch.n_rows
         self.now += DECODE[rows] + 0.005 * tokens + self.hiccups.get(len(self.steps), 0.0)
         self.steps.append((rows, tokens))
-        return super().decode(batch)
+        super().start(batch)
 
 
 @pytest.fixture

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     Start = Callable[..., Engine]
 
 
+pytestmark = pytest.mark.usefixtures("order")
+
+
 class TestRunning:
     async def test_the_deltas_of_a_choice_come_in_order_and_end_once(self, start: Start) -> None:
         engine = start(FakeBackend(n_slots=4))

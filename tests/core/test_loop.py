@@ -19,14 +19,19 @@ from tests.core.steps import SAVES_ALL
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from engine.backend.base import Batch
+    from engine.core.answers import Output
     from engine.core.engine import Engine
     from engine.core.sequence import Delta
 
     Start = Callable[..., Engine]
+
+
+pytestmark = pytest.mark.usefixtures("order")
+
+
+def ignore(_: list[Output]) -> None:
+    pass
 
 
 class TestSteps:
@@ -35,9 +40,9 @@ class TestSteps:
     def drain(self, steps: StepLoop, n_steps: int = 100) -> list[Delta]:
         deltas: list[Delta] = []
         for _ in range(n_steps):
-            if not steps.scheduler.has_work:
+            if not steps.has_work:
                 return deltas
-            deltas += [output.delta for output in steps.step()]
+            steps.step(lambda outputs: deltas.extend(output.delta for output in outputs))
         raise AssertionError("still at work")
 
     def test_choices_that_prefill_beside_a_fork_draw_once(self) -> None:
@@ -67,10 +72,11 @@ class TestSteps:
         steps = StepLoop(backend, max_logprobs=5, policy=SAVES_ALL)
         steps.submit(prompt(FIRST, max_tokens=1))
         steps.submit(unlucky := prompt(SECOND, max_tokens=5))
-        steps.step()
+        outputs: list[Output] = []
+        steps.step(outputs.extend)
         (backend.cut_faults if fault == "cut" else backend.save_faults).append(BackendError("no luck"))
-        deltas = self.drain(steps)
-        assert [delta.error is not None for delta in deltas if delta.is_last] == [True]
+        deltas = [*(output.delta for output in outputs), *self.drain(steps)]
+        assert [delta.error is not None for delta in deltas if delta.is_last] == [False, True]
         assert unlucky.sequences[0].phase is Phase.FINISHED
         later = [prompt(tokens, max_tokens=3) for tokens in (THIRD, FIRST)]
         for each in later:
@@ -94,18 +100,18 @@ class TestSteps:
     ) -> None:
         backend = FakeBackend(n_slots=2)
         sizes: list[int] = []
-        decode = backend.decode
+        start = backend.start
 
-        def watched(batch: Batch) -> NDArray[np.float32]:
+        def watched(batch: Batch) -> None:
             sizes.append(batch.size)
-            return decode(batch)
+            start(batch)
 
-        monkeypatch.setattr(backend, "decode", watched)
+        monkeypatch.setattr(backend, "start", watched)
         monkeypatch.setattr(StepCost, "note", lambda *_: None)  # the fake model takes no time
         cost = StepCost({1: 0.010}, {1: 0.002}, max_decodes=2, max_tokens=64)
         steps = StepLoop(backend, max_logprobs=5, cost=cost)
         steps.submit(prompt([1] * 10, max_tokens=4))
-        steps.step()
+        steps.step(ignore)
         steps.submit(prompt([2] * 10, max_tokens=1))
         self.drain(steps)
         assert sizes == [10, 1 + 5, 1 + 5, 1]

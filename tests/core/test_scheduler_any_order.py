@@ -124,6 +124,16 @@ class AnyOrder(RuleBasedStateMachine):
         self.steps.step(failing=frozenset({unlucky}))
         self.failed.add(unlucky)
 
+    @precondition(lambda self: any(sequence.phase is Phase.DECODE for sequence in self.steps.running))
+    @rule(data=st.data())
+    def end_late(self, data: st.DataObject) -> None:
+        """A text turns out to have ended while the next step runs, in which it may be preempted."""
+        drawn = [sequence for sequence in self.steps.running if sequence.phase is Phase.DECODE]
+        over = data.draw(st.sampled_from(drawn), label="over")
+        self.steps.step(ending=frozenset({over}))
+        self.failed.add(over)
+        assert over not in self.steps.scheduler.unfinished()
+
     @precondition(lambda self: self.prompts)
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:

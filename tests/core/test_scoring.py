@@ -13,6 +13,8 @@ from engine.sampling import SamplingParams
 from tests.core.fake_backend import END, N_VOCAB, POISON, FakeBackend
 from tests.sampler.oracle import logprobs as log_softmax
 
+pytestmark = pytest.mark.usefixtures("order")
+
 TEXT = [1, 2, 3, 4, 5, 6, 7, 8]
 
 
@@ -30,9 +32,9 @@ def prompt(tokens: list[int], *, scored: int | None, n: int = 1, max_tokens: int
 def run(steps: StepLoop) -> list[Delta]:
     deltas: list[Delta] = []
     for _ in range(100):
-        if not steps.scheduler.has_work:
+        if not steps.has_work:
             return deltas
-        deltas += [output.delta for output in steps.step()]
+        steps.step(lambda outputs: deltas.extend(output.delta for output in outputs))
     raise AssertionError("it does not end")
 
 
@@ -42,7 +44,7 @@ def check(scored: Prompt, backend: FakeBackend) -> None:
     assert asked is not None
     assert len(scored.scores) == len(scored.tokens) - 1
     for i, score in enumerate(scored.scores, start=1):
-        row = backend.logits(scored.tokens[:i])
+        row = backend.row(scored.tokens[:i])
         (expected,) = log_softmax(row[None])
         best = np.argsort(-row, kind="stable")[:asked]
         assert score.logprob == pytest.approx(expected[scored.tokens[i]], abs=4e-6)
@@ -93,7 +95,7 @@ def test_scored_and_other_prompts_and_streams_share_their_steps() -> None:
         prompt([6, 5, *TEXT], scored=0, max_tokens=0),
     ]
     steps.submit(prompts[0])
-    steps.step()
+    steps.step(lambda _: None)
     for other in prompts[1:]:
         steps.submit(other)
     run(steps)

@@ -58,7 +58,8 @@ def sequence(
 def advance(sequence: Sequence, token: int) -> Delta | None:
     """Advance by a token whose logprob tells its position."""
     position = len(sequence.generated)
-    return sequence.advance(token, -float(position), ((token, -float(position)),), PIECES.__getitem__)
+    sequence.take(token)
+    return sequence.tell(-float(position), ((token, -float(position)),), PIECES.__getitem__)
 
 
 def run(sequence: Sequence, tokens: list[int]) -> list[Delta | None]:
@@ -197,7 +198,9 @@ def test_what_each_token_tells(
 
 
 def test_a_score_is_what_the_sampler_said() -> None:
-    delta = sequence(logprobs=2).advance(A, -0.5, ((B, -0.25), (A, -0.5)), PIECES.__getitem__)
+    choice = sequence(logprobs=2)
+    choice.take(A)
+    delta = choice.tell(-0.5, ((B, -0.25), (A, -0.5)), PIECES.__getitem__)
     assert delta is not None
     assert delta.scores == (TokenLogprob(A, START, -0.5, ((B, -0.25), (A, -0.5))),)
 

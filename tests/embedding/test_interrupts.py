@@ -27,16 +27,16 @@ Moment = Literal["while it waits", "as it goes on"]
 def interrupt_at(engine: Engine, number: int) -> None:
     """Send this process what Ctrl-C sends, in a decode from now on."""
     backend: Any = engine.backend
-    decode, count = type(backend).decode, 0
+    start, count = type(backend).start, 0
 
-    def counted(batch: object) -> object:
+    def counted(batch: object) -> None:
         nonlocal count
         count += 1
         if count == number:
             os.kill(os.getpid(), signal.SIGINT)
-        return decode(backend, batch)
+        start(backend, batch)
 
-    backend.decode = counted
+    backend.start = counted
 
 
 def wait_until_free(engine: Engine) -> None:

@@ -73,7 +73,7 @@ class Watched:
         self._cancelled: asyncio.Queue[None] = asyncio.Queue()
         self._may_run = threading.Event()
         self.go()
-        submit, cancel, decode = engine.submit, engine.cancel, engine.backend.decode
+        submit, cancel, start = engine.submit, engine.cancel, engine.backend.start
 
         def watched_submit(prompts: Any) -> Any:
             run = submit(prompts)
@@ -84,13 +84,13 @@ class Watched:
             cancel(run)
             self._cancelled.put_nowait(None)
 
-        def held_decode(batch: Any) -> Any:
+        def held_start(batch: Any) -> None:
             self._may_run.wait(PATIENCE)
-            return decode(batch)
+            start(batch)
 
         monkeypatch.setattr(engine, "submit", watched_submit)
         monkeypatch.setattr(engine, "cancel", watched_cancel)
-        monkeypatch.setattr(engine.backend, "decode", held_decode)
+        monkeypatch.setattr(engine.backend, "start", held_start)
 
     def hold(self) -> None:
         self._may_run.clear()

@@ -86,19 +86,19 @@ class Injection(NamedTuple):
         self.patch.setattr(kind, name, faulty)
 
     def sampler(self, **fault: Any) -> None:
-        steps = self.door.service.engine._steps
-        self.patch.setattr(steps, "_sampler", FaultySampler(steps._sampler, self.kind, **fault))
+        answers = self.door.service.engine._steps._answers
+        self.patch.setattr(answers, "_sampler", FaultySampler(answers._sampler, self.kind, **fault))
 
     def scoring(self) -> None:
-        steps = self.door.service.engine._steps
-        sound = steps._score_span
+        answers = self.door.service.engine._steps._answers
+        sound = answers._score_span
 
         def faulty(span: Any, rows: Any) -> None:
             if is_faulty_sequence(span.sequence):
                 raise self.kind(TEXT)
             sound(span, rows)
 
-        self.patch.setattr(steps, "_score_span", faulty)
+        self.patch.setattr(answers, "_score_span", faulty)
 
 
 def is_faulty_sequence(sequence: Sequence, *_rest: object) -> bool:
@@ -121,7 +121,8 @@ PLACES: dict[str, Callable[[Injection], None]] = {
     "opening it again": lambda to: to.sampler(opens=2),
     "drawing": lambda to: to.sampler(draws=True),
     "scoring its prompt": lambda to: to.scoring(),
-    "advancing": lambda to: to.method(Sequence, "advance", is_faulty_sequence),
+    "taking a token": lambda to: to.method(Sequence, "take", is_faulty_sequence),
+    "advancing its text": lambda to: to.method(Sequence, "tell", is_faulty_sequence),
     "its text": lambda to: to.method(TextStream, "push", has_stop_strings),
     "the end of its text": lambda to: to.method(TextStream, "finish", has_stop_strings),
     "its choices": lambda to: to.method(

@@ -1,0 +1,209 @@
+"""From a step's logits to what callers are told: tokens are drawn, and become text."""
+
+from __future__ import annotations
+
+import logging
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from engine.core.drawn import Drawn, copied
+from engine.core.phases import Phase
+from engine.core.sequence import TokenLogprob
+from engine.errors import EngineError, InternalError
+from engine.sampling import RowStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from numpy.typing import NDArray
+
+    from engine.core.plan import Plan, Span
+    from engine.core.scheduler import Scheduler
+    from engine.core.sequence import Delta, Sequence
+    from engine.sampling import Draws, Sampler
+
+log = logging.getLogger("nucleus.loop")
+
+
+class Output(NamedTuple):
+    """What one step has for one request."""
+
+    owner: Hashable
+    delta: Delta
+
+
+class Answers:
+    """Draws the tokens of a step, and turns them into text.
+
+    The two are apart, so that the model can take the next step in between.
+
+    Args:
+        sampler: Draws; each slot that the scheduler gives is opened in it.
+        scheduler: Takes back the slots of sequences that have ended.
+        piece_of: Returns the bytes that a token adds to the text.
+    """
+
+    def __init__(self, sampler: Sampler, scheduler: Scheduler, piece_of: Callable[[int], bytes]) -> None:
+        self._sampler = sampler
+        self._scheduler = scheduler
+        self._piece_of = piece_of
+        self._drawn: list[Drawn] = []
+        self._failed: list[Output] = []
+        self._cancelled: set[Hashable] = set()
+
+    @property
+    def are_due(self) -> bool:
+        """True if something was drawn and not told yet."""
+        return bool(self._drawn or self._failed)
+
+    def cancel(self, owner: Hashable) -> None:
+        """Do not tell what was drawn for a request."""
+        if self.are_due:
+            self._cancelled.add(owner)
+
+    def close(self, slot: int) -> None:
+        """Let the next draw of a slot fail, and nobody else's."""
+        self._sampler.close(slot)
+
+    def open(self, sequence: Sequence) -> None:
+        """Prepare the slot that a sequence was given: its parameters, its random numbers, its text so far."""
+        self._sampler.open(
+            sequence.slot,
+            sequence.sampling,
+            stream=sequence.rng_stream,
+            prompt=sequence.prompt.tokens,
+            generated=sequence.generated,
+        )
+
+    def draw(self, plan: Plan, logits: NDArray[np.float32]) -> None:
+        """Draw for everybody who decodes, and for those whose prompt is computed now."""
+        drawers, slots, rows = self._drawers(plan)
+        if not drawers:
+            return
+        try:
+            draws = self._sampler.sample(logits, slots, rows)
+        except Exception:
+            log.exception("drawing for %d sequences failed; each is tried alone", len(drawers))
+            self._draw_alone(drawers, slots, rows, logits)
+        else:
+            self._take(drawers, draws)
+
+    def _drawers(self, plan: Plan) -> tuple[list[Sequence], NDArray[np.int32], NDArray[np.int32] | None]:
+        """Return who draws, with their slots and rows; no rows where each has one, in order.
+
+        Whose text has turned out to end while the model ran draws no more.
+        """
+        drawers, rows = plan.decodes, None
+        if plan.prompts or any(sequence.phase is not Phase.DECODE for sequence in drawers):
+            all_rows = [*enumerate(drawers), *plan.first_draws()]
+            drawing = [(row, sequence) for row, sequence in all_rows if sequence.phase is Phase.DECODE]
+            drawers = [sequence for _, sequence in drawing]
+            rows = np.array([row for row, _ in drawing], np.int32)
+        return drawers, np.array([sequence.slot for sequence in drawers], np.int32), rows
+
+    def _draw_alone(
+        self,
+        drawers: list[Sequence],
+        slots: NDArray[np.int32],
+        rows: NDArray[np.int32] | None,
+        logits: NDArray[np.float32],
+    ) -> None:
+        """Draw for one sequence after the other, so that only those fail that cannot be drawn for.
+
+        A call that raises has drawn nothing, so nobody's numbers move.
+        """
+        rows = np.arange(len(drawers), dtype=np.int32) if rows is None else rows
+        for i, sequence in enumerate(drawers):
+            try:
+                draws = self._sampler.sample(logits, slots[i : i + 1], rows[i : i + 1])
+            except Exception as error:
+                self._failed.append(self.fail(sequence, error))
+            else:
+                self._take([sequence], copied(draws))  # the next call overwrites them
+
+    def score(self, plan: Plan, logits: NDArray[np.float32]) -> list[Output]:
+        """Record the scores of prompts' tokens, and end the choices that generate nothing."""
+        outputs: list[Output] = []
+        row = len(plan.decodes)
+        for span in plan.prompts:
+            if span.is_scored and span.sequence.phase is not Phase.FINISHED:
+                try:
+                    self._score_span(span, logits[row : row + span.n_rows])
+                except Exception as error:
+                    outputs.append(self.fail(span.sequence, error))
+            row += span.n_rows
+            for sequence in span.draws:
+                if not sequence.max_tokens and sequence.phase is Phase.DECODE:
+                    outputs.append(Output(sequence.prompt.owner, sequence.end()))
+                    self._scheduler.retire(sequence)
+        return outputs
+
+    def _score_span(self, span: Span, logits: NDArray[np.float32]) -> None:
+        """Score the prompt's tokens that follow those of a span, unless their scores are known.
+
+        Raises:
+            InternalError: a row of logits is of no use.
+        """
+        prompt = span.sequence.prompt
+        first = max(span.start, len(prompt.scores))
+        tokens = prompt.tokens[first + 1 : span.end + 1]
+        rows = logits[first - span.start :][: len(tokens)]
+        scores = self._sampler.score(rows, tokens, logprobs=prompt.n_alternatives or 0)
+        if (failed := scores.status.nonzero()[0]).size:
+            raise InternalError(RowStatus(scores.status[failed[0]]).message)
+        tops = map(zip, scores.top_tokens.tolist(), scores.top_logprobs.tolist())
+        prompt.scores += map(TokenLogprob, tokens, repeat(0), scores.logprobs.tolist(), map(tuple, tops))
+
+    def _take(self, drawers: list[Sequence], draws: Draws) -> None:
+        """Give every sequence its token, and take back the slots of those that it ends."""
+        failed: list[int] = []
+        for row, (sequence, token) in enumerate(zip(drawers, draws.tokens.tolist(), strict=False)):
+            try:
+                if token < 0:
+                    raise InternalError(RowStatus(draws.status[row]).message)
+                sequence.take(token)
+                if sequence.phase is Phase.FINISHED:
+                    self._scheduler.retire(sequence)
+                elif sequence.may_now_end:
+                    self.open(sequence)
+            except Exception as error:
+                failed.append(row)
+                self._failed.append(self.fail(sequence, error))
+        if not failed:
+            self._drawn.append(Drawn(drawers, None, draws))
+        else:
+            rows = [row for row in range(len(drawers)) if row not in failed]
+            self._drawn.append(Drawn([drawers[row] for row in rows], rows, draws))
+
+    def tell(self) -> list[Output]:
+        """Turn the tokens of a step into text, and take back the slots of those whose text has ended."""
+        cancelled, self._cancelled = self._cancelled, set()
+        outputs, self._failed = [each for each in self._failed if each.owner not in cancelled], []
+        drawn, self._drawn = self._drawn, []
+        for sequence, logprob, alternatives in chain.from_iterable(each.scored() for each in drawn):
+            if sequence.prompt.owner in cancelled:
+                continue
+            ran = sequence.phase is not Phase.FINISHED
+            try:
+                delta = sequence.tell(logprob, alternatives, self._piece_of)
+            except Exception as error:
+                outputs.append(self.fail(sequence, error))
+                continue
+            if ran and sequence.phase is Phase.FINISHED:
+                self._scheduler.retire(sequence)
+            if delta is not None:
+                outputs.append(Output(sequence.prompt.owner, delta))
+        return outputs
+
+    def fail(self, sequence: Sequence, error: Exception) -> Output:
+        """End one sequence with what went wrong for it; the others go on."""
+        if not isinstance(error, EngineError):
+            log.error("a sequence failed", exc_info=error)
+            error = InternalError.of(error)
+        ran = sequence.phase is not Phase.FINISHED
+        delta = sequence.fail(error)
+        if ran:
+            self._scheduler.retire(sequence, discard=True)
+        return Output(sequence.prompt.owner, delta)

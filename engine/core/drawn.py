@@ -1,0 +1,55 @@
+"""The tokens that one step has drawn, until they are text."""
+
+from __future__ import annotations
+
+from itertools import repeat
+from typing import TYPE_CHECKING, NamedTuple
+
+from engine.sampling import Draws
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from engine.core.sequence import Sequence
+
+    Alternatives = tuple[tuple[int, float], ...]
+
+
+class Drawn(NamedTuple):
+    """Sequences that have taken their tokens, with the rows of their draws."""
+
+    sequences: list[Sequence]
+    rows: list[int] | None
+    """None: each has one, in order."""
+    draws: Draws
+
+    def scored(self) -> Iterator[tuple[Sequence, float, Alternatives]]:
+        """Yield each sequence with the log-probability and alternatives that are wanted of its token."""
+        wanted = [sequence.params.logprobs for sequence in self.sequences]
+        if all(count is None for count in wanted):
+            return zip(self.sequences, repeat(0.0), repeat(()))
+        logprobs, tops, top_logprobs = self.draws.logprobs, self.draws.top_tokens, self.draws.top_logprobs
+        if self.rows is not None:
+            logprobs, tops, top_logprobs = logprobs[self.rows], tops[self.rows], top_logprobs[self.rows]
+        columns = zip(
+            self.sequences,
+            wanted,
+            logprobs.tolist(),  # Python's own numbers are cheaper to take than numpy's
+            tops.tolist(),
+            top_logprobs.tolist(),
+            strict=True,
+        )
+        return (
+            (
+                sequence,
+                logprob,
+                tuple(zip(tokens[:count], scores[:count], strict=True)) if count else (),
+            )
+            for sequence, count, logprob, tokens, scores in columns
+        )
+
+
+def copied(draws: Draws) -> Draws:
+    """Return draws that the sampler's next call does not overwrite."""
+    tokens, logprobs, top_tokens, top_logprobs, status = draws
+    return Draws(tokens.copy(), logprobs.copy(), top_tokens.copy(), top_logprobs.copy(), status.copy())
