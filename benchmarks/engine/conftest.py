@@ -28,6 +28,18 @@ WIDTHS = Table(
     }
 )
 
+OVERLAP = Table(
+    {
+        "paced like a GPU": "<20",
+        "streams": ">8d",
+        "bare, ms": ">9.2f",
+        "text first": ">11.2f",
+        "meanwhile": ">10.2f",
+        "all in, text first": ">20.2f",
+        "all in": ">8.2f",
+    }
+)
+
 Report = dict[Table, list[str]]
 """The lines of each table."""
 
@@ -35,7 +47,7 @@ _REPORT = pytest.StashKey[Report]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    report: Report = {table: [] for table in (WIDTHS, THROUGHPUT, STEP, OVERHEAD, CONTEXT)}
+    report: Report = {table: [] for table in (WIDTHS, THROUGHPUT, STEP, OVERHEAD, CONTEXT, OVERLAP)}
     config.stash[_REPORT] = report
 
 

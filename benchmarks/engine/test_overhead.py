@@ -8,15 +8,13 @@ from __future__ import annotations
 import asyncio
 import time
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from benchmarks.engine.conftest import CONTEXT, OVERHEAD
+from benchmarks.engine.null import NullBackend
 from benchmarks.prompts import SAMPLING
-from engine.backend.base import Batch, ModelInfo
-from engine.backend.invariance import NEVER
 from engine.contract.requests import Limits
 from engine.core.engine import Engine
 from engine.core.loop import StepLoop
@@ -29,7 +27,6 @@ from engine.service.service import CompletionService
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from benchmarks.engine.conftest import Report
@@ -41,48 +38,6 @@ _ROUNDS = 7
 _SHORT, _LONG = 100, 8_000  # tokens of context
 _CONTEXT_ROUNDS = 60
 _STEPS = 40
-_N_VOCAB = 256
-
-
-class NullBackend:
-    """A model that computes nothing: a :class:`engine.backend.base.Backend` whose logits never change.
-
-    Tokens are bytes. The row has few tokens, so the sampler takes next to no time either, and only printable
-    ASCII can be drawn, so every token is a chunk of text.
-    """
-
-    prefix_cache = True
-    n_padding = n_graphs_reused = 0
-    is_asynchronous = False
-    batch_invariance = NEVER
-    n_scored = 1
-    n_batch = 512
-
-    def __init__(self, n_slots: int, n_cells: int) -> None:
-        self.n_slots, self.n_cells = n_slots, n_cells
-        self.info = ModelInfo("null", _N_VOCAB, n_cells, 0, None, 0, None, frozenset({0}), None)
-        self._logits = np.full((n_slots, _N_VOCAB), -np.inf, np.float32)
-        self._logits[:, ord("a") : ord("z") + 1] = np.arange(26, dtype=np.float32) / 10
-        self._pieces = [bytes([byte]) for byte in range(_N_VOCAB)]
-
-    def tokenize(self, text: str, *, add_special: bool = True) -> list[int]:  # noqa: ARG002
-        return list(text.encode())
-
-    def piece(self, token: int) -> bytes:
-        return self._pieces[token]
-
-    special_text = piece
-
-    def start(self, batch: Batch) -> None:
-        self._n_rows = batch.n_rows
-
-    def logits(self) -> NDArray[np.float32]:
-        return self._logits[: self._n_rows]
-
-    def _do_nothing(self, *_arguments: Any, **_named: Any) -> Any:
-        return None
-
-    apply_chat_template = copy = truncate = save = restore = defer_free = free_deferred = close = _do_nothing
 
 
 @pytest.mark.parametrize("streams", [1, 8])
