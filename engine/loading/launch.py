@@ -13,6 +13,7 @@ from engine.contract.requests import Limits
 from engine.core.calibration import calibrate
 from engine.core.engine import Engine
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
+from engine.core.sampler_threads import fastest_threads
 from engine.errors import ModelLoadError
 from engine.loading import hardware
 from engine.loading.models import locate
@@ -40,7 +41,6 @@ _BATCH = 512  # tokens in one step; llama.cpp computes no larger piece at once b
 _MEMORY_SHARE = 4  # the KV cache takes at most this part of the free memory, unless it is told otherwise
 _CALIBRATION_SECONDS = 1.0
 _WIDTHS = TypeAdapter(dict[int, bool])
-_MAX_SAMPLER_THREADS = 4  # waking more threads takes longer than they save
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,9 @@ def launch(options: EngineOptions, *, policy: SchedulingPolicy = DEFAULT_POLICY)
     cells, cells_reason = _cells(options, model)
     backend = _load_backend(file, model, options, n_cells=cells, n_threads=threads, n_gpu_layers=layers)
     cost = _calibrated(backend)
+    drawing = fastest_threads(backend.info.n_vocab, backend.n_slots, threads)
     service = _start_service(
-        backend, options, name=options.alias or file.name, threads=threads, cost=cost, policy=policy
+        backend, options, name=options.alias or file.name, threads=drawing, cost=cost, policy=policy
     )
     settings = [
         _model_setting(service.name, file, model),
@@ -80,7 +81,7 @@ def launch(options: EngineOptions, *, policy: SchedulingPolicy = DEFAULT_POLICY)
         Setting("parallel", f"{options.parallel} sequences", f"share {backend.n_cells} tokens of KV cache"),
         prefix_cache_setting(backend, asked=options.prefix_cache),
         seeds_setting(backend, cost),
-        Setting("threads", str(threads), threads_reason),
+        Setting("threads", f"{threads}, and {drawing} of the sampler", threads_reason),
         gpu_setting(layers, layers_reason),
         step_setting(cost, n_slots=options.parallel),
     ]
@@ -152,7 +153,7 @@ def _start_service(
         backend,
         max_logprobs=options.max_logprobs,
         max_requests=options.max_requests,
-        threads=min(threads, _MAX_SAMPLER_THREADS),
+        threads=threads,
         cost=cost,
         policy=policy,
     )

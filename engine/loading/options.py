@@ -36,7 +36,7 @@ class EngineOptions(BaseModel):
         "wherever llama.cpp can be made to, at the price that the start-up line tells.",
     )
     threads: int | None = Field(
-        None, ge=1, le=512, description=f"Threads of llama.cpp, and up to four of the sampler. {_AUTOMATIC}"
+        None, ge=1, le=512, description=f"Threads of llama.cpp, and most of the sampler. {_AUTOMATIC}"
     )
     gpu_layers: int | Literal["auto"] = Field("auto", description="Layers to put on a GPU.")
     max_logprobs: int = Field(5, ge=0, le=100, description="Most alternatives a request may ask for.")
