@@ -19,21 +19,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.backend.invariance import NEVER
-from engine.core.padding import padding_for
 from engine.core.phases import Phase
 from engine.core.plan import Plan, Span
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
-from engine.core.prefill_budget import prefill_budget
 from engine.core.prompt_room import PromptRoom
 from engine.core.queue import FairQueue
 from engine.core.shared_prompts import awaits_prefix, leads
 from engine.core.shares import Shares
+from engine.core.step_shape import StepShape
 from engine.kvcache.prefix_match import PrefixMatch
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterator
 
-    from engine.backend.invariance import BatchInvariance, Padding
+    from engine.backend.invariance import BatchInvariance
     from engine.core.sequence import Prompt, Sequence
     from engine.core.step_cost import StepCost
     from engine.kvcache.slots import Slots
@@ -64,11 +63,9 @@ class Scheduler:
         if budget < slots.n_slots:
             raise ValueError(f"a step must have room for all {slots.n_slots} slots, not {budget} tokens")
         self.slots = slots
-        self._budget = budget
+        self._shape = StepShape(budget, cost, batch_invariance)
         self._scored = scored
-        self._batch_invariance = batch_invariance
         self._policy = policy
-        self._cost = cost
         self._waiting = FairQueue()
         self._running: list[Sequence] = []  # in order of admission
         self._full = False  # True after a waiting sequence found no room, until something changes
@@ -129,7 +126,7 @@ class Scheduler:
         plan.batch_invariant = self._needs_batch_invariance
         if len(plan.decodes) < len(self._running):
             plan.prompts = self._prompt_spans(len(plan.decodes))
-        plan.padding = self._padding(plan)
+        plan.padding = self._shape.padding(plan, max(self.slots.reach, self.slots.used_cells + plan.n_tokens))
         plan.cache = self.slots.take_operations()
         return plan
 
@@ -153,7 +150,7 @@ class Scheduler:
 
     @property
     def _needs_batch_invariance(self) -> bool:
-        return self._batch_invariance.widest > 0 and any(
+        return self._shape.can_be_batch_invariant and any(
             sequence.prompt.batch_invariant for sequence in self._running
         )
 
@@ -172,27 +169,10 @@ class Scheduler:
         waiting = [sequence for sequence in self._running if sequence.phase is Phase.PREFILL]
         if not waiting:
             return []
-        room = PromptRoom(self._room_for_prompts(n_decodes), self._scored)
-        return room.spread(waiting, self._chunk)
-
-    def _padding(self, plan: Plan) -> Padding:
-        most = self._most_tokens(len(plan.decodes))
-        reach = max(self.slots.reach, self.slots.used_cells + plan.n_tokens)
-        return padding_for(plan, self._cost, self._batch_invariance, most_tokens=most, reach=reach)
-
-    def _most_tokens(self, n_decodes: int) -> int:
-        """Return how many tokens a step with so many decodes may have."""
-        most = self._batch_invariance.max_tokens
-        if n_decodes < most and self._needs_batch_invariance:
-            return min(self._budget, most)
-        return self._budget
-
-    def _room_for_prompts(self, n_decodes: int) -> int:
-        """Return how many prompt tokens the step and the cache have room for."""
-        room = min(self._most_tokens(n_decodes), self.slots.free_cells) - n_decodes
-        if self._cost is None or n_decodes == 0:
-            return room
-        return min(room, prefill_budget(self._cost, n_decodes, len(self._running) - n_decodes))
+        n_prompts = len(self._running) - n_decodes
+        room = self._shape.prompt_tokens(n_decodes, n_prompts, batch_invariant=self._needs_batch_invariance)
+        room = min(room, self.slots.free_cells - n_decodes)
+        return PromptRoom(room, self._scored).spread(waiting, self._chunk)
 
     def _chunk(self, sequence: Sequence, room: int) -> Span:
         """Return the next ``room`` tokens of a prompt; if they are its last, with the sequences that draw."""
