@@ -159,8 +159,9 @@ async def test_who_repeats_takes_no_prefix_that_was_computed_in_another_way(pyth
 
 
 async def test_a_model_whose_kernels_depend_on_the_company_promises_nothing(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # what is found here is not to be remembered
     logits_of = LlamaBackend.logits
 
     def moody(backend: LlamaBackend) -> Any:
@@ -200,8 +201,10 @@ async def test_who_asks_for_none_gets_none() -> None:
 
 
 async def test_a_model_that_cannot_be_tried_out_is_loaded_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
     def failing(backend: LlamaBackend, batch: Batch) -> Any:
         raise BackendError("llama_decode returned -1")
 

@@ -26,7 +26,7 @@ class NullBackend:
     """
 
     prefix_cache = True
-    n_padding = n_graphs_reused = 0
+    n_padding = n_drafted = n_graphs_reused = 0
     is_asynchronous = False
     batch_invariance = NEVER
     n_scored = 1

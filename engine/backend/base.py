@@ -120,8 +120,9 @@ class Backend(Protocol):
 
     The cache holds up to ``n_slots`` sequences; those that begin alike share their cells. Where
     ``prefix_cache`` is false, a sequence cannot be cut, and so no other can share a part of it. A decode
-    leaves up to ``n_slots + n_scored`` rows; beside decodes it has up to ``n_padding`` tokens of padding.
-    What padding and restoring take for a moment is the backend's own, beside the ``n_cells``.
+    leaves up to ``n_slots + n_scored`` rows; beside decodes it has up to ``n_padding`` tokens of padding
+    and ``n_drafted`` guessed ones, 0 where a sequence cannot be cut. What padding and restoring take for a
+    moment is the backend's own, beside the ``n_cells``.
 
     A step that is padded as ``batch_invariance`` says is batch-invariant: the logits of a token depend on its
     sequence alone, to the bit, as long as the sequence's cells are in order. A decode takes the first free
@@ -139,6 +140,7 @@ class Backend(Protocol):
     n_batch: int
     n_scored: int
     n_padding: int
+    n_drafted: int
     batch_invariance: BatchInvariance
     is_asynchronous: bool
 

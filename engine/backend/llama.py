@@ -27,6 +27,8 @@ _SCORED = 64
 """Rows of logits for the tokens of prompts that are scored."""
 _PADDING = 3
 """Tokens of padding that may make a step cheaper: most kernels for CPUs take rows by four at most."""
+_DRAFTED = 16
+"""Tokens that are guessed in a step: on a CPU, more would hardly be cheaper."""
 _MOST_PADDING = 31
 """Most tokens of padding in a step that is batch-invariant: some kernels take rows by sixteen."""
 _PIECE = 256
@@ -88,6 +90,7 @@ class LlamaBackend:
         self.tried_widths = dict(options.tried_widths)
         self.batch_invariance, self.why_not_batch_invariant = self._find_batch_invariance(options)
         # A recurrent model takes texts of one length at once, and padding is a text of its own.
+        self.n_drafted = min(_DRAFTED, self.n_batch - options.n_slots) if model.can_cut else 0
         self.n_padding = _PADDING + max(0, self.batch_invariance.rows(1) - 1) if model.can_cut else 0
 
     def _find_batch_invariance(self, options: LlamaOptions) -> tuple[BatchInvariance, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from engine.core.drawn import Drawn, copied
+from engine.core.drawn import Drawn
 from engine.core.phases import Phase
 from engine.core.sequence import TokenLogprob
 from engine.errors import EngineError, InternalError
@@ -77,11 +77,49 @@ class Answers:
             generated=sequence.generated,
         )
 
-    def draw(self, plan: Plan, logits: NDArray[np.float32]) -> None:
-        """Draw for everybody who decodes, and for those whose prompt is computed now."""
+    def draw(self, plan: Plan, logits: NDArray[np.float32]) -> int:
+        """Draw for everybody who decodes, and for those whose prompt is computed now.
+
+        Returns:
+            How many guesses were drawn, too: for each of them its sequence has drawn another token.
+        """
         drawers, slots, rows = self._drawers(plan)
-        if not drawers:
-            return
+        if drawers:
+            self._draw(drawers, slots, rows, logits)
+        return self._check(plan, logits) if plan.drafts else 0
+
+    def _check(self, plan: Plan, logits: NDArray[np.float32]) -> int:
+        """Draw from the rows behind guesses, for each sequence as long as it draws what was guessed.
+
+        What is drawn is what would have been drawn without: a draw depends on the logits, the seed and the
+        position alone.
+        """
+        first = len(plan.decodes)
+        going: list[tuple[Sequence, list[int], int]] = []
+        for sequence, draft in plan.drafts:
+            going.append((sequence, draft, first))
+            first += len(draft)
+        accepted = 0
+        for i in count():
+            going = [each for each in going if _goes_on(each[0], each[1], i)]
+            if not going:
+                return accepted
+            accepted += len(going)
+            drawers = [sequence for sequence, _, _ in going]
+            for sequence in drawers:
+                self._scheduler.accept(sequence)
+            slots = np.array([sequence.slot for sequence in drawers], np.int32)
+            self._draw(drawers, slots, np.array([row + i for _, _, row in going], np.int32), logits)
+        raise AssertionError
+
+    def _draw(
+        self,
+        drawers: list[Sequence],
+        slots: NDArray[np.int32],
+        rows: NDArray[np.int32] | None,
+        logits: NDArray[np.float32],
+    ) -> None:
+        self._keep_draws()
         try:
             draws = self._sampler.sample(logits, slots, rows)
         except Exception:
@@ -96,7 +134,7 @@ class Answers:
         Whose text has turned out to end while the model ran draws no more.
         """
         drawers, rows = plan.decodes, None
-        if plan.prompts or any(sequence.phase is not Phase.DECODE for sequence in drawers):
+        if plan.prompts or plan.drafts or any(sequence.phase is not Phase.DECODE for sequence in drawers):
             all_rows = [*enumerate(drawers), *plan.first_draws()]
             drawing = [(row, sequence) for row, sequence in all_rows if sequence.phase is Phase.DECODE]
             drawers = [sequence for _, sequence in drawing]
@@ -116,17 +154,23 @@ class Answers:
         """
         rows = np.arange(len(drawers), dtype=np.int32) if rows is None else rows
         for i, sequence in enumerate(drawers):
+            self._keep_draws()
             try:
                 draws = self._sampler.sample(logits, slots[i : i + 1], rows[i : i + 1])
             except Exception as error:
                 self._failed.append(self.fail(sequence, error))
             else:
-                self._take([sequence], copied(draws))  # the next call overwrites them
+                self._take([sequence], draws)
+
+    def _keep_draws(self) -> None:
+        """Copy the last draws out of the sampler's memory, which its next call overwrites."""
+        if self._drawn:
+            self._drawn[-1] = self._drawn[-1].kept()
 
     def score(self, plan: Plan, logits: NDArray[np.float32]) -> list[Output]:
         """Record the scores of prompts' tokens, and end the choices that generate nothing."""
         outputs: list[Output] = []
-        row = len(plan.decodes)
+        row = len(plan.decodes) + plan.n_drafted
         for span in plan.prompts:
             if span.is_scored and span.sequence.phase is not Phase.FINISHED:
                 try:
@@ -207,3 +251,8 @@ class Answers:
         if ran:
             self._scheduler.retire(sequence, discard=True)
         return Output(sequence.prompt.owner, delta)
+
+
+def _goes_on(sequence: Sequence, draft: list[int], i: int) -> bool:
+    """Return True if a sequence runs and has just drawn the token that was guessed."""
+    return sequence.phase is Phase.DECODE and i < len(draft) and sequence.generated[-1] == draft[i]

@@ -28,7 +28,8 @@ def calibrate(backend: Backend, *, seconds: float) -> StepCost:
         backend: The model; no other thread uses it.
         seconds: How long to measure, but for some widths that are measured twice; 0 for not at all.
     """
-    max_decodes = min(min(backend.n_slots, backend.n_cells) + backend.n_padding, backend.n_batch)
+    most = min(backend.n_slots, backend.n_cells) + backend.n_padding + backend.n_drafted
+    max_decodes = min(most, backend.n_batch)
     sizes = [size for size in prefill_sizes(backend.n_batch) if size <= backend.n_cells]
     cost = StepCost.uniform(max_decodes, backend.n_batch)
     if seconds <= 0:

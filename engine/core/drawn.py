@@ -23,6 +23,12 @@ class Drawn(NamedTuple):
     """None: each has one, in order."""
     draws: Draws
 
+    def kept(self) -> Drawn:
+        """Return the same, but out of the sampler's memory, which its next call overwrites."""
+        tokens, logprobs, top_tokens, top_logprobs, status = self.draws
+        draws = Draws(tokens.copy(), logprobs.copy(), top_tokens.copy(), top_logprobs.copy(), status.copy())
+        return self._replace(draws=draws)
+
     def scored(self) -> Iterator[tuple[Sequence, float, Alternatives]]:
         """Yield each sequence with the log-probability and alternatives that are wanted of its token."""
         wanted = [sequence.params.logprobs for sequence in self.sequences]
@@ -47,9 +53,3 @@ class Drawn(NamedTuple):
             )
             for sequence, count, logprob, tokens, scores in columns
         )
-
-
-def copied(draws: Draws) -> Draws:
-    """Return draws that the sampler's next call does not overwrite."""
-    tokens, logprobs, top_tokens, top_logprobs, status = draws
-    return Draws(tokens.copy(), logprobs.copy(), top_tokens.copy(), top_logprobs.copy(), status.copy())

@@ -66,6 +66,7 @@ class Engine(ProcessBound):
         threads: How many threads share the rows of a step while they are sampled.
         cost: What steps cost; by default all tokens cost the same until steps show otherwise.
         policy: The numbers that the scheduler and the cache decide by.
+        speculates: Whether tokens are guessed where that makes them cheaper.
     """
 
     def __init__(
@@ -77,12 +78,20 @@ class Engine(ProcessBound):
         threads: int = 1,
         cost: StepCost | None = None,
         policy: SchedulingPolicy = DEFAULT_POLICY,
+        speculates: bool = True,
     ) -> None:
         self.backend = backend
         self._policy = policy
         self.max_requests = max_requests
         self.totals = Totals()  # written by the engine thread, read by any
-        self._steps = StepLoop(backend, max_logprobs=max_logprobs, threads=threads, cost=cost, policy=policy)
+        self._steps = StepLoop(
+            backend,
+            max_logprobs=max_logprobs,
+            threads=threads,
+            cost=cost,
+            policy=policy,
+            speculates=speculates,
+        )
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._lock = threading.RLock()  # guards _requests and _refusal, which any thread may read
         self._requests: dict[Hashable, tuple[RequestHandle, int]] = {}  # with their open choices

@@ -42,6 +42,10 @@ class StepTotals:
     steps: int = 0
     padding: int = 0
     """Tokens that were decoded for nobody."""
+    drafted: int = 0
+    """Tokens that were guessed and decoded."""
+    accepted: int = 0
+    """Those of them that were drawn, too."""
     graphs_reused: int = 0
     """Steps for which the backend prepared nothing anew."""
 
@@ -55,6 +59,7 @@ class StepLoop:
         threads: How many threads share the rows of a step while they are sampled.
         cost: What steps cost; by default all tokens cost the same until steps show otherwise.
         policy: The numbers that the scheduler and the cache decide by.
+        speculates: Whether tokens are guessed where that makes them cheaper.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class StepLoop:
         threads: int = 1,
         cost: StepCost | None = None,
         policy: SchedulingPolicy = DEFAULT_POLICY,
+        speculates: bool = True,
     ) -> None:
         self._backend = backend
         self._batch = Batch(backend.n_batch)
@@ -86,6 +92,7 @@ class StepLoop:
             backend.n_batch,
             cost=self.cost,
             scored=backend.n_scored,
+            drafted=backend.n_drafted if speculates else 0,
             batch_invariance=backend.batch_invariance,
             policy=policy,
         )
@@ -123,7 +130,7 @@ class StepLoop:
             deliver(self._answers.tell() + self._fail_running(error))
             return
         deliver(self._answers.score(plan, logits))
-        self._answers.draw(plan, logits)
+        self.totals.accepted += self._answers.draw(plan, logits)
         if not self._backend.is_asynchronous:
             deliver(self._answers.tell())
 
@@ -174,13 +181,15 @@ class StepLoop:
 
     def _note(self, plan: Plan, seconds: float) -> None:
         """Learn what a step took."""
-        n_decodes, n_prompt_tokens = len(plan.decodes), self._batch.size - len(plan.decodes)
+        n_decodes = len(plan.decodes) + plan.n_drafted
+        n_prompt_tokens = self._batch.size - n_decodes
         if n_prompt_tokens:
             self.cost.note(n_decodes, n_prompt_tokens + plan.padding.tokens, seconds)
         else:
             self.cost.note(n_decodes + plan.padding.tokens, 0, seconds)
         self.totals.steps += 1
         self.totals.padding += plan.padding.tokens
+        self.totals.drafted += plan.n_drafted
         self.totals.graphs_reused = self._backend.n_graphs_reused - self._reused_before
 
     def _fill(self, plan: Plan) -> None:
@@ -189,6 +198,11 @@ class StepLoop:
         positions = [sequence.computed for sequence in decodes]
         slots = [sequence.slot for sequence in decodes]
         wants_logits = [True] * len(decodes)
+        for sequence, draft in plan.drafts:
+            tokens += draft
+            positions += range(sequence.computed + 1, sequence.computed + 1 + len(draft))
+            slots += [sequence.slot] * len(draft)
+            wants_logits += [True] * len(draft)
         for span in plan.prompts:
             count = len(span.tokens)
             tokens += span.tokens

@@ -46,6 +46,8 @@ class Plan:
     cache: list[Operation] = field(default_factory=list)
     decodes: list[Sequence] = field(default_factory=list)
     """The sequences that decode the token drawn last, and draw another one."""
+    drafts: list[tuple[Sequence, list[int]]] = field(default_factory=list)
+    """Guesses at the tokens that follow those of some decodes; every one of them leaves a row of logits."""
     prompts: list[Span] = field(default_factory=list)
     padding: Padding = NO_PADDING
     """What to decode besides, for nobody: it makes the step cheaper, or batch-invariant."""
@@ -53,18 +55,23 @@ class Plan:
     """Whether a sequence takes part whose logits must not depend on the rest of the batch."""
 
     @property
+    def n_drafted(self) -> int:
+        """Tokens of all guesses."""
+        return sum(len(draft) for _, draft in self.drafts)
+
+    @property
     def n_tokens(self) -> int:
-        """Tokens to decode for somebody."""
-        return len(self.decodes) + sum(len(span.tokens) for span in self.prompts)
+        """Tokens to decode for somebody: those of decodes come first, then guesses, then prompts."""
+        return len(self.decodes) + self.n_drafted + sum(len(span.tokens) for span in self.prompts)
 
     @property
     def n_rows(self) -> int:
         """Rows of logits that they leave."""
-        return len(self.decodes) + sum(span.n_rows for span in self.prompts)
+        return len(self.decodes) + self.n_drafted + sum(span.n_rows for span in self.prompts)
 
     def first_draws(self) -> Iterator[tuple[int, Sequence]]:
         """Yield each sequence that draws its first token, with the row of logits that it draws from."""
-        end = len(self.decodes)
+        end = len(self.decodes) + self.n_drafted
         for span in self.prompts:
             end += span.n_rows
             yield from ((end - 1, sequence) for sequence in span.draws if sequence.max_tokens)

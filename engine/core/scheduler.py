@@ -46,6 +46,7 @@ class Scheduler:
         budget: Most tokens to decode in one step; at least one for each slot.
         cost: What steps cost. By default a step has as many prompt tokens as it has room for, and no padding.
         scored: Most tokens in a step of prompts whose tokens are scored, at least 1.
+        drafted: Most tokens of guesses in a step; 0 where the cache cannot be cut, or nobody wants them.
         batch_invariance: How steps are made batch-invariant; by default none is.
         policy: The numbers it decides by.
     """
@@ -57,6 +58,7 @@ class Scheduler:
         *,
         cost: StepCost | None = None,
         scored: int = 64,
+        drafted: int = 0,
         batch_invariance: BatchInvariance = NEVER,
         policy: SchedulingPolicy = DEFAULT_POLICY,
     ) -> None:
@@ -65,6 +67,7 @@ class Scheduler:
         self.slots = slots
         self._shape = StepShape(budget, cost, batch_invariance)
         self._scored = scored
+        self._drafted = drafted
         self._policy = policy
         self._waiting = FairQueue()
         self._running: list[Sequence] = []  # in order of admission
@@ -120,12 +123,15 @@ class Scheduler:
     def plan(self) -> Plan:
         """Return the next step: the running decodes first, then as much prefill as the budget leaves."""
         plan = Plan()
+        self.slots.trim()
         self._tidy()
         self._admit(plan)
         plan.decodes = self._decodes(plan)
         plan.batch_invariant = self._needs_batch_invariance
         if len(plan.decodes) < len(self._running):
             plan.prompts = self._prompt_spans(len(plan.decodes))
+        elif self._drafted:
+            plan.drafts = self._drafts(plan)
         plan.padding = self._shape.padding(plan, max(self.slots.reach, self.slots.used_cells + plan.n_tokens))
         plan.cache = self.slots.take_operations()
         return plan
@@ -133,10 +139,16 @@ class Scheduler:
     def computed(self, plan: Plan) -> None:
         """Note that a plan has been decoded, and its forks made: their tokens are in the cache."""
         for sequence in plan.decodes:
-            self.slots.append(sequence.slot, sequence.generated[-1])
-            sequence.computed += 1
+            self.accept(sequence)
+        for sequence, draft in plan.drafts:
+            self.slots.reserve(sequence.slot, len(draft))
         for span in plan.prompts:
             self._computed_prompt(span)
+
+    def accept(self, sequence: Sequence) -> None:
+        """Note that the token drawn last is in the cache, be it because it was guessed."""
+        self.slots.append(sequence.slot, sequence.generated[-1])
+        sequence.computed += 1
 
     def _computed_prompt(self, span: Span) -> None:
         leader = span.sequence
@@ -173,6 +185,12 @@ class Scheduler:
         room = self._shape.prompt_tokens(n_decodes, n_prompts, batch_invariant=self._needs_batch_invariance)
         room = min(room, self.slots.free_cells - n_decodes)
         return PromptRoom(room, self._scored).spread(waiting, self._chunk)
+
+    def _drafts(self, plan: Plan) -> list[tuple[Sequence, list[int]]]:
+        """Return guesses that are worth their rows, unless they would put cells out of order."""
+        if plan.batch_invariant and len(self._running) > 1:
+            return []
+        return self._shape.drafts(plan, min(self.slots.free_cells - len(plan.decodes), self._drafted))
 
     def _chunk(self, sequence: Sequence, room: int) -> Span:
         """Return the next ``room`` tokens of a prompt; if they are its last, with the sequences that draw."""

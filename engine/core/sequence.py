@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from engine.core.drafter import Drafter
+from engine.core.lookup import PromptIndex
 from engine.core.phases import Phase, check_transition
 from engine.core.text import TextStream
 
@@ -85,6 +87,11 @@ class Prompt:
     """Of its own tokens from the second on, as far as they are known."""
     n_cached: int = 0
     """Tokens that were in the KV cache when its first sequence was admitted."""
+    index: PromptIndex = field(init=False)
+    """Where its groups of tokens stand, for its sequences' guesses."""
+
+    def __post_init__(self) -> None:
+        self.index = PromptIndex(self.tokens)
 
     @property
     def lacks_scores(self) -> bool:
@@ -96,6 +103,8 @@ class Sequence:
     """One choice: what it has generated, and what it may still do."""
 
     __slots__ = (
+        "_drafter",
+        "_n_told",
         "_pending",
         "_reason",
         "awaits",
@@ -140,9 +149,18 @@ class Sequence:
         self.awaits: tuple[Sequence, int] | None = None
         """Who computes how long a part of the prompt, while this sequence waits for it."""
         self.generated: list[int] = []
+        self._drafter: Drafter | None = None
         self.text = TextStream(stop.strings, start=prompt.text_length, keep_stop=stop.keep, half=prompt.half)
         self._pending = _Pending()
         self._reason: FinishReason | None = None
+        self._n_told = 0
+
+    @property
+    def drafter(self) -> Drafter:
+        """What guesses its next tokens; from the first time of asking it learns from each of them."""
+        if self._drafter is None:
+            self._drafter = Drafter(self.prompt.index, self.generated)
+        return self._drafter
 
     @property
     def sampling(self) -> SamplingParams:
@@ -190,6 +208,8 @@ class Sequence:
     def take(self, token: int) -> None:
         """Take a drawn token. If it, or the length, ends the choice, this is finished, but for its text."""
         self.generated.append(token)
+        if self._drafter is not None:
+            self._drafter.note(token)
         if token in self.stop.tokens and len(self.generated) > self.stop.min_tokens:
             self._reason = "stop"
         elif len(self.generated) >= self.max_tokens:
@@ -201,25 +221,31 @@ class Sequence:
     def tell(
         self, logprob: float, alternatives: tuple[tuple[int, float], ...], piece_of: Callable[[int], bytes]
     ) -> Delta | None:
-        """Turn the token that was taken last into text; return the delta to deliver now, or None.
+        """Turn the next token that was taken into text; return the delta to deliver now, or None.
+
+        Tokens behind a stop string are nobody's.
 
         Args:
             logprob: Its log-probability; 0 where the sampler was not asked for it.
             alternatives: (token, logprob) of the most probable tokens, best first.
             piece_of: Returns the bytes that a token adds to the text.
         """
-        token = self.generated[-1]
+        if self.text.stopped:
+            return None
+        token = self.generated[self._n_told]
+        self._n_told += 1
+        is_last = self._reason is not None and self._n_told == len(self.generated)
         pending = self._pending
         pending.n_tokens += 1
         pending.logprob += logprob
         if self.params.logprobs is not None:
             pending.scores.append(TokenLogprob(token, self.text.offset, logprob, alternatives))
-        if self._reason != "stop" or self.stop.keep:
-            can_stop = len(self.generated) > self.stop.min_tokens
+        if not (is_last and self._reason == "stop") or self.stop.keep:
+            can_stop = self._n_told > self.stop.min_tokens
             pending.add_text(self.text.push(piece_of(token), may_stop=can_stop))
         if self.text.stopped:
             return self._finish("stop")
-        if self._reason is not None:
+        if is_last and self._reason is not None:
             return self._finish(self._reason)
         if self.prompt.in_parts and pending.texts:
             return pending.release(self.choice, self.text.released)

@@ -95,6 +95,11 @@ class StepCost:
         return cls({}, {}, max_decodes=max_decodes, max_tokens=max_tokens)
 
     @property
+    def max_decodes(self) -> int:
+        """Most rows of decodes in a step, padding included."""
+        return len(self._decode)
+
+    @property
     def widths(self) -> Mapping[int, int]:
         """Number of decodes -> rows of the step that is taken for them: as many, or more and cheaper."""
         return self._widths

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import heapq
+from collections import Counter
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 from engine.backend.invariance import Padding
 from engine.core.prefill_budget import prefill_budget
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from engine.backend.invariance import BatchInvariance
     from engine.core.plan import Plan
+    from engine.core.sequence import Sequence
     from engine.core.step_cost import StepCost
+
+_WORTH: Final = 0.97
+"""Guesses are computed if a token then costs at most this part of what it costs without."""
+_HOPELESS: Final = 0.05
+"""A guess with a smaller chance is not thought about."""
 
 
 class StepShape:
@@ -47,6 +58,40 @@ class StepShape:
             return room
         return min(room, prefill_budget(self._cost, n_decodes, n_prompts))
 
+    def drafts(self, plan: Plan, room: int) -> list[tuple[Sequence, list[int]]]:
+        """Return guesses at the next tokens of decodes, as many as make a token cheapest.
+
+        The chance that the ``i``-th guess for a sequence counts is ``chance ** i``, so ``e`` guesses beside
+        ``d`` decodes give ``d + sum(chances)`` tokens for ``seconds(d + e)``.
+
+        Args:
+            plan: The step, which has decodes only.
+            room: Tokens for which there is room beside them.
+        """
+        cost, n_decodes = self._cost, len(plan.decodes)
+        if cost is None or not n_decodes:
+            return []
+        most = self.most_tokens(n_decodes, batch_invariant=plan.batch_invariant)
+        room = min(room, most - n_decodes, cost.max_decodes - n_decodes)
+        chances = heapq.merge(*(_chances(sequence, room) for sequence in plan.decodes), reverse=True)
+        expected = float(n_decodes)
+        best, cheapest = 0, _WORTH * self._seconds(cost, n_decodes, plan) / expected
+        counted: list[Sequence] = []
+        for count, (chance, _, sequence) in enumerate(islice(chances, room), start=1):
+            counted.append(sequence)
+            expected += chance
+            if (price := self._seconds(cost, n_decodes + count, plan) / expected) < cheapest:
+                best, cheapest = count, price
+        lengths = Counter(counted[:best])
+        return [(sequence, sequence.drafter.draft(length)) for sequence, length in lengths.items()]
+
+    def _seconds(self, cost: StepCost, n_rows: int, plan: Plan) -> float:
+        """Return what a step with so many rows takes, once it is padded."""
+        width = cost.widths[n_rows]
+        if plan.batch_invariant:
+            width = min(self._invariance.rows(width), cost.max_decodes)
+        return cost.seconds(width)
+
     def padding(self, plan: Plan, reach: int) -> Padding:
         """Return what makes the decodes of a step cheaper, and what makes the step batch-invariant.
 
@@ -62,3 +107,14 @@ class StepShape:
             return Padding(extra, extra)
         more = self._invariance.padding(tokens + extra, rows + extra, reach)
         return Padding(extra + more.tokens, extra + more.rows)
+
+
+def _chances(sequence: Sequence, most: int) -> Iterator[tuple[float, int, Sequence]]:
+    """Yield how probable it is that so many guesses for a sequence are right, 1, 2, …, with who it is."""
+    chance, drafter = 1.0, sequence.drafter
+    if drafter.has_guess:
+        for _ in range(min(most, sequence.max_tokens - len(sequence.generated) - 1)):
+            chance *= drafter.chance
+            if chance < _HOPELESS:
+                return
+            yield chance, -sequence.turn, sequence

@@ -52,6 +52,7 @@ class Slots:
         self._empty = list(range(n_slots))
         self._batch_invariant: set[int] = set()  # the slots with batch-invariant sequences
         self._reach = 0  # the most cells in use since there were none
+        self._tails: dict[int, int] = {}  # slots whose last positions may not stay, and where these end
         self._has_deferred = False
         self.n_deferred = 0
         """Cells that nobody uses, and whose freeing is deferred."""
@@ -137,6 +138,7 @@ class Slots:
             defers_free: Whether freeing its cells is deferred until :meth:`free_deferred`. Otherwise all
                 that was deferred is freed with them: it holds on to what it shares with this slot, too.
         """
+        self._trim(slot)
         if self.prefix_cache and tokens:
             self._save(slot, tokens, is_needed=comes_back)
         self._reach = self.reach
@@ -164,6 +166,21 @@ class Slots:
     def _forget_reach(self) -> None:
         if not self.used_cells:
             self._reach = 0
+
+    def reserve(self, slot: int, count: int) -> None:
+        """Record positions behind those of a slot that are computed; they stay if they are recorded."""
+        self._tails[slot] = self.length(slot) + count
+        reserved = sum(end - self.length(each) for each, end in self._tails.items())
+        self._reach = max(self._reach, self.used_cells + reserved)
+
+    def trim(self) -> None:
+        """Forget the reserved positions that were not recorded."""
+        for slot in tuple(self._tails):
+            self._trim(slot)
+
+    def _trim(self, slot: int) -> None:
+        if self._tails.pop(slot, 0) > self.length(slot):
+            self._operations.append(Truncate(slot, self.length(slot)))
 
     def share(self, source: int, target: int, length: int) -> None:
         """Record that the backend has copied a prefix into an empty slot."""
@@ -194,6 +211,7 @@ class Slots:
         self._tree = PrefixTree()
         self._empty = list(range(self.n_slots))
         self._batch_invariant.clear()
+        self._tails.clear()
         emptied = (Truncate(slot, 0) for slot in self._empty)
         self._operations = [*map(Drop, self._host_cache.clear()), *emptied]
         self._has_deferred = True  # whatever came of it

@@ -156,6 +156,7 @@ def _start_service(
         threads=threads,
         cost=cost,
         policy=policy,
+        speculates=options.speculation == "auto",
     )
     return CompletionService(
         engine,

@@ -35,6 +35,11 @@ class EngineOptions(BaseModel):
         description="Whether a seed repeats beside other requests, to the bit: auto where that is free, on "
         "wherever llama.cpp can be made to, at the price that the start-up line tells.",
     )
+    speculation: Literal["auto", "off"] = Field(
+        "auto",
+        description="Whether tokens are guessed where a text repeats itself, and computed together; answers "
+        "are the same.",
+    )
     threads: int | None = Field(
         None, ge=1, le=512, description=f"Threads of llama.cpp, and most of the sampler. {_AUTOMATIC}"
     )

@@ -102,6 +102,8 @@ class CompletionService(ProcessBound):
             completion_tokens=totals.completion_tokens,
             steps=steps.steps,
             padding_tokens=steps.padding,
+            drafted_tokens=steps.drafted,
+            accepted_tokens=steps.accepted,
             graphs_reused=steps.graphs_reused,
             step_seconds=engine.cost.table(engine.backend.n_slots),
             requests_unfinished=engine.n_requests,

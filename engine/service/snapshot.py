@@ -21,6 +21,8 @@ class ServiceSnapshot:
         completion_tokens: Tokens generated, also for requests that have not ended.
         steps: Steps of the model.
         padding_tokens: Tokens that were decoded for nobody: a step is cheaper with them, or batch-invariant.
+        drafted_tokens: Tokens that were guessed from the text before and decoded beside others.
+        accepted_tokens: Those of them that were then drawn.
         graphs_reused: Steps for which llama.cpp used the graph of the step before again.
         step_seconds: Number of decodes -> what a step with so many, and no prompt, is expected to take now.
         requests_unfinished: Requests that wait or run.
@@ -37,6 +39,8 @@ class ServiceSnapshot:
     completion_tokens: int
     steps: int
     padding_tokens: int
+    drafted_tokens: int
+    accepted_tokens: int
     graphs_reused: int
     step_seconds: Mapping[int, float]
     requests_unfinished: int

@@ -41,9 +41,11 @@ class _SnapshotCollector(Collector):
             ("steps", "Steps of the model.", now.steps),
             (
                 "padding_tokens",
-                "Tokens decoded for nobody, as a step with them is cheaper.",
+                "Tokens decoded for nobody: a step is cheaper with them, or batch-invariant.",
                 now.padding_tokens,
             ),
+            ("drafted_tokens", "Tokens that were guessed from the text before.", now.drafted_tokens),
+            ("accepted_tokens", "Guessed tokens that were then drawn.", now.accepted_tokens),
             ("graphs_reused", "Steps for which llama.cpp used a graph again.", now.graphs_reused),
         ):
             yield CounterMetricFamily(f"nucleus_{name}", help_text, value=total)

@@ -53,7 +53,8 @@ class FakeBackend:
     ) -> None:
         self.n_slots, self.n_cells, self.n_batch = n_slots, n_cells, n_batch
         self.prefix_cache = prefix_cache
-        self.n_scored, self.n_padding, self.batch_invariance = 3, 3, BatchInvariance(8)
+        self.n_scored, self.n_padding, self.n_drafted = 3, 3, 0
+        self.batch_invariance = BatchInvariance(8)
         self.info = ModelInfo("fake", N_VOCAB, n_cells, 0, None, END, None, frozenset({END}), None)
         self.faults: dict[int, BaseException] = {}
         """Number of a decode, from 1, to what it raises."""

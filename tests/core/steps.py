@@ -141,6 +141,7 @@ class Steps:
         *,
         prefix_cache: bool = True,
         invariance: BatchInvariance = NEVER,
+        drafted: int = 0,
         cost: StepCost | None = None,
         policy: SchedulingPolicy = SAVES_ALL,
     ) -> None:
@@ -156,6 +157,7 @@ class Steps:
             self.slots,
             budget,
             cost=cost,
+            drafted=drafted,
             batch_invariance=invariance,
             policy=policy,
         )
@@ -167,6 +169,7 @@ class Steps:
         self.operations: list[Operation] = []
         self.decoded: Counter[Prompt] = Counter()
         """Prompt tokens decoded for each prompt, over all its choices."""
+        self.n_accepted = 0
 
     def submit(self, *prompts: Prompt) -> None:
         for each in prompts:
@@ -209,6 +212,9 @@ class Steps:
             assert sequence.phase is Phase.DECODE
             last, start = sequence.generated[-1:], sequence.computed
             self.cells.append(sequence.slot, start, last, is_batch_invariant=plan.batch_invariant)
+        for sequence, draft in plan.drafts:
+            start = sequence.computed + 1
+            self.cells.append(sequence.slot, start, draft, is_batch_invariant=plan.batch_invariant)
         for span in plan.prompts:
             self._decode(span, is_batch_invariant=plan.batch_invariant)
         assert self.cells.n_used <= self.n_cells, "a decode that finds no cell"
@@ -216,15 +222,23 @@ class Steps:
         self._check_who_repeats(plan)
         self.cells.truncate(PADDING, 0)
         self.scheduler.computed(plan)
-        assert self.cells.n_used == self.slots.used_cells
+        assert self.cells.n_used == self.slots.used_cells + plan.n_drafted
+        guessed = {sequence.slot: len(draft) for sequence, draft in plan.drafts}
         for slot in range(self.n_slots):
-            assert len(self.cells.of[slot]) == self.slots.length(slot)
+            assert len(self.cells.of[slot]) == self.slots.length(slot) + guessed.get(slot, 0)
         for sequence in ending:
             sequence.move_to(Phase.FINISHED)
             self.scheduler.retire(sequence)
         self.running = [sequence for sequence in self.running if sequence not in ending]
         for sequence in [each for each in drawers_of(plan) if each not in ending]:
             self._draw(sequence, token, fails=sequence in failing)
+        for sequence, draft in plan.drafts:
+            for guess in draft:
+                if sequence.phase is not Phase.DECODE or sequence.generated[-1] != guess:
+                    break
+                self.scheduler.accept(sequence)
+                self.n_accepted += 1
+                self._draw(sequence, token, fails=False)
         return plan
 
     def _carry_out(self, operation: Operation) -> None:
@@ -307,8 +321,9 @@ class Steps:
 
     def _draw(self, sequence: Sequence, token: int, *, fails: bool) -> None:
         assert sequence.phase is Phase.DECODE
-        held = self.cells.tokens(sequence.slot)
-        assert held == [*sequence.prompt.tokens, *sequence.generated], "the logits of another text"
+        text = [*sequence.prompt.tokens, *sequence.generated]
+        held = self.cells.tokens(sequence.slot)[: len(text)]
+        assert held == text, "the logits of another text"
         if fails:
             sequence.move_to(Phase.FINISHED)
         else:

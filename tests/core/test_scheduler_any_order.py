@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def padded_by(padding: int, n_slots: int) -> StepCost:
     """Return costs by which a step is the cheaper the wider it is, as far as it may be."""
-    widths = range(1, n_slots + padding + 1)
+    widths = range(1, n_slots + padding + 17)
     return StepCost(
         {width: 1 / width for width in widths}, {1: 0.01}, max_decodes=len(widths), max_tokens=512
     )
@@ -47,6 +47,7 @@ class AnyOrder(RuleBasedStateMachine):
             ]
         ),
         padding=st.sampled_from([0, 1, 3]),
+        drafted=st.sampled_from([0, 2, 16]),
         n_clients=st.sampled_from([1, 1, 3]),
     )
     def begin(
@@ -59,6 +60,7 @@ class AnyOrder(RuleBasedStateMachine):
         worth_keeping: int,
         invariance: BatchInvariance,
         padding: int,
+        drafted: int,
         n_clients: int,
     ) -> None:
         policy = SchedulingPolicy(
@@ -72,6 +74,7 @@ class AnyOrder(RuleBasedStateMachine):
             n_cells,
             n_slots + spare,
             invariance=invariance,
+            drafted=drafted,
             cost=padded_by(padding, n_slots) if padding else None,
             policy=policy,
         )
@@ -82,7 +85,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(
         sizes=st.lists(st.tuples(st.integers(1, 12), st.integers(1, 5)), min_size=1, max_size=2),
-        max_tokens=st.integers(1, 6),
+        max_tokens=st.integers(1, 6) | st.integers(7, 20),
         text=st.sampled_from([1000, 2000, None]),
         client=st.integers(0, 2),
         batch_invariant=st.booleans(),
@@ -96,7 +99,7 @@ class AnyOrder(RuleBasedStateMachine):
         *,
         batch_invariant: bool,
     ) -> None:
-        owner = object()
+        owner, max_tokens = object(), min(max_tokens, self.steps.n_cells - 2)
         for length, n in sizes:
             fitting = min(length, self.steps.n_cells - max_tokens)
             made = prompt(
