@@ -224,6 +224,10 @@ def from_proto(message: pb.Completion | pb.CompletionChunk) -> Fields:
             "completion_tokens": usage.completion_tokens,
             "total_tokens": usage.total_tokens,
             "prompt_tokens_details": {"cached_tokens": usage.prompt_tokens_details.cached_tokens},
+            "completion_tokens_details": {
+                name: getattr(usage.completion_tokens_details, name)
+                for name in ("accepted_prediction_tokens", "rejected_prediction_tokens")
+            },
         }
         if message.HasField("usage")
         else None,

@@ -14,12 +14,12 @@ CONTROLS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
 def comparable(answer: Answer) -> Answer:
-    """Leave out what may differ between two answers: names, times, and what the cache held before."""
+    """Leave out what may differ between two answers: names, times, what was cached and what was guessed."""
     return {"choices": answer["choices"], "usage": counted(answer["usage"]), "model": answer["model"]}
 
 
 def counted(usage: Answer) -> Answer:
-    return {name: count for name, count in usage.items() if name != "prompt_tokens_details"}
+    return {name: count for name, count in usage.items() if not name.endswith("_details")}
 
 
 def joined(chunks: list[Answer]) -> list[Answer]:

@@ -82,6 +82,7 @@ async def test_an_answer_has_the_contracts_keys(http: httpx2.AsyncClient) -> Non
         "completion_tokens",
         "total_tokens",
         "prompt_tokens_details",
+        "completion_tokens_details",
     }
 
 

@@ -63,6 +63,13 @@ class PromptTokensDetails(_Answer):
     cached_tokens: Count = Field(0, description="Tokens that were in the cache and cost nothing.")
 
 
+class CompletionTokensDetails(_Answer):
+    """How many tokens were guessed from the text before, and computed together with others."""
+
+    accepted_prediction_tokens: Count = Field(0, description="Guesses that were right: generated tokens.")
+    rejected_prediction_tokens: Count = Field(0, description="Guesses that were wrong, and are no tokens.")
+
+
 class Usage(_Answer):
     """Tokens of a whole request; each prompt counts once, whatever ``n`` is."""
 
@@ -70,6 +77,7 @@ class Usage(_Answer):
     completion_tokens: Count = Field(description="Tokens generated, over all candidates.")
     total_tokens: Count
     prompt_tokens_details: PromptTokensDetails = PromptTokensDetails()
+    completion_tokens_details: CompletionTokensDetails = CompletionTokensDetails()
 
 
 _EXAMPLE_HEAD: dict[str, Any] = {
@@ -90,6 +98,7 @@ _EXAMPLE_USAGE = {
     "completion_tokens": 1,
     "total_tokens": 6,
     "prompt_tokens_details": {"cached_tokens": 0},
+    "completion_tokens_details": {"accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0},
 }
 
 

@@ -99,6 +99,7 @@ class Answers:
         for sequence, draft in plan.drafts:
             going.append((sequence, draft, first))
             first += len(draft)
+            sequence.prompt.n_drafted += len(draft)
         accepted = 0
         for i in count():
             going = [each for each in going if _goes_on(each[0], each[1], i)]
@@ -108,6 +109,7 @@ class Answers:
             drawers = [sequence for sequence, _, _ in going]
             for sequence in drawers:
                 self._scheduler.accept(sequence)
+                sequence.prompt.n_accepted += 1
             slots = np.array([sequence.slot for sequence in drawers], np.int32)
             self._draw(drawers, slots, np.array([row + i for _, _, row in going], np.int32), logits)
         raise AssertionError

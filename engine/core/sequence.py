@@ -87,6 +87,10 @@ class Prompt:
     """Of its own tokens from the second on, as far as they are known."""
     n_cached: int = 0
     """Tokens that were in the KV cache when its first sequence was admitted."""
+    n_drafted: int = 0
+    """Tokens that were guessed for its sequences, and computed."""
+    n_accepted: int = 0
+    """Those of them that were drawn, too."""
     index: PromptIndex = field(init=False)
     """Where its groups of tokens stand, for its sequences' guesses."""
 

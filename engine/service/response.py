@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from engine.contract.responses import Choice, Completion, CompletionChunk, PromptTokensDetails, Usage
+from engine.contract.responses import (
+    Choice,
+    Completion,
+    CompletionChunk,
+    CompletionTokensDetails,
+    PromptTokensDetails,
+    Usage,
+)
 from engine.service.logprobs import logprobs_of
 
 if TYPE_CHECKING:
@@ -66,11 +73,16 @@ class ResponseBuilder:
         """Return the usage of the request, given the number of tokens that were generated."""
         prompt_tokens = sum(len(prompt.tokens) for prompt in self.prompts)
         cached_tokens = sum(prompt.n_cached for prompt in self.prompts)
+        drafted = sum(prompt.n_drafted for prompt in self.prompts)
+        accepted = sum(prompt.n_accepted for prompt in self.prompts)
         return Usage(
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
             total_tokens=prompt_tokens + completion_tokens,
             prompt_tokens_details=PromptTokensDetails(cached_tokens=cached_tokens),
+            completion_tokens_details=CompletionTokensDetails(
+                accepted_prediction_tokens=accepted, rejected_prediction_tokens=drafted - accepted
+            ),
         )
 
 

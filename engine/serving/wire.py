@@ -157,4 +157,8 @@ def _usage(usage: Usage) -> pb.Usage:
         prompt_tokens_details=pb.PromptTokensDetails(
             cached_tokens=usage.prompt_tokens_details.cached_tokens,
         ),
+        completion_tokens_details=pb.CompletionTokensDetails(
+            accepted_prediction_tokens=usage.completion_tokens_details.accepted_prediction_tokens,
+            rejected_prediction_tokens=usage.completion_tokens_details.rejected_prediction_tokens,
+        ),
     )

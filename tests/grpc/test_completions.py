@@ -78,6 +78,7 @@ async def test_an_answer_says_who_when_and_what_it_cost(stub: Stub, model: str) 
     assert usage.prompt_tokens == 3
     assert usage.total_tokens == 3 + usage.completion_tokens
     assert usage.HasField("prompt_tokens_details")
+    assert usage.HasField("completion_tokens_details")
 
 
 async def test_every_form_of_a_prompt(stub: Stub, service: CompletionService, model: str) -> None:
