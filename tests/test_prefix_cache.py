@@ -6,17 +6,20 @@ import asyncio
 import importlib.util
 import itertools
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from engine.backend.llama import LlamaBackend
+from engine.errors import ModelLoadError
 from engine.loading.launch import launch
 from engine.loading.options import EngineOptions
 from tests.conftest import MODEL
 from tests.doors import PythonDoor
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.backend.base import Batch
     from engine.service.service import CompletionService
     from tests.doors import Answer, Door
@@ -125,6 +128,38 @@ async def test_warm_and_cold_logprobs_are_alike(python: PythonDoor) -> None:
     cold, warm = await python.complete(**fields), await python.complete(**fields)
     assert cached(warm) == 119
     assert_alike(cold, warm)
+
+
+async def test_a_restart_finds_what_was_cached_and_answers_with_the_same_bits(tmp_path: Path) -> None:
+    """Under other settings, or with another model, it finds nothing."""
+    fields: Answer = {"prompt": story(), "seed": 3, "logprobs": 5, "max_tokens": 6, "logit_bias": NO_END}
+
+    async def asked(parallel: int, **options: Any) -> tuple[Answer, Answer, int]:
+        given = {
+            "model": MODEL,
+            "parallel": parallel,
+            "ctx_size": 512,
+            "prefix_cache_dir": tmp_path,
+        } | options
+        with closing(launch(EngineOptions.model_validate(given)).service) as service:
+            door, restored = PythonDoor(service), service.snapshot().restored_prefixes
+            return await door.complete(**fields), await door.complete(**fields), restored
+
+    cold, warm, none = await asked(2)
+    first, again, found = await asked(3)
+    assert (none, found) == (0, 1)
+    assert [cached(each) for each in (cold, warm, first, again)] == [0, 119, 119, 119]
+    assert cold["choices"] == warm["choices"] == first["choices"] == again["choices"]
+    assert cached((await asked(2, threads=1))[0]) == 0
+    assert cached((await asked(2, batch_invariant="off"))[0]) == 0
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (file := tmp_path / "file").touch()
+    with pytest.raises(
+        ModelLoadError, match=r"--prefix-cache-dir '.*file' cannot be written: Not a directory"
+    ):
+        launch(EngineOptions(model=MODEL, parallel=1, ctx_size=256, prefix_cache_dir=file))
 
 
 async def test_it_can_be_switched_off() -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from engine.backend.base import Backend
+    from engine.core.prefix_files import PrefixFiles
     from engine.core.sequence import Prompt
     from engine.core.step_cost import StepCost
 
@@ -67,6 +68,7 @@ class Engine(ProcessBound):
         cost: What steps cost; by default all tokens cost the same until steps show otherwise.
         policy: The numbers that the scheduler and the cache decide by.
         speculates: Whether tokens are guessed where that makes them cheaper.
+        files: Where saved prefixes outlive the process; by default nowhere.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Engine(ProcessBound):
         cost: StepCost | None = None,
         policy: SchedulingPolicy = DEFAULT_POLICY,
         speculates: bool = True,
+        files: PrefixFiles | None = None,
     ) -> None:
         self.backend = backend
         self._policy = policy
@@ -91,6 +94,7 @@ class Engine(ProcessBound):
             cost=cost,
             policy=policy,
             speculates=speculates,
+            files=files,
         )
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._lock = threading.RLock()  # guards _requests and _refusal, which any thread may read
@@ -222,6 +226,7 @@ class Engine(ProcessBound):
     def _close_backend(self) -> None:
         try:
             self.backend.close()
+            self._steps.close()
         except Exception:
             log.exception("the model could not be closed")
         finally:

@@ -13,6 +13,7 @@ from engine.backend.base import BackendError, Batch, decode
 from engine.core.answers import Answers
 from engine.core.calibration import calibrate
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
+from engine.core.prefix_files import StoredPrefix
 from engine.core.scheduler import Scheduler
 from engine.errors import InternalError
 from engine.kvcache.host_cache import HostPrefixCache
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from engine.backend.base import Backend, SavedPrefix
     from engine.core.answers import Output
     from engine.core.plan import Plan
+    from engine.core.prefix_files import PrefixFiles
     from engine.core.sequence import Prompt
     from engine.core.step_cost import StepCost
     from engine.kvcache.operations import Operation
@@ -46,6 +48,8 @@ class StepTotals:
     """Tokens that were guessed and decoded."""
     accepted: int = 0
     """Those of them that were drawn, too."""
+    restored: int = 0
+    """Prefixes that an earlier process had saved."""
     graphs_reused: int = 0
     """Steps for which the backend prepared nothing anew."""
 
@@ -60,6 +64,7 @@ class StepLoop:
         cost: What steps cost; by default all tokens cost the same until steps show otherwise.
         policy: The numbers that the scheduler and the cache decide by.
         speculates: Whether tokens are guessed where that makes them cheaper.
+        files: Where saved prefixes outlive the process; by default nowhere.
     """
 
     def __init__(
@@ -71,6 +76,7 @@ class StepLoop:
         cost: StepCost | None = None,
         policy: SchedulingPolicy = DEFAULT_POLICY,
         speculates: bool = True,
+        files: PrefixFiles | None = None,
     ) -> None:
         self._backend = backend
         self._batch = Batch(backend.n_batch)
@@ -96,7 +102,33 @@ class StepLoop:
             batch_invariance=backend.batch_invariance,
             policy=policy,
         )
+        self._files = files
+        if files is not None:
+            self._restore_all(files)
         self._answers = Answers(sampler, self.scheduler, backend.piece)
+
+    def _restore_all(self, files: PrefixFiles) -> None:
+        """Take over the prefixes of an earlier process; the last written ones stay if there are too many."""
+        for path, stored in files.load():
+            entry_id, dropped = self._slots.adopt(stored.tokens, batch_invariant=stored.batch_invariant)
+            for each in dropped:
+                self._forget(each)
+            if entry_id is None:
+                path.unlink(missing_ok=True)
+            else:
+                self._saved[entry_id] = stored.data
+                files.adopt(entry_id, path)
+        self.totals.restored = len(self._saved)
+
+    def _forget(self, entry_id: int) -> None:
+        """Let go of a saved prefix; there is none if a failure came before it was saved."""
+        if self._saved.pop(entry_id, None) is not None and self._files is not None:
+            self._files.drop(entry_id)
+
+    def close(self) -> None:
+        """Write what is to outlive the process; no step can follow."""
+        if self._files is not None:
+            self._files.close()
 
     def submit(self, prompt: Prompt) -> None:
         """Queue all choices of a prompt."""
@@ -156,10 +188,12 @@ class StepLoop:
                 self._backend.free_deferred()
             case Save(slot, length, entry_id):
                 self._saved[entry_id] = self._backend.save(slot, length)
+                if self._files is not None and (entry := self._slots.saved(entry_id)) is not None:
+                    self._files.put(entry_id, StoredPrefix(*entry, self._saved[entry_id]))
             case Restore(entry_id, slot, length):
                 self._backend.restore(slot, self._saved[entry_id], length)
             case Drop(entry_id):
-                self._saved.pop(entry_id, None)  # or a failure came before it was saved
+                self._forget(entry_id)
 
     def _start(self, plan: Plan) -> None:
         if not plan.n_tokens:

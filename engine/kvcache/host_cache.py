@@ -44,6 +44,10 @@ class HostPrefixCache:
         """Return the tokens of an entry."""
         return self._entries[entry_id].tokens
 
+    def entry(self, entry_id: int) -> tuple[list[int], bool] | None:
+        """Return an entry's tokens, and whether it is batch-invariant; None if it is there no more."""
+        return self._entries.get(entry_id)
+
     def match(self, tokens: list[int], *, batch_invariant: bool = False) -> PrefixMatch:
         """Find the entry with the longest prefix of ``tokens``.
 

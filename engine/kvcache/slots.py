@@ -83,6 +83,14 @@ class Slots:
         """True if the step loop has something to do."""
         return bool(self._operations)
 
+    def saved(self, entry_id: int) -> tuple[list[int], bool] | None:
+        """Return a saved prefix, and whether it is batch-invariant; None if it is there no more."""
+        return self._host_cache.entry(entry_id)
+
+    def adopt(self, tokens: list[int], *, batch_invariant: bool) -> tuple[int | None, list[int]]:
+        """Record a prefix that is saved already; return its id, if there is room, and those it drives out."""
+        return self._host_cache.add(tokens, batch_invariant=batch_invariant, is_needed=True)
+
     def length(self, slot: int) -> int:
         """Return how many tokens a slot holds."""
         return self._tree.length(slot)

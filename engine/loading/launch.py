@@ -18,6 +18,7 @@ from engine.errors import ModelLoadError
 from engine.loading import hardware
 from engine.loading.models import locate
 from engine.loading.notes import Note
+from engine.loading.prefixes import prefix_files
 from engine.loading.report import (
     Setting,
     StartupReport,
@@ -33,6 +34,7 @@ from engine.service.service import CompletionService
 if TYPE_CHECKING:
     from engine.backend.llama import LlamaBackend
     from engine.backend.llama_model import LlamaModel
+    from engine.core.prefix_files import PrefixFiles
     from engine.core.step_cost import StepCost
     from engine.loading.models import ModelFile
     from engine.loading.options import EngineOptions
@@ -72,14 +74,23 @@ def launch(options: EngineOptions, *, policy: SchedulingPolicy = DEFAULT_POLICY)
     backend = _load_backend(file, model, options, n_cells=cells, n_threads=threads, n_gpu_layers=layers)
     cost = _calibrated(backend)
     drawing = fastest_threads(backend.info.n_vocab, backend.n_slots, threads)
+    files = prefix_files(
+        options, file.path, backend, kernels=llama_model.kernels(), threads=threads, layers=layers
+    )
     service = _start_service(
-        backend, options, name=options.alias or file.name, threads=drawing, cost=cost, policy=policy
+        backend,
+        options,
+        name=options.alias or file.name,
+        threads=drawing,
+        cost=cost,
+        policy=policy,
+        files=files,
     )
     settings = [
         _model_setting(service.name, file, model),
         Setting("context", f"{service.max_model_len} tokens", cells_reason),
         Setting("parallel", f"{options.parallel} sequences", f"share {backend.n_cells} tokens of KV cache"),
-        prefix_cache_setting(backend, asked=options.prefix_cache),
+        prefix_cache_setting(service, asked=options.prefix_cache, folder=options.prefix_cache_dir),
         seeds_setting(backend, cost),
         Setting("threads", f"{threads}, and {drawing} of the sampler", threads_reason),
         gpu_setting(layers, layers_reason),
@@ -148,6 +159,7 @@ def _start_service(
     threads: int,
     cost: StepCost,
     policy: SchedulingPolicy,
+    files: PrefixFiles | None,
 ) -> CompletionService:
     engine = Engine(
         backend,
@@ -157,6 +169,7 @@ def _start_service(
         cost=cost,
         policy=policy,
         speculates=options.speculation == "auto",
+        files=files,
     )
     return CompletionService(
         engine,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,6 +30,14 @@ class EngineOptions(BaseModel):
         True,
         description="on or off: whether texts are kept for prompts that begin like them, in as much memory "
         "again as the KV cache takes.",
+    )
+    prefix_cache_dir: Path | None = Field(
+        None,
+        description="Folder in which these texts outlive the process, for the same model and settings. "
+        "(default: none)",
+    )
+    prefix_cache_dir_gb: float = Field(
+        4.0, gt=0, allow_inf_nan=False, description="Gigabytes that may lie there; the oldest are removed."
     )
     batch_invariant: Literal["auto", "on", "off"] = Field(
         "auto",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from engine.backend.base import Backend
+    from pathlib import Path
+
     from engine.backend.llama import LlamaBackend
     from engine.core.step_cost import StepCost
+    from engine.service.service import CompletionService
 
 
 class Setting(NamedTuple):
@@ -39,12 +41,15 @@ def seeds_setting(backend: LlamaBackend, cost: StepCost) -> Setting:
     return Setting("seeds", "repeat beside other requests", reason)
 
 
-def prefix_cache_setting(backend: Backend, *, asked: bool) -> Setting:
-    """Return whether prefixes are cached."""
+def prefix_cache_setting(service: CompletionService, *, asked: bool, folder: Path | None) -> Setting:
+    """Return whether prefixes are cached, and how many were found in the folder where they outlive us."""
+    backend = service.engine.backend
     if not asked:
         reason = "as asked"
     elif backend.prefix_cache:
         reason = "prompts that begin alike are computed once"
+        if folder is not None:
+            reason += f"; {service.engine.step_totals.restored} found in {folder}"
     else:
         reason = "this model's memory cannot be cut"
     return Setting("prefix cache", "on" if backend.prefix_cache else "off", reason)

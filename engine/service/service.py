@@ -104,6 +104,7 @@ class CompletionService(ProcessBound):
             padding_tokens=steps.padding,
             drafted_tokens=steps.drafted,
             accepted_tokens=steps.accepted,
+            restored_prefixes=steps.restored,
             graphs_reused=steps.graphs_reused,
             step_seconds=engine.cost.table(engine.backend.n_slots),
             requests_unfinished=engine.n_requests,

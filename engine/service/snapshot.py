@@ -23,6 +23,7 @@ class ServiceSnapshot:
         padding_tokens: Tokens that were decoded for nobody: a step is cheaper with them, or batch-invariant.
         drafted_tokens: Tokens that were guessed from the text before and decoded beside others.
         accepted_tokens: Those of them that were then drawn.
+        restored_prefixes: Prefixes of an earlier process that were found when this one started.
         graphs_reused: Steps for which llama.cpp used the graph of the step before again.
         step_seconds: Number of decodes -> what a step with so many, and no prompt, is expected to take now.
         requests_unfinished: Requests that wait or run.
@@ -41,6 +42,7 @@ class ServiceSnapshot:
     padding_tokens: int
     drafted_tokens: int
     accepted_tokens: int
+    restored_prefixes: int
     graphs_reused: int
     step_seconds: Mapping[int, float]
     requests_unfinished: int

@@ -46,6 +46,7 @@ class _SnapshotCollector(Collector):
             ),
             ("drafted_tokens", "Tokens that were guessed from the text before.", now.drafted_tokens),
             ("accepted_tokens", "Guessed tokens that were then drawn.", now.accepted_tokens),
+            ("restored_prefixes", "Prefixes of an earlier process, found at start.", now.restored_prefixes),
             ("graphs_reused", "Steps for which llama.cpp used a graph again.", now.graphs_reused),
         ):
             yield CounterMetricFamily(f"nucleus_{name}", help_text, value=total)
