@@ -40,6 +40,19 @@ OVERLAP = Table(
     }
 )
 
+LOOKUP = Table(
+    {
+        "guessed tokens": "<24",
+        "text": "<12",
+        "streams": ">8d",
+        "without": ">9.1f",
+        "with": ">9.1f",
+        "ratio": ">7.2f",
+        "guessed": ">9d",
+        "right": ">7.0%",
+    }
+)
+
 Report = dict[Table, list[str]]
 """The lines of each table."""
 
@@ -47,7 +60,7 @@ _REPORT = pytest.StashKey[Report]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    report: Report = {table: [] for table in (WIDTHS, THROUGHPUT, STEP, OVERHEAD, CONTEXT, OVERLAP)}
+    report: Report = {table: [] for table in (WIDTHS, THROUGHPUT, STEP, LOOKUP, OVERHEAD, CONTEXT, OVERLAP)}
     config.stash[_REPORT] = report
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from itertools import chain, count, repeat
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -100,11 +100,8 @@ class Answers:
             going.append((sequence, draft, first))
             first += len(draft)
             sequence.prompt.n_drafted += len(draft)
-        accepted = 0
-        for i in count():
-            going = [each for each in going if _goes_on(each[0], each[1], i)]
-            if not going:
-                return accepted
+        accepted = i = 0
+        while going := [each for each in going if _goes_on(each[0], each[1], i)]:
             accepted += len(going)
             drawers = [sequence for sequence, _, _ in going]
             for sequence in drawers:
@@ -112,7 +109,8 @@ class Answers:
                 sequence.prompt.n_accepted += 1
             slots = np.array([sequence.slot for sequence in drawers], np.int32)
             self._draw(drawers, slots, np.array([row + i for _, _, row in going], np.int32), logits)
-        raise AssertionError
+            i += 1
+        return accepted
 
     def _draw(
         self,

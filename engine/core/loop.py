@@ -1,4 +1,4 @@
-"""The step: plan, decode, sample, advance."""
+"""The step: plan, decode, draw, tell."""
 
 from __future__ import annotations
 
