@@ -32,7 +32,8 @@ class Serving:
         self.lines: list[str] = []
         self.log = ""
         assert process.stdout is not None
-        for line in process.stdout:
+        # Line by line, and nothing that a buffer would keep from what reads the rest.
+        while line := _line(process.stdout.fileno()):
             self.lines.append(line.strip())
             if "curl" in line:
                 return
@@ -52,6 +53,14 @@ class Serving:
         self.log = log or ""
         assert self.process.returncode == 0
         assert "Traceback" not in self.log, self.log
+
+
+def _line(file: int) -> str:
+    """Read to the end of a line, and no further."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(file, 1)):
+        line += byte
+    return line.decode()
 
 
 @contextmanager

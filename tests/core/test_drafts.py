@@ -102,17 +102,18 @@ class TestSteps:
     def test_beside_others_nobody_guesses_while_cells_must_stay_in_order(self) -> None:
         steps = Steps(
             n_slots=2,
-            n_cells=200,
+            n_cells=400,
             budget=40,
             drafted=16,
             invariance=BatchInvariance(40),
             cost=costs(_1=1.0, _2=1.0, _24=1.1),
         )
-        steps.submit(prompt(3, max_tokens=60, batch_invariant=True))
+        steps.submit(prompt(3, max_tokens=300, batch_invariant=True))
         alone = [steps.step() for _ in range(8)]
         assert any(plan.drafts for plan in alone)
         steps.submit(prompt(3, max_tokens=30))
         together = [steps.step() for _ in range(6)]
+        assert steps.scheduler.n_running == 2
         assert not any(plan.drafts for plan in together)
         steps.finish()
 
