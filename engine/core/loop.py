@@ -161,7 +161,8 @@ class StepLoop:
             log.exception("a step failed")
             deliver(self._answers.tell() + self._fail_running(error))
             return
-        deliver(self._answers.score(plan, logits))
+        if plan.prompts:
+            deliver(self._answers.score(plan, logits))
         self.totals.accepted += self._answers.draw(plan, logits)
         if not self._backend.is_asynchronous:
             deliver(self._answers.tell())

@@ -54,20 +54,20 @@ class Plan:
     batch_invariant: bool = False
     """Whether a sequence takes part whose logits must not depend on the rest of the batch."""
 
-    @property
-    def n_drafted(self) -> int:
-        """Tokens of all guesses."""
-        return sum(len(draft) for _, draft in self.drafts)
+    n_drafted: int = 0
+    """Tokens of all guesses."""
+    n_tokens: int = 0
+    """Tokens to decode for somebody: those of decodes come first, then guesses, then prompts."""
+    n_rows: int = 0
+    """Rows of logits that they leave."""
 
-    @property
-    def n_tokens(self) -> int:
-        """Tokens to decode for somebody: those of decodes come first, then guesses, then prompts."""
-        return len(self.decodes) + self.n_drafted + sum(len(span.tokens) for span in self.prompts)
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of logits that they leave."""
-        return len(self.decodes) + self.n_drafted + sum(span.n_rows for span in self.prompts)
+    def count(self) -> None:
+        """Count what was planned, since every step asks several times."""
+        self.n_drafted = sum(len(draft) for _, draft in self.drafts) if self.drafts else 0
+        self.n_tokens = self.n_rows = len(self.decodes) + self.n_drafted
+        for span in self.prompts:
+            self.n_tokens += len(span.tokens)
+            self.n_rows += span.n_rows
 
     def first_draws(self) -> Iterator[tuple[int, Sequence]]:
         """Yield each sequence that draws its first token, with the row of logits that it draws from."""

@@ -132,6 +132,7 @@ class Scheduler:
             plan.prompts = self._prompt_spans(len(plan.decodes))
         elif self._drafted:
             plan.drafts = self._drafts(plan)
+        plan.count()
         plan.padding = self._shape.padding(plan, max(self.slots.reach, self.slots.used_cells + plan.n_tokens))
         plan.cache = self.slots.take_operations()
         return plan
@@ -314,11 +315,7 @@ class Scheduler:
         self.slots.leave(sequence.slot, tokens, comes_back=comes_back, defers_free=defers_free)
 
     def _tidy(self) -> None:
-        """Free the deferred cells when cells run short.
-
-        For that every batch-invariant sequence leaves the cache and comes back in the same step, to cells
-        that are in order.
-        """
+        """Free the deferred cells when cells run short: who needs cells in order comes back to new ones."""
         if self.slots.n_deferred and self._lacks_cells():
             self._free_deferred()
 

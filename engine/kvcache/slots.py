@@ -183,8 +183,9 @@ class Slots:
 
     def trim(self) -> None:
         """Forget the reserved positions that were not recorded."""
-        for slot in tuple(self._tails):
-            self._trim(slot)
+        if self._tails:
+            for slot in tuple(self._tails):
+                self._trim(slot)
 
     def _trim(self, slot: int) -> None:
         if self._tails.pop(slot, 0) > self.length(slot):
