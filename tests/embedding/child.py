@@ -39,7 +39,7 @@ def check(program: Callable[..., None], *arguments: object, flags: tuple[str, ..
 
 
 def load(model: str) -> LLM:
-    return LLM(model, parallel=4, threads=1)
+    return LLM(model, parallel=4, threads=1, speculation="off")  # a long answer is to take its time
 
 
 def ask(llm: LLM) -> str:

@@ -108,6 +108,7 @@ def test_what_is_meant_for_a_closed_stream_goes_nowhere_else(tiny: Path, tmp_pat
 def completing(tiny: Path, *, stdout: int) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``nucleus complete`` with a long answer."""
     command = [NUCLEUS, "complete", "abc", "--model", str(tiny), "--max-tokens", "8000", "--threads", "1"]
+    command += ["--speculation", "off"]  # so that it takes its time
     with subprocess.Popen(
         command, env=environment(), stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE
     ) as process:
