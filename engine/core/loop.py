@@ -13,7 +13,7 @@ from engine.backend.base import BackendError, Batch, decode
 from engine.core.answers import Answers
 from engine.core.calibration import calibrate
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
-from engine.core.prefix_files import StoredPrefix
+from engine.core.prefix_files import StoredPrefix, remove
 from engine.core.scheduler import Scheduler
 from engine.errors import InternalError
 from engine.kvcache.host_cache import HostPrefixCache
@@ -114,7 +114,7 @@ class StepLoop:
             for each in dropped:
                 self._forget(each)
             if entry_id is None:
-                path.unlink(missing_ok=True)
+                remove(path)
             else:
                 self._saved[entry_id] = stored.data
                 files.adopt(entry_id, path)

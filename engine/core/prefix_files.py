@@ -55,10 +55,9 @@ class _Head(BaseModel):
     """Of all of them."""
 
 
-class _Pending(NamedTuple):
+class _Due(NamedTuple):
     entry_id: int
-    due: float
-    prefix: StoredPrefix
+    at: float
 
 
 class PrefixFiles:
@@ -75,13 +74,13 @@ class PrefixFiles:
         self._folder = folder / key
         self._max_bytes = max_bytes
         self._paths: dict[int, Path] = {}
-        self._dropped: set[int] = set()
-        self._pending: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()  # guards _paths and _dropped
+        self._waiting: dict[int, StoredPrefix] = {}
+        self._due: queue.SimpleQueue[_Due | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # guards _paths and _waiting
         self._is_closing = threading.Event()
         self.n_bytes = 0
         """Bytes on disk, of all keys."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._thread = threading.Thread(target=self._work, name="nucleus-prefixes", daemon=True)
         self._thread.start()
 
@@ -92,7 +91,7 @@ class PrefixFiles:
                 yield path, _read(path)
             except (OSError, ValueError) as error:
                 log.warning("%s is not used: %s", path, error)
-                path.unlink(missing_ok=True)
+                remove(path)
 
     def adopt(self, entry_id: int, path: Path) -> None:
         """Note that an entry of the host cache is in a file already."""
@@ -101,50 +100,53 @@ class PrefixFiles:
 
     def put(self, entry_id: int, prefix: StoredPrefix) -> None:
         """Write an entry, unless it is dropped soon."""
-        self._pending.put(_Pending(entry_id, time.monotonic() + _SETTLED_SECONDS, prefix))
+        with self._lock:
+            self._waiting[entry_id] = prefix
+        self._due.put(_Due(entry_id, time.monotonic() + _SETTLED_SECONDS))
 
     def drop(self, entry_id: int) -> None:
         """Remove the file of an entry, or do not write it."""
         with self._lock:
+            self._waiting.pop(entry_id, None)
             path = self._paths.pop(entry_id, None)
-            if path is None:
-                self._dropped.add(entry_id)
         if path is not None:
-            path.unlink(missing_ok=True)
+            remove(path)
 
     def close(self) -> None:
         """Write what waits, and end the thread."""
         self._is_closing.set()
-        self._pending.put(None)
+        self._due.put(None)
         self._thread.join()
 
     def _work(self) -> None:
         self._bound()
-        while (pending := self._pending.get()) is not None:
-            self._is_closing.wait(pending.due - time.monotonic())
+        while (due := self._due.get()) is not None:
+            self._is_closing.wait(due.at - time.monotonic())
             with self._lock:
-                if pending.entry_id in self._dropped:
-                    self._dropped.remove(pending.entry_id)
-                    continue
+                prefix = self._waiting.get(due.entry_id)
+            if prefix is None:
+                continue
             try:
-                self._write(pending)
-                self._bound()
+                path = self._write(prefix)
             except OSError as error:  # the prefix is lost with the process, and nothing else
                 log.warning("a prefix cannot be written to %s: %s", self._folder, error)
+                path = None
+            with self._lock:
+                still_wanted = self._waiting.pop(due.entry_id, None) is not None
+                if path is not None and still_wanted:
+                    self._paths[due.entry_id] = path
+            if path is not None and not still_wanted:
+                remove(path)
+            self._bound()
 
-    def _write(self, pending: _Pending) -> None:
+    def _write(self, prefix: StoredPrefix) -> Path:
+        """Write a file that nobody else may read: it holds what users wrote."""
         path = self._folder / f"{os.getpid()}-{time.time_ns()}{_SUFFIX}"
         unfinished = path.with_suffix(".part")
-        with unfinished.open("wb") as file:
-            for piece in _pieces(pending.prefix):
+        with open(unfinished, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            for piece in _pieces(prefix):
                 file.write(piece)
-        unfinished.replace(path)
-        with self._lock:
-            if pending.entry_id in self._dropped:
-                self._dropped.remove(pending.entry_id)
-                path.unlink()
-            else:
-                self._paths[pending.entry_id] = path
+        return unfinished.replace(path)
 
     def _bound(self) -> None:
         """Remove the oldest files beyond the bound, and what was never finished."""
@@ -154,11 +156,19 @@ class PrefixFiles:
         for path in files:
             if self.n_bytes <= self._max_bytes:
                 break
-            path.unlink(missing_ok=True)
+            remove(path)
             self.n_bytes -= sizes[path]
         for path in self._root.glob("*/*.part"):
             if time.time() - _age(path) > 3600:
-                path.unlink(missing_ok=True)
+                remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file; one that cannot be removed is in nobody's way."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s cannot be removed: %s", path, error)
 
 
 def _pieces(prefix: StoredPrefix) -> Iterator[bytes | memoryview]:

@@ -74,9 +74,13 @@ def launch(options: EngineOptions, *, policy: SchedulingPolicy = DEFAULT_POLICY)
     backend = _load_backend(file, model, options, n_cells=cells, n_threads=threads, n_gpu_layers=layers)
     cost = _calibrated(backend)
     drawing = fastest_threads(backend.info.n_vocab, backend.n_slots, threads)
-    files = prefix_files(
-        options, file.path, backend, kernels=llama_model.kernels(), threads=threads, layers=layers
-    )
+    try:
+        files = prefix_files(
+            options, file.path, backend, kernels=llama_model.kernels(), threads=threads, layers=layers
+        )
+    except ModelLoadError:
+        backend.close()
+        raise
     service = _start_service(
         backend,
         options,

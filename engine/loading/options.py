@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from engine.contract.messages import contract_error
 from engine.loading.packaged import DEFAULT_MODEL
 
 MAX_PARALLEL = 254  # llama.cpp's own limit on sequences is 256, and the backend needs two
 _AUTOMATIC = "(default: chosen for the model and the machine)"
+
+
+def _not_empty(value: object) -> object:
+    """Refuse the empty path, which would be the current folder."""
+    if value == "":
+        raise contract_error("should name a folder, not be empty")
+    return value
 
 
 class EngineOptions(BaseModel):
@@ -31,7 +39,7 @@ class EngineOptions(BaseModel):
         description="on or off: whether texts are kept for prompts that begin like them, in as much memory "
         "again as the KV cache takes.",
     )
-    prefix_cache_dir: Path | None = Field(
+    prefix_cache_dir: Annotated[Path, BeforeValidator(_not_empty)] | None = Field(
         None,
         description="Folder in which these texts outlive the process, for the same model and settings. "
         "(default: none)",

@@ -118,14 +118,20 @@ def test_what_is_dropped_leaves_no_file(tmp_path: Path) -> None:
 
 def test_what_does_not_last_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefix_files, "_SETTLED_SECONDS", 3600.0)
-    written: list[int] = []
-    monkeypatch.setattr(PrefixFiles, "_write", lambda _, pending: written.append(pending.entry_id))
+    written: list[list[int]] = []
+    write = PrefixFiles._write
+
+    def noted(files: PrefixFiles, prefix: StoredPrefix) -> Path:
+        written.append(prefix.tokens)
+        return write(files, prefix)
+
+    monkeypatch.setattr(PrefixFiles, "_write", noted)
     files = PrefixFiles(tmp_path, "key", BOUND)
     files.put(1, made(1))
     files.put(2, made(2))
     files.drop(1)
     files.close()
-    assert written == [2], "when the process ends, what is left is written at once"
+    assert written == [[2]], "when the process ends, what is left is written at once"
 
 
 def test_a_full_disk_costs_nothing_but_the_prefix(
@@ -140,6 +146,28 @@ def test_a_full_disk_costs_nothing_but_the_prefix(
     assert "No space left" in caplog.text
     assert found(tmp_path) == []
     assert not [each for each in threading.enumerate() if each.name == "nucleus-prefixes"]
+
+
+def test_nobody_else_may_read_what_users_wrote(tmp_path: Path) -> None:
+    (file,) = stored(tmp_path / "new", made(1))
+    assert [each.stat().st_mode & 0o077 for each in (file, file.parent)] == [0, 0]
+
+
+def test_a_file_that_cannot_be_removed_hurts_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(_: Path, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (file,) = stored(tmp_path, made(1))
+    file.write_bytes(b"{}")
+    monkeypatch.setattr(type(file), "unlink", refused)
+    assert found(tmp_path) == []
+    files = PrefixFiles(tmp_path, "key", BOUND)
+    files.adopt(1, file)
+    files.drop(1)
+    files.close()
+    assert "Permission denied" in caplog.text
 
 
 class TestRestart:
