@@ -86,7 +86,7 @@ class LlamaBackend:
         self.n_scored = min(_SCORED, self.n_batch)
         self._view = _LogitsView(options.n_slots + self.n_scored, self.info.n_vocab)
         self._n_rows = 0
-        self.is_asynchronous = options.n_gpu_layers != 0
+        self.is_asynchronous = options.n_gpu_layers != 0 and bool(lib.llama_supports_gpu_offload())
         self.tried_widths = dict(options.tried_widths)
         self.batch_invariance, self.why_not_batch_invariant = self._find_batch_invariance(options)
         # A recurrent model takes texts of one length at once, and padding is a text of its own.
@@ -105,8 +105,8 @@ class LlamaBackend:
         self.tried_widths = try_widths(self, self.tried_widths, free_only=free_only)
         found = batch_invariance(self.tried_widths, self.n_batch)
         if free_only and not found.is_free:
-            return NEVER, "its kernels depend on the company; --batch-invariant on pads its steps"
-        return found, "its kernels depend on the company in steps of every width"
+            return NEVER, "its kernels are not batch-invariant; --batch-invariant on pads its steps"
+        return found, "its kernels are not batch-invariant in steps of any width"
 
     @property
     def n_graphs_reused(self) -> int:
