@@ -46,9 +46,6 @@ class Lookup:
         for token in generated:
             self.append(token)
 
-    def __len__(self) -> int:
-        return len(self._text)
-
     def append(self, token: int) -> None:
         """Add the next token."""
         if len(self._text) >= _LENGTH:

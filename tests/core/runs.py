@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.core.sequence import Delta, Prompt, Sequence, StopRules
 from engine.sampling import SamplingParams
@@ -37,6 +37,22 @@ def prompt(
 
 async def read(run: RequestHandle) -> list[Delta]:
     return [delta async for delta in run]
+
+
+def whole(deltas: list[Delta]) -> dict[int, tuple[Any, ...]]:
+    """Return for each choice its text, scores, number of tokens and end."""
+    found: dict[int, tuple[Any, ...]] = {}
+    for delta in deltas:
+        text, scores, n_tokens, logprob, ends = found.get(delta.choice, ("", (), 0, 0.0, ()))
+        end = ((delta.finish_reason, str(delta.error)),) if delta.is_last else ()
+        found[delta.choice] = (
+            text + delta.text,
+            scores + delta.scores,
+            n_tokens + delta.n_tokens,
+            logprob + delta.logprob,
+            ends + end,
+        )
+    return found
 
 
 def by_choice(deltas: list[Delta]) -> dict[int, list[Delta]]:

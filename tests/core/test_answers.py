@@ -12,6 +12,7 @@ from engine.core.loop import StepLoop
 from engine.core.sequence import Prompt, Sequence, StopRules
 from engine.sampling import SamplingParams
 from tests.core.fake_backend import END, FakeBackend
+from tests.core.runs import whole
 
 if TYPE_CHECKING:
     from engine.core.answers import Output
@@ -60,22 +61,6 @@ def answers(backend: FakeBackend, prompts: list[Prompt]) -> list[list[Delta]]:
     assert steps.scheduler.free_cells == backend.n_cells
     assert all(backend.used_cells(slot) == 0 for slot in range(backend.n_slots))
     return [told[each.owner] for each in prompts]
-
-
-def whole(deltas: list[Delta]) -> dict[int, tuple[Any, ...]]:
-    """Return for each choice its text, scores, number of tokens and end."""
-    found: dict[int, tuple[Any, ...]] = {}
-    for delta in deltas:
-        text, scores, n_tokens, logprob, ends = found.get(delta.choice, ("", (), 0, 0.0, ()))
-        end = (delta.finish_reason,) if delta.is_last else ()
-        found[delta.choice] = (
-            text + delta.text,
-            scores + delta.scores,
-            n_tokens + delta.n_tokens,
-            logprob + delta.logprob,
-            ends + end,
-        )
-    return found
 
 
 @settings(max_examples=60, deadline=None)

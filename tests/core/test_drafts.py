@@ -20,6 +20,7 @@ from engine.core.sequence import Prompt, Sequence, StopRules
 from engine.core.step_cost import StepCost
 from engine.sampling import SamplingParams
 from tests.core.fake_backend import END, N_VOCAB, FakeBackend
+from tests.core.runs import whole
 from tests.core.steps import Steps, prompt
 
 if TYPE_CHECKING:
@@ -154,20 +155,6 @@ def told(backend: FakeBackend, prompts: list[Prompt]) -> tuple[list[list[Delta]]
     assert all(backend.used_cells(slot) == 0 for slot in range(backend.n_slots))
     by_owner = [[output.delta for output in outputs if output.owner is each.owner] for each in prompts]
     return by_owner, steps
-
-
-def whole(deltas: list[Delta]) -> dict[int, tuple[Any, ...]]:
-    found: dict[int, tuple[Any, ...]] = {}
-    for delta in deltas:
-        text, scores, n_tokens, ends = found.get(delta.choice, ("", (), 0, ()))
-        end = ((delta.finish_reason, str(delta.error)),) if delta.is_last else ()
-        found[delta.choice] = (
-            text + delta.text,
-            scores + delta.scores,
-            n_tokens + delta.n_tokens,
-            ends + end,
-        )
-    return found
 
 
 @settings(max_examples=60, deadline=None)
