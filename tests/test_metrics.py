@@ -49,6 +49,8 @@ async def test_the_page_tells_what_steps_cost_and_how_many_there_were(service: C
         before = await read(door)
         await door.complete(prompt="Steps are counted here", max_tokens=12, ignore_eos=True)
         after = await read(door)
+        await door.complete(prompt="A long text. " * 30, max_tokens=4, ignore_eos=True)
+        behind_a_text = await read(door)
     gained = {
         name: after[f"nucleus_{name}_total"] - before[f"nucleus_{name}_total"]
         for name in ("steps", "graphs_reused")
@@ -59,3 +61,5 @@ async def test_the_page_tells_what_steps_cost_and_how_many_there_were(service: C
     )
     assert after["nucleus_padding_tokens_total"] >= 0
     assert 0 < after["nucleus_step_seconds1"] < after["nucleus_step_seconds4"]
+    assert behind_a_text["nucleus_attention_seconds128"] >= 0
+    assert after["nucleus_prefix_bytes"] == 0, "nothing is written to disk"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.backend.base import BackendError, Batch, decode
 from engine.backend.invariance import Padding
+from engine.core.attention_cost import AttentionCost
 from engine.core.step_cost import StepCost, prefill_sizes
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from engine.backend.base import Backend
 
 log = logging.getLogger("nucleus.calibration")
+
+_DEEP_ENOUGH = 64
+"""Tokens before a row whose price is above the noise."""
+_CHUNK = 64
+"""Tokens of a prompt whose price behind others is measured."""
 
 
 def calibrate(backend: Backend, *, seconds: float) -> StepCost:
@@ -38,15 +44,16 @@ def calibrate(backend: Backend, *, seconds: float) -> StepCost:
     try:
         stopwatch.decodes(1)  # the first step reads the weights into memory
         began = time.perf_counter()
-        decode = _measure(stopwatch.decodes, _by_use(max_decodes, backend.n_slots), began + 0.7 * seconds)
-        prefill = _measure(stopwatch.prefill, sizes, began + seconds)
+        decode = _measure(stopwatch.decodes, _by_use(max_decodes, backend.n_slots), began + 0.6 * seconds)
+        prefill = _measure(stopwatch.prefill, sizes, began + 0.8 * seconds)
         cost = StepCost(decode, prefill, max_decodes=max_decodes, max_tokens=backend.n_batch)
         for width in {width for pair in cost.widths.items() for width in pair if pair[0] != pair[1]}:
             decode[width] = min(decode[width], stopwatch.decodes(width))  # it was held up, perhaps
+        attention = stopwatch.attention(prefill, decode[1])
     except BackendError as error:  # a completion will report it; loading goes on
         log.warning("a step could not be measured: %s", error)
         return cost
-    return StepCost(decode, prefill, max_decodes=max_decodes, max_tokens=backend.n_batch)
+    return StepCost(decode, prefill, max_decodes=max_decodes, max_tokens=backend.n_batch, attention=attention)
 
 
 def _measure(run: Callable[[int], float], sizes: Iterable[int], deadline: float) -> dict[int, float]:
@@ -81,14 +88,51 @@ class _Stopwatch:
 
     def prefill(self, count: int) -> float:
         """Return the seconds of a step with so many tokens of one prompt."""
-        self._batch.fill([0] * count, range(count), [0] * count, [False] * (count - 1) + [True])
+        self._fill_prompt(count)
         return self._time(1)
+
+    def attention(self, prefill: dict[int, float], one: float) -> tuple[AttentionCost, AttentionCost]:
+        """Return what rows of decodes and of prompts take for the tokens before them.
+
+        Args:
+            prefill: What steps of a prompt took: the largest is computed again, to lie before some rows.
+            one: What a step of one decode took.
+        """
+        depth, longest = max(prefill), self._backend.n_cells
+        chunk = max((size for size in prefill if size <= min(_CHUNK, longest - depth)), default=0)
+        if depth < _DEEP_ENOUGH or not chunk or not self._backend.prefix_cache:
+            return AttentionCost(longest=longest), AttentionCost(longest=longest)
+        try:
+            self._fill_prompt(depth)
+            self._timed()
+            deep_one = min(self._behind(depth, 1) for _ in range(3))
+            deep_chunk = self._behind(depth, chunk)
+        finally:
+            self._backend.truncate(0, 0)
+        per_token = (deep_one - one) / depth, (deep_chunk - prefill[chunk]) / chunk / depth
+        of_decodes, of_prompts = (AttentionCost(max(each, 0.0), depth, longest=longest) for each in per_token)
+        return of_decodes, of_prompts
+
+    def _behind(self, depth: int, count: int) -> float:
+        """Return the seconds of a step with so many tokens of a prompt behind its first ones."""
+        self._fill_prompt(count, depth)
+        try:
+            return self._timed()
+        finally:
+            self._backend.truncate(0, depth)
+
+    def _fill_prompt(self, count: int, start: int = 0) -> None:
+        wants_logits = [False] * (count - 1) + [True]
+        self._batch.fill([0] * count, range(start, start + count), [0] * count, wants_logits)
 
     def _time(self, n_used: int) -> float:
         try:
-            began = time.perf_counter()
-            decode(self._backend, self._batch)
-            return time.perf_counter() - began
+            return self._timed()
         finally:
             for slot in range(n_used):
                 self._backend.truncate(slot, 0)
+
+    def _timed(self) -> float:
+        began = time.perf_counter()
+        decode(self._backend, self._batch)
+        return time.perf_counter() - began

@@ -117,6 +117,11 @@ class Engine(ProcessBound):
         return self._steps.totals
 
     @property
+    def prefix_bytes(self) -> int:
+        """Bytes of the prefixes on disk."""
+        return self._steps.prefix_bytes
+
+    @property
     def cost(self) -> StepCost:
         """What steps cost, as far as it is known by now."""
         return self._steps.cost

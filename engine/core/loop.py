@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.backend.base import BackendError, Batch, decode
 from engine.core.answers import Answers
+from engine.core.attention_cost import Depth
 from engine.core.calibration import calibrate
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.core.prefix_files import StoredPrefix, remove
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from engine.backend.base import Backend, SavedPrefix
     from engine.core.answers import Output
-    from engine.core.plan import Plan
+    from engine.core.plan import Plan, Span
     from engine.core.prefix_files import PrefixFiles
     from engine.core.sequence import Prompt
     from engine.core.step_cost import StepCost
@@ -91,6 +92,7 @@ class StepLoop:
         )
         self._saved: dict[int, SavedPrefix] = {}
         self._began = 0.0
+        self._depth = Depth()
         self.totals = StepTotals()
         self._reused_before = backend.n_graphs_reused  # while the model was loaded
         self.scheduler = Scheduler(
@@ -124,6 +126,11 @@ class StepLoop:
         """Let go of a saved prefix; there is none if a failure came before it was saved."""
         if self._saved.pop(entry_id, None) is not None and self._files is not None:
             self._files.drop(entry_id)
+
+    @property
+    def prefix_bytes(self) -> int:
+        """Bytes of the prefixes on disk."""
+        return self._files.n_bytes if self._files is not None else 0
 
     def close(self) -> None:
         """Write what is to outlive the process; no step can follow."""
@@ -218,10 +225,7 @@ class StepLoop:
         """Learn what a step took."""
         n_decodes = len(plan.decodes) + plan.n_drafted
         n_prompt_tokens = self._batch.size - n_decodes
-        if n_prompt_tokens:
-            self.cost.note(n_decodes, n_prompt_tokens + plan.padding.tokens, seconds)
-        else:
-            self.cost.note(n_decodes + plan.padding.tokens, 0, seconds)
+        self.cost.note(n_decodes, n_prompt_tokens, seconds, padding=plan.padding.tokens, depth=self._depth)
         self.totals.steps += 1
         self.totals.padding += plan.padding.tokens
         self.totals.drafted += plan.n_drafted
@@ -238,6 +242,8 @@ class StepLoop:
             positions += range(sequence.computed + 1, sequence.computed + 1 + len(draft))
             slots += [sequence.slot] * len(draft)
             wants_logits += [True] * len(draft)
+        depth = sum(positions) / max(len(positions), 1)
+        self._depth = Depth(depth, _mean_start(plan.prompts) if plan.prompts else 0.0)
         for span in plan.prompts:
             count = len(span.tokens)
             tokens += span.tokens
@@ -266,6 +272,12 @@ class StepLoop:
         self._batch.fill([0], [0], [0], [True])
         decode(self._backend, self._batch)
         self._backend.truncate(0, 0)
+
+
+def _mean_start(prompts: list[Span]) -> float:
+    """Return how many tokens lie before the parts of prompts, on average over their tokens."""
+    n_tokens = sum(len(span.tokens) for span in prompts)
+    return sum(span.start * len(span.tokens) for span in prompts) / n_tokens
 
 
 def _model_error(error: Exception) -> InternalError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine.core.attention_cost import Depth
+
 if TYPE_CHECKING:
     from engine.core.step_cost import StepCost
 
@@ -11,9 +13,10 @@ _URGENCY = 5
 """How strongly the share of sequences that wait for their prompts raises the budget."""
 _FEWEST = 4
 """Prompt tokens that a step takes at least."""
+_NO_TEXT = Depth()
 
 
-def prefill_budget(cost: StepCost, decodes: int, prompts: int) -> int:
+def prefill_budget(cost: StepCost, decodes: int, prompts: int, depth: Depth = _NO_TEXT) -> int:
     """Return the most prompt tokens for a step.
 
     With ``waiting = prompts - 1``, prompts may add this many times what the decodes take alone::
@@ -28,10 +31,11 @@ def prefill_budget(cost: StepCost, decodes: int, prompts: int) -> int:
         cost: What steps cost.
         decodes: Sequences that decode in the step, at least one.
         prompts: Sequences that run and wait for their prompts.
+        depth: How many tokens lie before the decodes, and before what is next of the prompts.
 
     >>> prefill_budget(StepCost.uniform(8, 512), decodes=8, prompts=1)
     8
     """
     waiting = max(prompts - 1, 0)
     share = max(1.0, _URGENCY * waiting / (waiting + decodes))
-    return max(_FEWEST, cost.prompt_tokens(decodes, share))
+    return max(_FEWEST, cost.prompt_tokens(decodes, share, depth))

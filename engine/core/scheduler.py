@@ -129,7 +129,7 @@ class Scheduler:
         plan.decodes = self._decodes(plan)
         plan.batch_invariant = self._needs_batch_invariance
         if len(plan.decodes) < len(self._running):
-            plan.prompts = self._prompt_spans(len(plan.decodes))
+            plan.prompts = self._prompt_spans(plan)
         elif self._drafted:
             plan.drafts = self._drafts(plan)
         plan.count()
@@ -177,14 +177,13 @@ class Scheduler:
                 return decodes
             self._preempt_last(plan)
 
-    def _prompt_spans(self, n_decodes: int) -> list[Span]:
+    def _prompt_spans(self, plan: Plan) -> list[Span]:
         """Give the room that the decodes leave to prompts."""
         waiting = [sequence for sequence in self._running if sequence.phase is Phase.PREFILL]
         if not waiting:
             return []
-        n_prompts = len(self._running) - n_decodes
-        room = self._shape.prompt_tokens(n_decodes, n_prompts, batch_invariant=self._needs_batch_invariance)
-        room = min(room, self.slots.free_cells - n_decodes)
+        room = self._shape.prompt_tokens(waiting, len(self._running), plan)
+        room = min(room, self.slots.free_cells - len(plan.decodes))
         return PromptRoom(room, self._scored).spread(waiting, self._chunk)
 
     def _drafts(self, plan: Plan) -> list[tuple[Sequence, list[int]]]:

@@ -6,14 +6,15 @@ There are two curves, which are measured when a model is loaded and refined by e
 - ``prefill[n]``: a step of ``n`` tokens of which the last one does, as those of a prompt.
 
 What the rows of ``d`` decodes cost is ``decode[d] - prefill[d]``, so ``p`` prompt tokens beside them make it
-``prefill[d + p] + decode[d] - prefill[d]``.
+``prefill[d + p] + decode[d] - prefill[d]``. To that comes what the rows take for the tokens before them
+(:mod:`engine.core.attention_cost`).
 
 Neither curve is smooth. On a CPU llama.cpp multiplies some types of weights by four rows at a time, and those
 left over take a slower kernel: a step of five costs more than one of six. On a GPU 64 tokens cost little more
 than 8.
 
-A common factor, the pace, follows what slows down all steps at once: longer texts, another program, heat. It
-moves quickly and the curves slowly, so that a neighbour for some seconds changes no decision.
+A common factor, the pace, follows what slows down all steps at once: another program, heat. It moves quickly
+and the curves slowly, so that a neighbour for some seconds changes no decision.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import math
 from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from engine.core.attention_cost import AttentionCost, Depth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -46,6 +49,7 @@ _CHOOSE_EVERY = 64
 """Steps after which the widths are chosen anew."""
 _TRY_EVERY = 128
 """Steps of decodes after which one has another width, to see what that costs now."""
+_NO_TEXT = Depth()
 
 
 @dataclass(slots=True)
@@ -73,17 +77,25 @@ class StepCost:
         prefill: Seconds of steps with so many tokens of a prompt, and nothing else; powers of two.
         max_decodes: Most rows of decodes in a step, padding included.
         max_tokens: Most tokens of a step.
+        attention: What rows of decodes, and those of prompts, take for the tokens before them.
 
     What is not measured is interpolated, or extrapolated, until a step shows it.
     """
 
     def __init__(
-        self, decode: Mapping[int, float], prefill: Mapping[int, float], *, max_decodes: int, max_tokens: int
+        self,
+        decode: Mapping[int, float],
+        prefill: Mapping[int, float],
+        *,
+        max_decodes: int,
+        max_tokens: int,
+        attention: tuple[AttentionCost, AttentionCost] | None = None,
     ) -> None:
         self._max_tokens = max_tokens
         self._decode = _curve(decode, range(1, max_decodes + 1))
         self._sizes = prefill_sizes(max_tokens)
         self._prefill = _curve(prefill, self._sizes)
+        self._of_decodes, self._of_prompts = attention or (AttentionCost(), AttentionCost())
         self._pace = 1.0
         self._n_asked = self._n_noted = 0
         self._widths = {decodes: decodes for decodes in self._decode}
@@ -104,18 +116,31 @@ class StepCost:
         """Number of decodes -> rows of the step that is taken for them: as many, or more and cheaper."""
         return self._widths
 
-    def seconds(self, decodes: int, prompt_tokens: int = 0) -> float:
+    def seconds(
+        self, decodes: int, prompt_tokens: int = 0, *, padding: int = 0, depth: Depth = _NO_TEXT
+    ) -> float:
         """Return how long a step is expected to take.
+
+        Args:
+            decodes: Tokens that leave a row of logits.
+            prompt_tokens: Tokens of prompts.
+            padding: Tokens for nobody.
+            depth: How many tokens lie before them; those for nobody have none.
 
         >>> StepCost.uniform(8, 512).seconds(4, 6)
         0.01
         """
-        return self._pace * self._cost(decodes, prompt_tokens)
+        alone = self._cost(*_with_padding(decodes, prompt_tokens, padding))
+        return self._pace * (alone + self._attention(decodes, prompt_tokens, depth))
 
     def table(self, n_slots: int) -> dict[int, float]:
         """Return the seconds of steps with so many decodes as were measured: 1, 2, 4, … and ``n_slots``."""
         decodes = {1 << i for i in range(n_slots.bit_length())} | {n_slots}
         return {each: self.seconds(each) for each in sorted(decodes) if self.is_known(each)}
+
+    def attention_table(self) -> dict[int, float]:
+        """Return the seconds that a decode takes for so many tokens before it, as far as that was measured."""
+        return {depth: self._pace * seconds for depth, seconds in self._of_decodes.table().items()}
 
     def is_known(self, decodes: int) -> bool:
         """Return True if a step with so many decodes was measured."""
@@ -135,39 +160,56 @@ class StepCost:
         wider = range(decodes + 1, min(decodes + MOST_PADDING, len(self._decode)) + 1)
         return next((width - decodes for width in wider if not self.is_known(width)), 0)
 
-    def prompt_tokens(self, decodes: int, share: float) -> int:
+    def prompt_tokens(self, decodes: int, share: float, depth: Depth = _NO_TEXT) -> int:
         """Return the most prompt tokens that add at most ``share`` times what the decodes cost alone."""
-        most = (1 + share) * self._cost(decodes, 0)
+        alone = self._cost(decodes, 0)
+        most = alone + share * (alone + self._attention(decodes, 0, depth))
         low, high = 0, self._max_tokens - decodes
         while low < high:
             middle = (low + high + 1) // 2
-            if self._cost(decodes, middle) <= most:
+            if self._cost(decodes, middle) + self._attention(0, middle, depth) <= most:
                 low = middle
             else:
                 high = middle - 1
         return low
 
-    def note(self, decodes: int, prompt_tokens: int, seconds: float) -> None:
-        """Learn from a step.
-
-        Args:
-            decodes: Its decodes and its padding.
-            prompt_tokens: Its tokens of prompts.
-            seconds: How long it took.
-        """
-        surprise = math.log(max(seconds, 1e-9) / self.seconds(decodes, prompt_tokens))
+    def note(
+        self,
+        decodes: int,
+        prompt_tokens: int,
+        seconds: float,
+        *,
+        padding: int = 0,
+        depth: Depth = _NO_TEXT,
+    ) -> None:
+        """Learn from a step that took so many seconds; the other arguments are those of :meth:`seconds`."""
+        expected = self.seconds(decodes, prompt_tokens, padding=padding, depth=depth)
+        surprise = math.log(max(seconds, 1e-9) / expected)
         surprise = min(max(surprise, -_MOST_SURPRISE), _MOST_SURPRISE)
-        if prompt_tokens == 0:
-            point = self._decode[decodes]
-        else:
-            point = self._prefill[self._nearest(decodes + prompt_tokens)]
+        excess = min(seconds - expected, (math.exp(_MOST_SURPRISE) - 1) * expected) / self._pace
+        surprise *= 1 - self._note_attention(decodes, prompt_tokens, depth, excess)
+        width, of_prompts = _with_padding(decodes, prompt_tokens, padding)
+        point = self._prefill[self._nearest(width + of_prompts)] if of_prompts else self._decode[width]
         self._pace *= math.exp(_PACE_GAIN * (1 - point.take(surprise)) * surprise)
         self._n_noted += 1
         if self._n_noted % _CHOOSE_EVERY == 0:
             self._choose_widths()
 
+    def _attention(self, decodes: int, prompt_tokens: int, depth: Depth) -> float:
+        """Return the seconds that go to the tokens before, at a pace of 1."""
+        seconds = decodes * self._of_decodes.seconds(depth.decodes) if depth.decodes else 0.0
+        if prompt_tokens and depth.prompts:
+            seconds += prompt_tokens * self._of_prompts.seconds(depth.prompts)
+        return seconds
+
+    def _note_attention(self, decodes: int, prompt_tokens: int, depth: Depth, excess: float) -> float:
+        """Let the tokens before explain a part of the seconds beyond what was expected; return which part."""
+        if prompt_tokens:
+            return self._of_prompts.take(depth.prompts, excess / prompt_tokens)
+        return self._of_decodes.take(depth.decodes, excess / decodes) if decodes else 0.0
+
     def _cost(self, decodes: int, prompt_tokens: int) -> float:
-        """Return the seconds of a step at a pace of 1."""
+        """Return the seconds of a step without text before it, at a pace of 1."""
         if decodes == 0:
             return self._prefill_cost(prompt_tokens)
         alone = self._decode[decodes].seconds
@@ -205,6 +247,11 @@ class StepCost:
                 self._widths[decodes] = best
             elif alone < now:
                 self._widths[decodes] = decodes
+
+
+def _with_padding(decodes: int, prompt_tokens: int, padding: int) -> tuple[int, int]:
+    """Return the place of a step in the curves: padding costs what the others do."""
+    return (decodes, prompt_tokens + padding) if prompt_tokens else (decodes + padding, 0)
 
 
 def prefill_sizes(max_tokens: int) -> list[int]:

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from engine.backend.invariance import Padding
+from engine.core.attention_cost import Depth
 from engine.core.prefill_budget import prefill_budget
 
 if TYPE_CHECKING:
@@ -51,12 +52,20 @@ class StepShape:
         most = self._invariance.max_tokens
         return min(self._budget, most) if batch_invariant and n_decodes < most else self._budget
 
-    def prompt_tokens(self, n_decodes: int, n_prompts: int, *, batch_invariant: bool) -> int:
-        """Return how many tokens of so many prompts fit beside the decodes."""
-        room = self.most_tokens(n_decodes, batch_invariant=batch_invariant) - n_decodes
+    def prompt_tokens(self, prompts: list[Sequence], n_running: int, plan: Plan) -> int:
+        """Return how many tokens of prompts fit beside the decodes.
+
+        Args:
+            prompts: The sequences that compute their prompts.
+            n_running: How many sequences run.
+            plan: The step, with its decodes.
+        """
+        n_decodes = len(plan.decodes)
+        room = self.most_tokens(n_decodes, batch_invariant=plan.batch_invariant) - n_decodes
         if self._cost is None or n_decodes == 0:
             return room
-        return min(room, prefill_budget(self._cost, n_decodes, n_prompts))
+        depth = Depth(_mean_length(plan.decodes), _mean_length(prompts))
+        return min(room, prefill_budget(self._cost, n_decodes, n_running - n_decodes, depth))
 
     def drafts(self, plan: Plan, room: int) -> list[tuple[Sequence, list[int]]]:
         """Return guesses at the next tokens of decodes, as many as make a token cheapest.
@@ -74,23 +83,23 @@ class StepShape:
         most = self.most_tokens(n_decodes, batch_invariant=plan.batch_invariant)
         room = min(room, most - n_decodes, cost.max_decodes - n_decodes)
         chances = heapq.merge(*(_chances(sequence, room) for sequence in plan.decodes), reverse=True)
-        expected = float(n_decodes)
-        best, cheapest = 0, _WORTH * self._seconds(cost, n_decodes, plan) / expected
+        expected, depth = float(n_decodes), Depth(_mean_length(plan.decodes))
+        best, cheapest = 0, _WORTH * self._seconds(cost, n_decodes, plan, depth) / expected
         counted: list[Sequence] = []
         for count, (chance, _, sequence) in enumerate(islice(chances, room), start=1):
             counted.append(sequence)
             expected += chance
-            if (price := self._seconds(cost, n_decodes + count, plan) / expected) < cheapest:
+            if (price := self._seconds(cost, n_decodes + count, plan, depth) / expected) < cheapest:
                 best, cheapest = count, price
         lengths = Counter(counted[:best])
         return [(sequence, sequence.drafter.draft(length)) for sequence, length in lengths.items()]
 
-    def _seconds(self, cost: StepCost, n_rows: int, plan: Plan) -> float:
+    def _seconds(self, cost: StepCost, n_rows: int, plan: Plan, depth: Depth) -> float:
         """Return what a step with so many rows takes, once it is padded."""
         width = cost.widths[n_rows]
         if plan.batch_invariant:
             width = min(self._invariance.rows(width), cost.max_decodes)
-        return cost.seconds(width)
+        return cost.seconds(n_rows, padding=width - n_rows, depth=depth)
 
     def padding(self, plan: Plan, reach: int) -> Padding:
         """Return what makes the decodes of a step cheaper, and what makes the step batch-invariant.
@@ -107,6 +116,11 @@ class StepShape:
             return Padding(extra, extra)
         more = self._invariance.padding(tokens + extra, rows + extra, reach)
         return Padding(extra + more.tokens, extra + more.rows)
+
+
+def _mean_length(sequences: list[Sequence]) -> float:
+    """Return how many tokens of their texts are computed, on average."""
+    return sum(sequence.computed for sequence in sequences) / max(len(sequences), 1)
 
 
 def _chances(sequence: Sequence, most: int) -> Iterator[tuple[float, int, Sequence]]:

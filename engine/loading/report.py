@@ -67,6 +67,8 @@ def step_setting(cost: StepCost, *, n_slots: int) -> Setting:
     times = f"{1e3 * cost.seconds(1):.3g} ms for one token"
     if n_slots > 1 and cost.is_known(n_slots):
         times += f", {1e3 * cost.seconds(n_slots):.3g} ms for {n_slots}"
+    for depth, seconds in cost.attention_table().items():
+        times += f", {1e3 * seconds:.2g} ms more after {depth} tokens"
     padded = [f"{n} to {width}" for n, width in cost.widths.items() if n <= n_slots and n != width]
     reason = f"measured; padded, as that is cheaper: {', '.join(padded)}" if padded else "measured"
     return Setting("step", times, reason)

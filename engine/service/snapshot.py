@@ -25,7 +25,9 @@ class ServiceSnapshot:
         accepted_tokens: Those of them that were then drawn.
         restored_prefixes: Prefixes of an earlier process that were found when this one started.
         graphs_reused: Steps for which llama.cpp used the graph of the step before again.
+        prefix_bytes: Bytes of the prefixes on disk, of other models too.
         step_seconds: Number of decodes -> what a step with so many, and no prompt, is expected to take now.
+        attention_seconds: Number of tokens -> what one decode takes besides, for so many before it.
         requests_unfinished: Requests that wait or run.
         sequences_running: Choices that have a slot.
         sequences_waiting: Choices that wait for one.
@@ -44,7 +46,9 @@ class ServiceSnapshot:
     accepted_tokens: int
     restored_prefixes: int
     graphs_reused: int
+    prefix_bytes: int
     step_seconds: Mapping[int, float]
+    attention_seconds: Mapping[int, float]
     requests_unfinished: int
     sequences_running: int
     sequences_waiting: int

@@ -57,6 +57,7 @@ class _SnapshotCollector(Collector):
             ("sequences_waiting", "Choices that wait for one.", now.sequences_waiting),
             ("kv_cells", "Tokens that the KV cache holds.", now.kv_cells),
             ("kv_cells_free", "Tokens for which it has room.", now.kv_cells_free),
+            ("prefix_bytes", "Bytes of saved prefixes on disk.", now.prefix_bytes),
         ):
             yield GaugeMetricFamily(f"nucleus_{name}", help_text, value=float(value))
         steps = GaugeMetricFamily(
@@ -65,3 +66,11 @@ class _SnapshotCollector(Collector):
         for decodes, seconds in now.step_seconds.items():
             steps.add_metric([str(decodes)], seconds)
         yield steps
+        attention = GaugeMetricFamily(
+            "nucleus_attention_seconds",
+            "What a decode takes besides, for so many tokens before it.",
+            labels=["tokens"],
+        )
+        for tokens, seconds in now.attention_seconds.items():
+            attention.add_metric([str(tokens)], seconds)
+        yield attention

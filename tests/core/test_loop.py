@@ -107,7 +107,7 @@ class TestSteps:
             start(batch)
 
         monkeypatch.setattr(backend, "start", watched)
-        monkeypatch.setattr(StepCost, "note", lambda *_: None)  # the fake model takes no time
+        monkeypatch.setattr(StepCost, "note", lambda *_, **__: None)  # the fake model takes no time
         cost = StepCost({1: 0.010}, {1: 0.002}, max_decodes=2, max_tokens=64)
         steps = StepLoop(backend, max_logprobs=5, cost=cost)
         steps.submit(prompt([1] * 10, max_tokens=4))
