@@ -139,7 +139,7 @@ class StepCost:
         return {each: self.seconds(each) for each in sorted(decodes) if self.is_known(each)}
 
     def attention_table(self) -> dict[int, float]:
-        """Return the seconds that a decode takes for so many tokens before it, as far as that was measured."""
+        """Return the seconds that a decode takes for so many tokens before it, where that was measured."""
         return {depth: self._pace * seconds for depth, seconds in self._of_decodes.table().items()}
 
     def is_known(self, decodes: int) -> bool:
