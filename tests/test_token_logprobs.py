@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from engine.core.sequence import TokenLogprob
+from engine.core.delta import TokenLogprob
 from engine.service.logprobs import logprobs_of, top_by_id
 from engine.service.token_texts import TokenTexts
 from tests.core.fake_backend import END, FakeBackend

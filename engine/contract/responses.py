@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
-from engine.core.sequence import FinishReason, TokenLogprob
+from engine.core.delta import FinishReason, TokenLogprob
 
 
 class _Answer(BaseModel):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from engine.core.delta import TokenLogprob
 from engine.core.drawn import Drawn
 from engine.core.phases import Phase
-from engine.core.sequence import TokenLogprob
 from engine.errors import EngineError, InternalError
 from engine.sampling import RowStatus
 
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from engine.core.delta import Delta
     from engine.core.plan import Plan, Span
     from engine.core.scheduler import Scheduler
-    from engine.core.sequence import Delta, Sequence
+    from engine.core.sequence import Sequence
     from engine.sampling import Draws, Sampler
 
 log = logging.getLogger("nucleus.loop")

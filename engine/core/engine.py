@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.core.answers import Output
+from engine.core.delta import Delta
 from engine.core.handle import RequestHandle
 from engine.core.loop import StepLoop, StepTotals
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
-from engine.core.sequence import Delta
 from engine.errors import EngineError, InternalError, QueueFullError, UnavailableError
 from engine.process_bound import ProcessBound
 

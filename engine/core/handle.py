@@ -11,7 +11,8 @@ from engine.process_bound import ProcessBound
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engine.core.sequence import Delta, Prompt
+    from engine.core.delta import Delta
+    from engine.core.sequence import Prompt
 
 
 class RequestHandle(ProcessBound):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
+from engine.core.delta import Delta, FinishReason, PendingDelta, TokenLogprob
 from engine.core.drafter import Drafter
 from engine.core.lookup import PromptIndex
 from engine.core.phases import Phase, check_transition
@@ -16,39 +17,6 @@ if TYPE_CHECKING:
 
     from engine.errors import EngineError
     from engine.sampling import SamplingParams
-
-FinishReason = Literal["stop", "length"]
-
-
-class TokenLogprob(NamedTuple):
-    """What the model says about one token of a prompt or an answer."""
-
-    token: int
-    offset: int
-    """Where it begins, in characters from the start of the prompt; 0 until it is known."""
-    logprob: float | None
-    """None where nothing comes before the token."""
-    alternatives: tuple[tuple[int, float], ...]
-    """(token, logprob) of the most probable tokens, best first."""
-
-
-class Delta(NamedTuple):
-    """What one step, or all of them, add to one choice."""
-
-    choice: int
-    text: str
-    scores: tuple[TokenLogprob, ...]
-    n_tokens: int
-    """Tokens generated since the delta before."""
-    logprob: float
-    """The sum of their log-probabilities, where the sampler was asked for them."""
-    finish_reason: FinishReason | None = None
-    error: EngineError | None = None
-
-    @property
-    def is_last(self) -> bool:
-        """True if nothing follows for this choice."""
-        return self.finish_reason is not None or self.error is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +123,7 @@ class Sequence:
         self.generated: list[int] = []
         self._drafter: Drafter | None = None
         self.text = TextStream(stop.strings, start=prompt.text_length, keep_stop=stop.keep, half=prompt.half)
-        self._pending = _Pending()
+        self._pending = PendingDelta()
         self._reason: FinishReason | None = None
         self._n_told = 0
 
@@ -276,39 +244,3 @@ class Sequence:
     def _end_here(self) -> None:
         if self.phase is not Phase.FINISHED:
             self.move_to(Phase.FINISHED)
-
-
-class _Pending:
-    """What a sequence has generated since its last delta."""
-
-    __slots__ = ("logprob", "n_tokens", "scores", "texts")
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.scores: list[TokenLogprob] = []
-        self.n_tokens = 0
-        self.logprob = 0.0
-        """The sum of the tokens' log-probabilities."""
-
-    def add_text(self, text: str) -> None:
-        if text:
-            self.texts.append(text)
-
-    def release(self, choice: int, before: int | None, reason: FinishReason | None = None) -> Delta:
-        """Return all text, and the scores of the tokens that begin before an offset (None: of all)."""
-        delta = Delta(
-            choice, "".join(self.texts), self._release_scores(before), self.n_tokens, self.logprob, reason
-        )
-        self.texts.clear()
-        self.n_tokens, self.logprob = 0, 0.0
-        return delta
-
-    def _release_scores(self, before: int | None) -> tuple[TokenLogprob, ...]:
-        count = 0
-        for score in self.scores:
-            if before is not None and score.offset >= before:
-                break
-            count += 1
-        released = tuple(self.scores[:count])
-        del self.scores[:count]
-        return released

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.contract.responses import Logprobs
-from engine.core.sequence import TokenLogprob
+from engine.core.delta import TokenLogprob
 from engine.core.text import TextStream
 from engine.service.alignment import align
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from engine.core.sequence import Delta, Prompt
+    from engine.core.delta import Delta
+    from engine.core.sequence import Prompt
     from engine.service.token_texts import TokenTexts
 
 _LEAST = -9999.0  # JSON has no infinities; the contract writes this for a probability of 0

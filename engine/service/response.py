@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from engine.contract.requests import CompletionRequest
-    from engine.core.sequence import Delta, Prompt
+    from engine.core.delta import Delta
+    from engine.core.sequence import Prompt
     from engine.service.logprobs import Echo
     from engine.service.token_texts import TokenTexts
 

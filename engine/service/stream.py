@@ -11,8 +11,8 @@ from engine.service.faults import as_internal_error
 
 if TYPE_CHECKING:
     from engine.contract.responses import CompletionChunk
+    from engine.core.delta import Delta
     from engine.core.handle import RequestHandle
-    from engine.core.sequence import Delta
     from engine.service.deadline import Deadline
     from engine.service.response import ResponseBuilder
 

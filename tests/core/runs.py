@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from engine.core.sequence import Delta, Prompt, Sequence, StopRules
+from engine.core.sequence import Prompt, Sequence, StopRules
 from engine.sampling import SamplingParams
 from tests.core.fake_backend import END, FakeBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from engine.core.delta import Delta
     from engine.core.engine import Engine
     from engine.core.handle import RequestHandle
 

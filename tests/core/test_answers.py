@@ -16,7 +16,7 @@ from tests.core.runs import whole
 
 if TYPE_CHECKING:
     from engine.core.answers import Output
-    from engine.core.sequence import Delta
+    from engine.core.delta import Delta
 
 STOPS = [(), ("AB",), ("C", "FF"), ("E",), ("A", "B", "C", "D")]
 

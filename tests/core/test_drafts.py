@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engine.core.answers import Output
-    from engine.core.sequence import Delta
+    from engine.core.delta import Delta
 
 TEXTS = st.lists(st.integers(0, 3), max_size=40)
 STOPS = [(), ("AB",), ("C", "FF"), ("E",)]

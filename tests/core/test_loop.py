@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from engine.backend.base import Batch
     from engine.core.answers import Output
+    from engine.core.delta import Delta
     from engine.core.engine import Engine
-    from engine.core.sequence import Delta
 
     Start = Callable[..., Engine]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from engine.core.delta import Delta
 from engine.core.loop import StepLoop
 from engine.core.phases import Phase
-from engine.core.sequence import Delta, Prompt, Sequence, StopRules
+from engine.core.sequence import Prompt, Sequence, StopRules
 from engine.errors import InternalError
 from engine.sampling import SamplingParams
 from tests.core.fake_backend import END, N_VOCAB, POISON, FakeBackend

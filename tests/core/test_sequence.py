@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core.delta import Delta, TokenLogprob
 from engine.core.phases import Phase
-from engine.core.sequence import Delta, Prompt, Sequence, StopRules, TokenLogprob
+from engine.core.sequence import Prompt, Sequence, StopRules
 from engine.errors import InternalError
 from engine.sampling import SamplingParams
 
 if TYPE_CHECKING:
-    from engine.core.sequence import FinishReason
+    from engine.core.delta import FinishReason
 
 END = 0
 PIECES = [b"<end>", b"a", b"b", b"ab", " 天".encode(), b"\xe5\xa4", b"\xa9!", b"", "🙂".encode()[:3], b"\xff"]

@@ -11,7 +11,7 @@ import pytest
 from engine.backend.base import BackendError
 from engine.contract.responses import Completion, CompletionChunk
 from engine.core.scheduler import Scheduler
-from engine.core.sequence import Sequence, TokenLogprob
+from engine.core.sequence import Sequence
 from engine.core.text import TextStream
 from engine.service import response
 from engine.service.logprobs import logprobs_of
@@ -24,6 +24,7 @@ from tests.inside.outcomes import told
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from engine.core.delta import TokenLogprob
     from tests.doors import Answer
     from tests.quick import AnyText
 
