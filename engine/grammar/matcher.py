@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from engine.grammar.form import GrammarError
@@ -9,18 +10,33 @@ from engine.grammar.form import GrammarError
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
+_NOT_FITTING = re.compile(r"doesn't satisfy the grammar|out of range|parser stopped")
+"""What the library says of a token that may not come next."""
+
+
+class _Wear:
+    """What all matchers of a form share: whether one has met a limit of what they have built together."""
+
+    is_worn = False
+
 
 class Matcher:
     """Which tokens may come next, after those that were taken.
+
+    A copy shares what has been built so far with the matcher it was made of; only its place is its own. One
+    thread at a time may use a matcher, and another at the same time its copy.
 
     Example:
         >>> matcher.fill(mask.ctypes.data, mask.nbytes)  # doctest: +SKIP
         >>> matcher.take(token)  # doctest: +SKIP
     """
 
-    def __init__(self, raw: LLMatcher) -> None:
+    __slots__ = ("_wear", "raw")
+
+    def __init__(self, raw: LLMatcher, wear: _Wear | None = None) -> None:
         self.raw = raw
         """llguidance's matcher, for :class:`llguidance.LLExecutor`."""
+        self._wear = wear or _Wear()
 
     def take(self, token: int) -> None:
         """Go on behind a token.
@@ -32,18 +48,26 @@ class Matcher:
             self.check()
 
     def forced(self) -> list[int]:
-        """Return the tokens that must come next, as far as there is no choice."""
+        """Return the tokens that must come next, as far as there is no choice; it does not take them.
+
+        To take them costs less than a mask for each.
+        """
         return self.raw.compute_ff_tokens()
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing but an end may come next."""
+        """Whether nothing but an end may come next; also behind an error."""
         return self.raw.is_stopped()
 
     @property
     def may_end(self) -> bool:
         """Whether the answer has the form if it ends here."""
-        return self.raw.is_accepting() or self.raw.is_stopped()
+        return self.raw.is_accepting() or (self.raw.is_stopped() and not self.raw.is_error())
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether a matcher of this form has met a limit, so that the form is better compiled anew."""
+        return self._wear.is_worn
 
     def fill(self, pointer: int, n_bytes: int) -> None:
         """Write which tokens may come next, a bit for each, lowest bit first.
@@ -52,19 +76,23 @@ class Matcher:
 
         Args:
             pointer: Address of the first of the mask's 32-bit words.
-            n_bytes: Size of the mask, four bytes for every 32 tokens that the vocabulary has or begins.
+            n_bytes: Size of the mask: four bytes for every 32 tokens of the vocabulary, and for the rest.
         """
         self.raw.unsafe_compute_mask_ptr(pointer, n_bytes)
 
     def check(self) -> None:
-        """Raise what went wrong in the last mask or token, if anything did.
+        """Raise what went wrong with the last mask or token, if anything did.
 
         Raises:
             GrammarError: The answer cannot go on.
         """
         if self.raw.is_error():
-            raise GrammarError(self.raw.get_error())
+            said = self.raw.get_error()
+            if _NOT_FITTING.search(said):
+                raise GrammarError("The token does not fit the form.")
+            self._wear.is_worn = True
+            raise GrammarError("What may come next in the form is too complex.")
 
     def copy(self) -> Matcher:
         """Return another matcher at the same place."""
-        return Matcher(self.raw.deep_copy())
+        return Matcher(self.raw.deep_copy(), self._wear)
