@@ -32,13 +32,16 @@ _MAX_CACHED = 64
 _MAX_CACHED_BYTES = 1024 * 1024
 
 
-def _limits() -> LLParserLimits:
-    """Return about 20 ms for a mask and 100 MB for a form, however it is made."""
+def _limits(*, is_schema: bool) -> LLParserLimits:
+    """Return about 20 ms for a mask and 100 MB for a form, however it is made.
+
+    A grammar may be ambiguous, and cost as much as its items squared; a schema never is, but may have many.
+    """
     return LLParserLimits(
         initial_lexer_fuel=500_000,
         step_lexer_fuel=200_000,
-        step_max_items=50_000,
-        max_items_in_row=2_000,
+        step_max_items=50_000 if is_schema else 20_000,
+        max_items_in_row=2_000 if is_schema else 500,
         max_lexer_states=50_000,
         max_grammar_size=100_000,
         verbose_errors=False,
@@ -58,7 +61,7 @@ class GrammarCompiler:
 
     def __init__(self, tokenizer: LLTokenizer) -> None:
         self._tokenizer = tokenizer
-        self._limits = _limits()
+        self._limits = {is_schema: _limits(is_schema=is_schema) for is_schema in (True, False)}
         self._lock = threading.Lock()
         self._cached: OrderedDict[Form, Matcher] = OrderedDict()
         self._n_bytes = 0
@@ -99,7 +102,8 @@ class GrammarCompiler:
         if len(form.text.encode(errors="replace")) > _MAX_BYTES:
             raise GrammarError(f"The text of a form may have at most {_MAX_BYTES} bytes.")
         grammar = grammar_of(form)
-        raw = LLMatcher(self._tokenizer, grammar, log_level=0, limits=self._limits)
+        limits = self._limits[form.kind == "json_schema"]
+        raw = LLMatcher(self._tokenizer, grammar, log_level=0, limits=limits)
         if not raw.is_error():
             first = raw.deep_copy()  # what no answer can have shows in the first mask only
             mask = np.zeros((self._tokenizer.vocab_size + 31) // 32, np.uint32)

@@ -18,6 +18,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _REPEATED = re.compile(r"\{\s*(\d{1,9})\s*(?:(,)\s*(\d{1,9})?\s*)?\}")
 _ESCAPED = re.compile(r'\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([tnr"\\\[\]]))')
 _SHORT = {"t": "\t", "n": "\n", "r": "\r"}
+_MAX_LENGTH = 16 * 1024
 _MAX_DEPTH = 16
 _MAX_REPEATED = 10_000
 
@@ -36,7 +37,7 @@ def gbnf_to_lark(text: str) -> str:
     Example:
         >>> print(gbnf_to_lark('root ::= "ab" [0-9]+'))
         start: r0
-        r0: ("a" "b") (/[0-9]/)+
+        r0: ("a" "b") /[0-9]/+
     """
     rules = _Parser(text).rules()
     if "root" not in rules:
@@ -58,6 +59,8 @@ class _Parser:
     """Reads a grammar; a name of a rule stands between two NULs until all rules are known."""
 
     def __init__(self, text: str) -> None:
+        if len(text) > _MAX_LENGTH:
+            raise GrammarError(f"A grammar in GBNF may have at most {_MAX_LENGTH} characters.")
         if "\0" in text:
             raise GrammarError("The grammar has a NUL.")
         self._text = text
@@ -132,6 +135,8 @@ class _Parser:
         letters: list[str] = []
         while not self._takes('"'):
             letters.append(json.dumps(self._letter(), ensure_ascii=False).replace("\x7f", r"\u007f"))
+        if len(letters) == 1:
+            return letters[0]
         return f"({' '.join(letters)})" if letters else '""'
 
     def _class(self) -> str:
@@ -164,6 +169,7 @@ class _Parser:
 
     def _repeated(self, item: str) -> str:
         """Return an item with what says how often it comes; several of them multiply."""
+        plain = item
         while True:
             self._skip(newlines=self._depth > 0)
             found = _REPEATED.match(self._text, self._at)
@@ -174,9 +180,9 @@ class _Parser:
                     self._fail(f"it may be repeated up to {_MAX_REPEATED} times, the lower number first")
                 self._at = found.end()
                 suffix = f"{{{least},{'' if most is None else most}}}"
-                item = '""' if most == 0 else f"({item}){suffix}"
+                item = '""' if most == 0 else (item if item is plain else f"({item})") + suffix
             elif self._text[self._at : self._at + 1] in ("*", "+", "?"):
-                item = f"({item}){self._text[self._at]}"
+                item = (item if item is plain else f"({item})") + self._text[self._at]
                 self._at += 1
             else:
                 return item

@@ -21,9 +21,11 @@ _WORDS = re.compile(
     r"|(?P<other>->|[][(){}:,.|+*?~=])"
 )
 _DIRECTIVES = frozenset(["%ignore", "%import", "%declare", "%json", "%llguidance"])
-_MAX_RULES = 500
-_MAX_LEVELS = 1500
-"""Levels of brackets in all rules together, for a rule may use every other one inside of its own."""
+_MAX_RULES = 300
+_MAX_LEVELS = 600
+"""Levels of brackets in all rules together, for a rule may use every other one inside of its own.
+
+A level takes a kilobyte of the stack, which no error but the end of the process says."""
 _OPEN, _CLOSED = frozenset("([{"), frozenset(")]}")
 _LETTERS = {
     '"': "a text is not closed",

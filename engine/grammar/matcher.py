@@ -56,7 +56,10 @@ class Matcher:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing but an end may come next; also behind an error."""
+        """Whether nothing but an end may come next; also behind an error.
+
+        Where only the next mask finds that out, this says no.
+        """
         return self.raw.is_stopped()
 
     @property
@@ -90,6 +93,8 @@ class Matcher:
             said = self.raw.get_error()
             if _NOT_FITTING.search(said):
                 raise GrammarError("The token does not fit the form.")
+            if said.startswith("NoExtension"):
+                raise GrammarError("No token of the model goes on in the form.")
             self._wear.is_worn = True
             raise GrammarError("What may come next in the form is too complex.")
 
