@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from engine.grammar.form import Form
 
+_TOO_COMPLEX = "The form is too complex."
 _PLAIN: tuple[tuple[str, str, str], ...] = (
     (r"NoExtension|no tokens allowed|Empty grammar", "No answer can have this form.", ""),
     (r"oneOf constraints", "'oneOf' is supported only where no value can match two of its schemas.", "oneOf"),
@@ -41,7 +42,7 @@ _PLAIN: tuple[tuple[str, str, str], ...] = (
     (r"Unimplemented keys: \[\"([^\"]+)", "The keyword '{}' is not supported.", ""),
     (
         r"(?i)too (?:big|large|complex|many|deep)|fuel|precomputation|stack level|max is|panic",
-        "The form is too complex.",
+        _TOO_COMPLEX,
         "",
     ),
     (r"^(?:at )?(\d+)\(\d+\): ([^\n]+)", "In line {} of the grammar: {}.", ""),
@@ -68,7 +69,8 @@ def explained(form: Form, grammar: str, said: str) -> GrammarError:
         "The grammar has no rule 'start'."
     """
     message, keyword = _plain(said)
-    path = _place(json.loads(grammar), message, keyword) if form.kind == "json_schema" else ""
+    has_place = form.kind == "json_schema" and message != _TOO_COMPLEX
+    path = _place(json.loads(grammar), message, keyword) if has_place else ""
     return GrammarError(message, path)
 
 

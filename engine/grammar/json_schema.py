@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any, NoReturn
 
 from engine.grammar.form import GrammarError
@@ -73,8 +74,7 @@ def parsed(text: str) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
         raise GrammarError(f"The name {twice[:80]!r} is twice in one JSON object.")
     return found
 
@@ -105,7 +105,7 @@ class _Reader:
         self._weight = Weight(self._target, share)
         self._calls = 0
         self._targets: dict[str, Alternatives] = {}
-        self._checked: set[int] = set()
+        self._checked: dict[int, Any] = {}  # held, so that no other has its id
 
     def read(self) -> None:
         found = self._of(self._root, "")
@@ -123,7 +123,7 @@ class _Reader:
             raise GrammarError("Schemas are nested too deeply within each other.", path)
         if id(node) not in self._checked:
             checked(node, path, self._draft)
-            self._checked.add(id(node))
+            self._checked[id(node)] = node
         found = self._alternatives(node, path)
         self._calls -= 1
         return found

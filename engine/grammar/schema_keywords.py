@@ -100,6 +100,7 @@ _BOUNDS = {
 """Which way each is rounded, if it is no double."""
 _LARGEST = 10**18 - 128
 """The largest double of 18 digits: the library's ranges of integers have no more."""
+_NARROWER = 1e-9
 _MAX_COUNT = 2**31
 _MAX_PROPERTIES = 1000
 _MAX_PATTERN_PROPERTIES = 64
@@ -154,6 +155,14 @@ def _simplify(node: Node, draft: str) -> None:
         node["enum"] = [node.pop("const")]  # the draft has no const, and a schema of nothing else allows all
     if "not" in node:
         _simplify_not(node)
+    if isinstance(node.get("oneOf"), list):
+        node["oneOf"] = [_looked_into(option) for option in node["oneOf"]]
+
+
+def _looked_into(option: Any) -> Any:
+    """Return a reference with a keyword beside it, so that the library compares what it names with others."""
+    is_reference = isinstance(option, dict) and [word for word in option if is_constraint(word)] == ["$ref"]
+    return {"type": [*TYPES]} | option if is_reference else option
 
 
 def _at_most_one_item(node: Node) -> bool:
@@ -204,22 +213,36 @@ def _check_numbers(node: Node, path: str) -> None:
     step = node.get("multipleOf", 1)
     if isinstance(step, bool) or not isinstance(step, int | float) or step <= 0:
         raise GrammarError("'multipleOf' must be a number above 0.", under(path, "multipleOf"))
-    kinds = node.get("type", "integer")
+    for exclusive, inclusive in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(node.get(exclusive), bool):  # what old drafts say of the other
+            is_exclusive = node.pop(exclusive)
+            if is_exclusive and inclusive in node:
+                node[exclusive] = node.pop(inclusive)
     for word, direction in _BOUNDS.items():
-        value = node.get(word)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            continue
-        if "integer" in ([kinds] if isinstance(kinds, str) else kinds) and abs(value) > _LARGEST:
-            if (value > 0) == (direction > 0):
-                raise GrammarError(f"{word!r} has more than 18 digits.", under(path, word))
-            value = node[word] = _LARGEST if value > 0 else -_LARGEST
-        if isinstance(value, int) and float(value) != value:
-            rounded = float(value)
-            inward = rounded > value if direction > 0 else rounded < value
-            node[word] = rounded if inward else math.nextafter(rounded, direction)
+        if isinstance(node.get(word), int | float) and not isinstance(node[word], bool):
+            node[word] = _bound(node, word, direction, path)
     for word in ("const", "enum"):
         if word in node and not _is_exact(node[word]):
             raise GrammarError("A number in it has too many digits.", under(path, word))
+
+
+def _bound(node: Node, word: str, direction: float, path: str) -> int | float:
+    """Return a bound as the library keeps it, or one a little narrower."""
+    kinds = node.get("type", TYPES)
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    value: int | float = node[word]
+    if "number" not in kinds and abs(value) > _LARGEST:
+        if (value > 0) == (direction > 0):
+            raise GrammarError(f"{word!r} has more than 18 digits.", under(path, word))
+        value = _LARGEST if value > 0 else -_LARGEST
+    if float(value) != value:
+        rounded = float(value)
+        inward = rounded > value if direction > 0 else rounded < value
+        value = rounded if inward else math.nextafter(rounded, direction)
+    if word.startswith("exclusive") and "number" in kinds and value == int(value):
+        # The library allows an exclusive whole number, if the other bound is less than one away.
+        value += math.copysign(max(_NARROWER, 4 * math.ulp(value)), direction)
+    return value
 
 
 def _is_exact(value: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from engine.grammar import compiler as module
 from engine.grammar.compiler import GrammarCompiler
 from engine.grammar.form import Form, GrammarError
 from tests.grammar.walks import PIECES, accepts, allowed, vocabulary, walk
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from engine.grammar.matcher import Matcher

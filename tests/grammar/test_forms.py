@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import jsonschema
 import pytest
 
 from engine.grammar.form import Form, GrammarError
@@ -169,6 +170,30 @@ def test_the_name_of_a_property_has_one_spelling() -> None:
     assert accepts(matcher, '{"a": 1, "b": "x"}')
     assert not accepts(matcher, '{"a": 1, "\\u0061": "x"}')
     assert not accepts(matcher, '{"a": 1, "a": "x"}')
+
+
+@pytest.mark.parametrize("low", [None, -1.25, -1, -0.5, 0, 1, 2])
+@pytest.mark.parametrize("high", [None, -1, 0, 0.5, 1.25, 2, 10])
+@pytest.mark.parametrize("exclusive", [(False, False), (True, False), (False, True), (True, True)])
+def test_a_number_keeps_to_its_limits(
+    low: float | None, high: float | None, exclusive: tuple[bool, bool]
+) -> None:
+    words = [
+        "exclusiveMinimum" if exclusive[0] else "minimum",
+        "exclusiveMaximum" if exclusive[1] else "maximum",
+    ]
+    limits = {word: limit for word, limit in zip(words, (low, high), strict=True) if limit is not None}
+    if low is not None and high is not None and (low > high or (low == high and any(exclusive))):
+        return
+    matcher = compiler().compile(Form("json_schema", json.dumps({"type": "number"} | limits)))
+    validator = jsonschema.Draft202012Validator(limits)
+    whole = [f"{sign}{number}" for sign in ("", "-") for number in ("0", "1", "2", "10", "1000")]
+    for text in [*whole, *(f"{each}{end}" for each in whole for end in (".0", ".00", ".25", ".5", ".001"))]:
+        valid = validator.is_valid(json.loads(text))
+        if "." in text and not text.endswith("0"):
+            assert accepts(matcher, text) == valid
+        else:  # zeros at the end, and behind a minus, are not always written
+            assert valid or not accepts(matcher, text)
 
 
 def test_keys_come_in_the_order_of_the_schema() -> None:
