@@ -15,6 +15,7 @@ from libc.stdint cimport INT32_MAX, int32_t, uint32_t
 
 from csrc.c_api cimport (
     ROW_OK,
+    SAMPLER_BAD_ROW,
     SAMPLER_BAD_SLOT,
     SAMPLER_CLOSED_SLOT,
     SAMPLER_OK,
@@ -38,6 +39,7 @@ from csrc.c_api cimport (
     sampler_new,
     sampler_prepare,
     sampler_score,
+    slot_advance,
     slot_clear,
     slot_init,
     slot_start,
@@ -197,7 +199,7 @@ cdef class Sampler:
 
     Raises:
         ValueError: A number is out of its range, or NUCLEUS_KERNELS names what this machine does not have.
-        MemoryError: There is no memory for ``n_vocab`` (about 100 bytes a token and thread, of which few are
+        MemoryError: There is no memory for ``n_vocab`` (about 110 bytes a token and thread, of which few are
             ever touched) or ``max_slots``, or no thread.
 
     See also:
@@ -374,25 +376,34 @@ cdef class Sampler:
         const float[:, ::1] logits not None,
         const int32_t[::1] slots not None,
         const int32_t[::1] rows=None,
+        *,
+        const int32_t[:, ::1] masks=None,
+        const int32_t[::1] mask_rows=None,
     ):
         """Draw one token for each of ``slots``, count it in its slot and advance the slot's position.
 
         The GIL is released once for the whole batch. Draws that follow each other and read the same row with
-        equal parameters (except seed, stream and ``logprobs``) and no penalty in effect share the work on it.
+        equal parameters (except seed, stream and ``logprobs``), the same mask and no penalty in effect share
+        the work on it.
 
         Args:
             logits: float32 [n_rows, n_vocab], C-contiguous; only read. Unused rows are not read.
             slots: int32 [m], open slots, each at most once.
             rows: int32 [m], the row of ``logits`` that each draw reads. None: draw ``i`` reads row ``i``, and
                 m must be n_rows.
+            masks: int32 [k, ceil(n_vocab / 32)], C-contiguous; only read. Bit ``j % 32`` of word ``j // 32``,
+                the lowest first, is set if token ``j`` may be drawn; bits from ``n_vocab`` on are ignored.
+                None: every token may be drawn. Log-probabilities stay those of the raw row.
+            mask_rows: int32 [m], the row of ``masks`` that applies to each draw; -1 for none. None: draw
+                ``i`` has mask ``i``, and m must be k.
 
         Returns:
-            The :class:`Draws`. A row with NaN, +inf or no finite logit gives its draws the token -1 and a
-            status, leaves their slots as they were, and affects no other draw.
+            The :class:`Draws`. A row with NaN, +inf or no finite logit that the mask allows gives the token
+            -1 and a status, leaves the slot of the draw as it was, and affects no other draw.
 
         Raises:
             ValueError: A dtype or shape is wrong, a slot is not open or given twice.
-            IndexError: A slot or row is out of range.
+            IndexError: A slot, row or mask is out of range.
             TypeError: An argument is not an array.
             RuntimeError: Another thread is in a call of this sampler.
 
@@ -402,6 +413,9 @@ cdef class Sampler:
             >>> slots = np.array([0, 1, 2, 3], np.int32)
             >>> rows = np.zeros(4, np.int32)  # all four read row 0
             >>> tokens = sampler.sample(logits, slots, rows).tokens.copy()
+            >>> masks = np.array([[0b1010]], np.int32)  # tokens 1 and 3 of a vocabulary of 32 at most
+            >>> sampler.sample(logits[:1], slots[:1], masks=masks).tokens[0] in (1, 3)
+            True
 
         See also:
             :meth:`distribution`, which draws nothing; :meth:`score`, for tokens that are given.
@@ -412,6 +426,7 @@ cdef class Sampler:
         if rows is not None:
             n_given = rows.shape[0]
         self._check_shapes(logits.shape[0], logits.shape[1], n, n_given)
+        self._take_masks(masks, mask_rows, n)
         draws = self._draws_of(n)
         if n == 0:
             return draws
@@ -426,6 +441,67 @@ cdef class Sampler:
             sampler_draw(self._core, &self._batch)
         self._busy = False
         return draws
+
+    cdef int _take_masks(
+        self, const int32_t[:, ::1] masks, const int32_t[::1] mask_rows, Py_ssize_t n
+    ) except -1:
+        self._batch.n_masks = 0
+        self._batch.mask_rows = NULL
+        if masks is None:
+            if mask_rows is not None:
+                raise ValueError("mask_rows must come with masks")
+            return 0
+        self._check_mask_words(masks.shape[1])
+        if mask_rows is None and masks.shape[0] != n:
+            raise ValueError(
+                f"without mask_rows, masks must have one row per slot ({n}), got {masks.shape[0]}"
+            )
+        if mask_rows is not None and mask_rows.shape[0] != n:
+            raise ValueError(f"mask_rows must have one entry per slot ({n}), got {mask_rows.shape[0]}")
+        self._batch.n_masks = masks.shape[0]
+        if masks.shape[0]:  # an array without entries has no address
+            self._batch.masks = <const uint32_t *>&masks[0, 0]
+        if mask_rows is not None and n:
+            self._batch.mask_rows = &mask_rows[0]
+        return 0
+
+    cdef int _check_mask_words(self, Py_ssize_t words) except -1:
+        cdef Py_ssize_t needed = (<Py_ssize_t>self._core.n_vocab + 31) // 32
+        if words != needed:
+            raise ValueError(f"a mask must have {needed} words (32 tokens in each), got {words}")
+        return 0
+
+    def advance(self, slot, tokens):
+        """Count tokens as generated by a slot and move its position on, as if it had drawn them.
+
+        This is for tokens that are known without a draw, as those of a text that is the only one that a
+        grammar allows.
+
+        Args:
+            slot: An open slot.
+            tokens: Token ids [k], in the order of the text.
+
+        Raises:
+            IndexError: ``slot`` is out of range.
+            ValueError: The slot is not open, or a token id is out of range; the slot is as it was.
+            TypeError: Token ids are not integers.
+            RuntimeError: Another thread is in a call of this sampler.
+
+        Example:
+            >>> sampler.open(0, SamplingParams(seed=42, presence_penalty=0.5))
+            >>> sampler.advance(0, [11, 12])  # as open(..., generated=[11, 12])
+
+        See also:
+            :meth:`sample`, which draws; :meth:`open`, which starts behind given tokens.
+        """
+        self._refuse_while_busy()
+        cdef size_t number = _within("slot", slot, 0, self._core.max_slots - 1, IndexError)
+        if not self._core.slots[number].open:
+            raise ValueError(f"slot {number} is not open")
+        cdef const int32_t[::1] ids = _token_array("tokens", tokens, self._core.n_vocab)
+        cdef Py_ssize_t i
+        for i in range(ids.shape[0]):
+            slot_advance(&self._core.slots[number], ids[i])
 
     def score(self, const float[:, ::1] logits not None, tokens, *, logprobs=0):
         """Return the raw log-probability of a given token in each row. No slot is read or changed.
@@ -542,15 +618,21 @@ cdef class Sampler:
             raise ValueError(f"slots[{at}] is {slot}, which is not open")
         if fault == SAMPLER_SLOT_TWICE:
             raise ValueError(f"slots[{at}] is {slot}, which is in the batch already")
-        row = self._batch.rows[at]
-        raise IndexError(f"rows[{at}] must be in [0, {self._batch.n_rows - 1}], got {row}")
+        if fault == SAMPLER_BAD_ROW:
+            row = self._batch.rows[at]
+            raise IndexError(f"rows[{at}] must be in [0, {self._batch.n_rows - 1}], got {row}")
+        number = self._batch.mask_rows[at]
+        last = <Py_ssize_t>self._batch.n_masks - 1
+        raise IndexError(f"mask_rows[{at}] must be in [-1, {last}], got {number}")
 
-    def distribution(self, const float[::1] logits not None, slot):
+    def distribution(self, const float[::1] logits not None, slot, const int32_t[::1] mask=None):
         """Return the tokens that a slot may draw next from a row, with their probabilities. Nothing is drawn.
 
         Args:
             logits: float32 [n_vocab], C-contiguous; only read.
             slot: An open slot.
+            mask: int32 [ceil(n_vocab / 32)], the tokens that may be drawn, as a row of ``masks`` of
+                :meth:`sample`. None: all.
 
         Returns:
             int32 [k] ids in ascending order and float64 [k] probabilities that add up to 1. Temperature 0
@@ -572,14 +654,17 @@ cdef class Sampler:
         """
         self._refuse_while_busy()
         cdef size_t number = _within("slot", slot, 0, self._core.max_slots - 1, IndexError)
-        cdef row_status status
+        cdef const uint32_t *words = NULL
         if <size_t>logits.shape[0] != self._core.n_vocab:
             raise ValueError(
                 f"logits must have {self._core.n_vocab} entries (n_vocab), got {logits.shape[0]}"
             )
         if not self._core.slots[number].open:
             raise ValueError(f"slot {number} is not open")
-        status = sampler_distribution(self._core, &logits[0], number)
+        if mask is not None:
+            self._check_mask_words(mask.shape[0])
+            words = <const uint32_t *>&mask[0]
+        cdef row_status status = sampler_distribution(self._core, &logits[0], number, words)
         if status != ROW_OK:
             raise ValueError(f"nothing can be drawn from this row: row status {<int>status}")
         return self._kept()

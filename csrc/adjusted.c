@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "mask.h"
+
 void adjusted_init(struct adjusted_row *adjusted, struct arena *arena, size_t n_vocab)
 {
     const size_t padded = n_vocab + BLOCK, words = group_count(n_vocab) * (GROUP / 64);
@@ -35,6 +37,11 @@ static void adjust_tokens(struct adjusted_row *adjusted, const struct slot *slot
         id[i] = slot->adjustments[i].id;
         is_adjusted[(uint32_t)id[i] / 64] |= (uint64_t)1 << ((uint32_t)id[i] % 64);
     }
+    for (size_t i = 0; adjusted->mask != NULL && i < count; i++) {
+        if (!mask_allows(adjusted->mask, id[i])) {
+            adjusted->logit[i] = adjusted->raw[i] = -INFINITY;
+        }
+    }
     adjusted->count = count;
     adjusted->padded = block_count(count) * BLOCK;
     for (size_t i = count; i < adjusted->padded; i++) {
@@ -43,10 +50,49 @@ static void adjust_tokens(struct adjusted_row *adjusted, const struct slot *slot
     adjusted->adjusted_max = adjusted->row->kernels->largest(adjusted->logit, adjusted->padded);
 }
 
+size_t adjusted_drop_masked(const struct adjusted_row *adjusted, size_t n, int32_t *id, float *found)
+{
+    if (adjusted->mask == NULL) {
+        return n;
+    }
+    size_t left = 0;
+    for (size_t i = 0; i < n; i++) {
+        id[left] = id[i];
+        found[left] = found[i];
+        left += mask_allows(adjusted->mask, id[i]);
+    }
+    return left;
+}
+
+size_t adjusted_gather(const struct adjusted_row *adjusted, float least, int32_t *id, float *found)
+{
+    const size_t n = row_gather(adjusted->row, least, adjusted->is_adjusted, id, found);
+    return adjusted_drop_masked(adjusted, n, id, found);
+}
+
+/* Gather at least k tokens into the row's work space, or all if there are not so many: those that reach
+ * *least. More are asked for where those of the best lanes are adjusted, or not allowed. */
+static size_t gather_best(const struct adjusted_row *adjusted, size_t k, float *least)
+{
+    struct row *row = adjusted->row;
+    for (size_t asked = k;; asked *= 8) {
+        *least = row_threshold(row, asked);
+        const size_t near = adjusted_gather(adjusted, *least, row->near_id, row->near_logit);
+        if (near >= k || *least == -INFINITY) {
+            return near;
+        }
+    }
+}
+
 float adjusted_threshold(const struct adjusted_row *adjusted, size_t k)
 {
+    float least;
+    if (adjusted->mask != NULL) {
+        gather_best(adjusted, k, &least);
+        return least;
+    }
     for (size_t asked = k;;) {
-        const float least = row_threshold(adjusted->row, asked);
+        least = row_threshold(adjusted->row, asked);
         size_t above = 0; /* adjusted tokens among those that reach it */
         for (size_t i = 0; i < adjusted->count; i++) {
             above += adjusted->raw[i] >= (double)least;
@@ -60,23 +106,25 @@ float adjusted_threshold(const struct adjusted_row *adjusted, size_t k)
 
 double adjusted_largest(const struct adjusted_row *adjusted)
 {
-    struct row *row = adjusted->row;
+    const struct row *row = adjusted->row;
     double max = adjusted->adjusted_max;
     if (max >= (double)row->max) {
         return max;
     }
-    const float least = adjusted_threshold(adjusted, 1);
-    const size_t near = row_gather(row, least, adjusted->is_adjusted, row->near_id, row->near_logit);
+    float least;
+    const size_t near = gather_best(adjusted, 1, &least);
     for (size_t i = 0; i < near; i++) {
         max = (double)row->near_logit[i] > max ? (double)row->near_logit[i] : max;
     }
     return max;
 }
 
-void adjusted_build(struct adjusted_row *adjusted, struct row *row, const struct slot *slot)
+void adjusted_build(struct adjusted_row *adjusted, struct row *row, const struct slot *slot,
+                    const uint32_t *mask)
 {
     forget_tokens(adjusted);
     adjusted->row = row;
+    adjusted->mask = mask; /* step 2: the mask */
     adjust_tokens(adjusted, slot);
     const double max = (double)row->max;
     adjusted->bound = adjusted->adjusted_max > max ? adjusted->adjusted_max : max;

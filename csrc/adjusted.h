@@ -21,12 +21,21 @@ struct adjusted_row {
     double adjusted_max;   /* the largest of `logit` */
     double bound;          /* no logit exceeds this, adjusted or not */
     double *mass;          /* work space of adjusted_mass_change() */
+    const uint32_t *mask;  /* NULL: every token is allowed. An adjusted token that is not has the logit -inf */
 };
 
 void adjusted_init(struct adjusted_row *adjusted, struct arena *arena, size_t n_vocab);
 
-/* Apply a slot's bias and penalties to a row whose status is ROW_OK. */
-void adjusted_build(struct adjusted_row *adjusted, struct row *row, const struct slot *slot);
+/* Apply a mask (NULL: none) and a slot's bias and penalties to a row whose status is ROW_OK. The row may be
+ * masked as well, or not: then its maxima may be those of tokens that are not allowed. */
+void adjusted_build(struct adjusted_row *adjusted, struct row *row, const struct slot *slot,
+                    const uint32_t *mask);
+
+/* Gather the tokens of at least `least` that are allowed and not adjusted, as row_gather() does. */
+size_t adjusted_gather(const struct adjusted_row *adjusted, float least, int32_t *id, float *found);
+
+/* Drop those of n gathered tokens that the mask does not allow. Return how many are left. */
+size_t adjusted_drop_masked(const struct adjusted_row *adjusted, size_t n, int32_t *id, float *found);
 
 /* Return a logit that at least k of the tokens reach that are not adjusted; -inf where no other does. */
 float adjusted_threshold(const struct adjusted_row *adjusted, size_t k);

@@ -43,6 +43,7 @@ cdef extern from "slot.h" nogil:
     bint params_valid(const c_params *)
     bint slot_init(c_slot *, size_t n_vocab, const c_params *, const slot_start *)
     void slot_clear(c_slot *)
+    void slot_advance(c_slot *, int32_t token)
 
 cdef extern from "candidates.h" nogil:
     struct c_candidates "candidates":
@@ -68,6 +69,7 @@ cdef extern from "sampler.h" nogil:
         SAMPLER_CLOSED_SLOT
         SAMPLER_SLOT_TWICE
         SAMPLER_BAD_ROW
+        SAMPLER_BAD_MASK
 
     struct c_workspace "workspace":
         c_distribution distribution
@@ -87,6 +89,9 @@ cdef extern from "sampler.h" nogil:
         size_t n_draws
         const int32_t *slots
         const int32_t *rows
+        const uint32_t *masks
+        size_t n_masks
+        const int32_t *mask_rows
         size_t top_columns
         int32_t *tokens
         double *logprobs
@@ -101,4 +106,4 @@ cdef extern from "sampler.h" nogil:
     sampler_fault sampler_prepare(c_sampler *, const sampler_batch *, size_t *at)
     void sampler_draw(c_sampler *, const sampler_batch *)
     void sampler_score(c_sampler *, const sampler_batch *, int32_t k)
-    row_status sampler_distribution(c_sampler *, const float *logits, size_t slot)
+    row_status sampler_distribution(c_sampler *, const float *logits, size_t slot, const uint32_t *mask)

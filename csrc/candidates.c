@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "mask.h"
+#include "pieces.h"
 #include "search.h"
 
 void candidates_init(struct candidates *c, struct arena *arena, const struct kernels *kernels, size_t n_vocab)
@@ -55,13 +57,36 @@ static void merge_adjusted(struct candidates *c, const struct adjusted_row *adju
 
 void candidates_gather(struct candidates *c, const struct adjusted_row *adjusted, float least)
 {
-    const size_t n = row_gather(adjusted->row, least, adjusted->is_adjusted, c->found_id, c->found);
+    const size_t n = adjusted_gather(adjusted, least, c->found_id, c->found);
     merge_adjusted(c, adjusted, n, (double)least, INFINITY);
 }
 
 void candidates_gather_low(struct candidates *c, const struct adjusted_row *adjusted, float most, size_t n)
 {
     merge_adjusted(c, adjusted, n, -INFINITY, nextafter((double)most, INFINITY));
+}
+
+/* Fill the last block up. */
+static void pad(struct candidates *c)
+{
+    for (size_t i = c->count; i < block_count(c->count) * BLOCK; i++) {
+        c->logit[i] = -INFINITY;
+    }
+}
+
+void candidates_list(struct candidates *c, const struct adjusted_row *adjusted, const uint32_t *mask)
+{
+    const struct row *row = adjusted->row;
+    c->count = row_drop_padding(row, c->id, c->kernels->list_ones(mask, mask_words(row->n), c->id));
+    for (size_t i = 0, j = 0; i < c->count; i++) {
+        const int32_t id = c->id[i];
+        while (j < adjusted->count && adjusted->id[j] < id) {
+            j++;
+        }
+        const bool is_adjusted = j < adjusted->count && adjusted->id[j] == id;
+        c->logit[i] = is_adjusted ? adjusted->logit[j] : (double)row->logit[id];
+    }
+    pad(c);
 }
 
 /* --- masses --------------------------------------------------------------------------------------------- */
@@ -78,11 +103,8 @@ static void add_masses(struct candidates *c)
 
 void candidates_weigh(struct candidates *c, double max, double exp_scale)
 {
-    const size_t padded = block_count(c->count) * BLOCK;
-    for (size_t i = c->count; i < padded; i++) {
-        c->logit[i] = -INFINITY;
-    }
-    c->kernels->masses(c->logit, padded, max, exp_scale, c->mass);
+    pad(c);
+    c->kernels->masses(c->logit, block_count(c->count) * BLOCK, max, exp_scale, c->mass);
     add_masses(c);
 }
 

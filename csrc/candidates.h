@@ -30,6 +30,10 @@ void candidates_init(struct candidates *c, struct arena *arena, const struct ker
 /* Gather the tokens whose logit, after bias and penalties, is at least `least`. */
 void candidates_gather(struct candidates *c, const struct adjusted_row *adjusted, float least);
 
+/* Write out the tokens that a mask allows; logits behind them are -inf to the end of a block. `adjusted` is
+ * of the whole row. */
+void candidates_list(struct candidates *c, const struct adjusted_row *adjusted, const uint32_t *mask);
+
 /* Gather the tokens whose logit is at most `most`. The `n` of them that are not adjusted are already in
  * found_id and found. */
 void candidates_gather_low(struct candidates *c, const struct adjusted_row *adjusted, float most, size_t n);

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "exp64.h"
+#include "mask.h"
 #include "search.h"
 
 void dense_init(struct dense *dense, struct arena *arena, size_t n_vocab)
@@ -55,7 +56,8 @@ static void read_group(const struct dense *dense, size_t group, double logit[GRO
 {
     const struct adjusted_row *adjusted = dense->adjusted;
     const size_t first = group * GROUP;
-    const float *raw = row_group(adjusted->row, group);
+    float raw[GROUP];
+    row_copy_group(adjusted->row, group, raw);
     for (size_t j = 0; j < GROUP; j++) {
         logit[j] = (double)raw[j];
     }
@@ -179,7 +181,8 @@ static float guess_level(const struct dense *dense, double share, struct candida
     sample->count = 0;
     for (size_t from = 0; from < row->n; from += stride > RUN ? stride : RUN) {
         for (size_t id = from; id < from + RUN && id < row->n; id++) {
-            const double logit = (double)row->logit[id];
+            const bool allowed = row->mask == NULL || mask_allows(row->mask, (int32_t)id);
+            const double logit = allowed ? (double)row->logit[id] : -INFINITY;
             sample->logit[sample->count++] = logit < dense->origin ? logit : dense->origin;
         }
     }
@@ -198,17 +201,18 @@ static void gather_low(struct dense *dense, float level, bool roughly, struct ca
     if (!roughly) {
         finish_exactly(dense);
     }
-    candidates_gather_low(low, dense->adjusted, level, n);
+    candidates_gather_low(low, dense->adjusted, level,
+                          adjusted_drop_masked(dense->adjusted, n, low->found_id, low->found));
     candidates_weigh(low, dense->origin, dense->exp_scale);
 }
 
-/* Look for the cutoff among the gathered tokens, of which the worst, with (1 - top_p) * total between them,
- * are dropped. Return false if the cutoff is not among them, or if the error of the total leaves it open. */
-static bool find_cutoff(struct dense *dense, double top_p, struct candidates *low)
+/* Look for the cutoff among the gathered tokens (`all`: no others are left), of which the worst, with (1 -
+ * top_p) * total between them, are dropped. Return false if the cutoff is not among them, or if the error of
+ * the total leaves it open. */
+static bool find_cutoff(struct dense *dense, double top_p, bool all, struct candidates *low)
 {
     const double most = low->total - (1.0 - top_p) * (dense->total - dense->error);
     const double least = low->total - (1.0 - top_p) * (dense->total + dense->error);
-    const bool all = low->count == dense->adjusted->row->n;
     if (low->count == 0 || (least <= 0.0 && !all)) {
         return false;
     }
@@ -230,9 +234,9 @@ static void find_nucleus(struct dense *dense, double top_p, bool roughly, struct
     const double error = 3.0 * sqrt(top_p * (1.0 - top_p) / (double)sample_size(n));
     const float level = top_p > error ? guess_level(dense, top_p - error, low) : INFINITY;
     gather_low(dense, level, roughly, low);
-    if (!find_cutoff(dense, top_p, low)) {
+    if (!find_cutoff(dense, top_p, level == INFINITY, low)) {
         gather_low(dense, INFINITY, false, low);
-        find_cutoff(dense, top_p, low);
+        find_cutoff(dense, top_p, true, low);
     }
 }
 

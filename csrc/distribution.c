@@ -27,14 +27,11 @@ static float logit_of_mass(double mass, double max, double temperature)
     return float_below(max - (slack - log(mass)) * (1.0 + slack) * temperature);
 }
 
-/* --- four ways to a distribution: each returns false if no token is left -------------------------------- */
+/* --- five ways to a distribution: each returns false if no token is left -------------------------------- */
 
-/* step 4: temperature 0 keeps the first of the largest logits. */
-static bool keep_argmax(struct distribution *d)
+/* step 4: temperature 0 keeps the first of the largest logits, which is among the candidates. */
+static void keep_first(struct candidates *candidates, double max)
 {
-    const double max = adjusted_largest(&d->adjusted);
-    struct candidates *candidates = &d->candidates;
-    candidates_gather(candidates, &d->adjusted, float_below(max));
     size_t i = 0;
     while (candidates->logit[i] != max) {
         i++;
@@ -43,7 +40,16 @@ static bool keep_argmax(struct distribution *d)
     candidates->logit[0] = max;
     candidates->count = 1;
     candidates_weigh(candidates, max, 1.0);
+}
+
+static bool keep_argmax(struct distribution *d)
+{
+    const double max = adjusted_largest(&d->adjusted);
+    candidates_gather(&d->candidates, &d->adjusted, float_below(max));
     d->form = FORM_CANDIDATES;
+    if (max > -INFINITY) {
+        keep_first(&d->candidates, max);
+    }
     return max > -INFINITY;
 }
 
@@ -69,15 +75,10 @@ static void keep_through(struct candidates *candidates, struct cutoff cutoff)
     candidates_keep_through(candidates, candidates->logit[cutoff.entry], candidates->id[cutoff.entry]);
 }
 
-/* min_p and top_k leave few tokens: the rest of the row is never weighed. */
-static bool keep_few(struct distribution *d, const struct params *p)
+/* Filter the candidates, among which are all tokens that may be kept. The largest logit is `max`. */
+static void filter(struct distribution *d, const struct params *p, double max)
 {
     struct candidates *candidates = &d->candidates;
-    const double max = adjusted_largest(&d->adjusted);
-    if (max == -INFINITY) {
-        return false;
-    }
-    candidates_gather(candidates, &d->adjusted, least_needed(d, p, max));
     /* step 4: temperature */
     candidates_weigh(candidates, max, exp_scale_at(p->temperature));
     /* step 5: min-p; tokens without mass go as well */
@@ -91,6 +92,35 @@ static bool keep_few(struct distribution *d, const struct params *p)
         keep_through(candidates, candidates_cutoff(candidates, 0.0, p->top_p * candidates->total));
     }
     d->form = FORM_CANDIDATES;
+}
+
+/* min_p and top_k leave few tokens: the rest of the row is never weighed. */
+static bool keep_few(struct distribution *d, const struct params *p)
+{
+    const double max = adjusted_largest(&d->adjusted);
+    if (max == -INFINITY) {
+        return false;
+    }
+    candidates_gather(&d->candidates, &d->adjusted, least_needed(d, p, max));
+    filter(d, p, max);
+    return true;
+}
+
+/* A narrow mask leaves few tokens: nothing but their logits is read. */
+static bool keep_listed(struct distribution *d, const struct params *p, const uint32_t *mask)
+{
+    struct candidates *candidates = &d->candidates;
+    candidates_list(candidates, &d->adjusted, mask);
+    const double max = candidates->kernels->largest(candidates->logit, block_count(candidates->count) * BLOCK);
+    d->form = FORM_CANDIDATES;
+    if (max == -INFINITY) {
+        return false;
+    }
+    if (p->temperature == 0.0) {
+        keep_first(candidates, max);
+    } else {
+        filter(d, p, max);
+    }
     return true;
 }
 
@@ -169,9 +199,9 @@ static bool keeps_few(const struct params *p, size_t n)
     return p->min_p > 0.0 || has_top_k(p, n);
 }
 
-double distribution_weighing(const struct slot *slot, size_t n_vocab)
+double distribution_weighing(const struct slot *slot, struct mask mask, size_t n_vocab)
 {
-    return keeps_few(&slot->params, n_vocab) ? 0.0 : slot->params.temperature;
+    return mask.narrow || keeps_few(&slot->params, n_vocab) ? 0.0 : slot->params.temperature;
 }
 
 static bool keep_allowed(struct distribution *d, const struct params *p)
@@ -188,10 +218,14 @@ static bool keep_allowed(struct distribution *d, const struct params *p)
     return keep_all(d, p);
 }
 
-enum row_status distribution_build(struct distribution *d, struct row *row, const struct slot *slot)
+enum row_status distribution_build(struct distribution *d, struct row *row, const struct slot *slot,
+                                   struct mask mask)
 {
-    adjusted_build(&d->adjusted, row, slot); /* steps 2 and 3: bias and penalties */
-    return keep_allowed(d, &slot->params) ? ROW_OK : ROW_NO_FINITE_LOGIT;
+    const struct params *p = &slot->params;
+    /* steps 2 and 3: bias, mask and penalties */
+    adjusted_build(&d->adjusted, row, slot, mask.narrow ? NULL : mask.words);
+    const bool kept = mask.narrow ? keep_listed(d, p, mask.words) : keep_allowed(d, p);
+    return kept ? ROW_OK : ROW_NO_FINITE_LOGIT;
 }
 
 int32_t distribution_draw(struct distribution *d, double uniform)

@@ -9,6 +9,7 @@
 #include "arena.h"
 #include "candidates.h"
 #include "dense.h"
+#include "mask.h"
 #include "row.h"
 #include "slot.h"
 
@@ -30,11 +31,13 @@ void distribution_init(struct distribution *d, struct arena *arena, const struct
                        size_t n_vocab);
 
 /* Return the temperature at which distribution_build() will need the weights of the row; 0 if it will not. */
-double distribution_weighing(const struct slot *slot, size_t n_vocab);
+double distribution_weighing(const struct slot *slot, struct mask mask, size_t n_vocab);
 
-/* Apply all of a slot's parameters to a row whose status is ROW_OK. Return ROW_OK, or ROW_NO_FINITE_LOGIT
- * when every token is banned. */
-enum row_status distribution_build(struct distribution *d, struct row *row, const struct slot *slot);
+/* Apply a mask and all of a slot's parameters to a row whose status is ROW_OK. Where the weights of the row
+ * are needed and there is a mask, the row is masked with it. Return ROW_OK, or ROW_NO_FINITE_LOGIT when every
+ * token is banned. */
+enum row_status distribution_build(struct distribution *d, struct row *row, const struct slot *slot,
+                                   struct mask mask);
 
 /* Return the token that a uniform number in [0, 1) selects. */
 int32_t distribution_draw(struct distribution *d, double uniform);

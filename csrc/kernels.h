@@ -24,6 +24,15 @@ double exp_scale_at(double temperature);
 
 enum { PIVOTS = 8 };
 
+/* The entries of up to some groups of a row that a mask allows. */
+struct packed {
+    float *room;           /* [groups * GROUP + LANES]: those of a group follow its first place */
+    const float **entries; /* [groups]: where they are; in the row itself if all of the group are allowed */
+    uint32_t *used;        /* [groups]: how many, padded with -inf to a multiple of LANES */
+    float *lane_max;       /* [groups * LANES]: their maxima by lanes */
+    float max;             /* of all */
+};
+
 struct kernels {
     const char *name;
 
@@ -43,7 +52,8 @@ struct kernels {
     /* Return how many of n numbers (a multiple of LANES) are at least `least`. */
     size_t (*count)(const float *x, size_t n, float least);
 
-    /* Write the maximum of each lane over every `fold_groups` groups of lane_max. Return how many there are. */
+    /* Write the maximum of each lane over every `fold_groups` groups of lane_max. Return how many there are.
+     */
     size_t (*fold)(const float *lane_max, size_t groups, size_t fold_groups, float *folded);
 
     /* Write ids and logits of the entries that are at least `least`, in ascending order, without those whose
@@ -55,6 +65,25 @@ struct kernels {
     /* Do the same for the entries that are at most `most`; all groups are read. */
     size_t (*gather_low)(const float *logit, size_t groups, float most, const uint64_t *skip, int32_t first,
                          int32_t *id, float *found);
+
+    /* Masks: bit j % 32 of word j / 32 is set if entry j is allowed. Return how many bits of a mask are set;
+     * any number above `most` where it is more than that. */
+    size_t (*count_ones)(const uint32_t *mask, size_t words, size_t most);
+
+    /* Write the places of the bits that are set, in ascending order. Return how many there are. */
+    size_t (*list_ones)(const uint32_t *mask, size_t words, int32_t *id);
+
+    /* Pack the entries that a mask allows. */
+    void (*pack)(const float *logit, size_t groups, const uint32_t *mask, struct packed *to);
+
+    /* Do it in one pass with weigh(): return the mass of all entries, allowed or not. */
+    double (*weigh_and_pack)(const float *logit, size_t groups, float max, struct weighing at,
+                             const uint32_t *mask, struct packed *to);
+
+    /* Do what weigh() does for packed groups, relative to their maximum. Prefetch groups at `next`, where the
+     * next piece of the row is. */
+    double (*weigh_packed)(const struct packed *packed, size_t groups, struct weighing at, double *group_mass,
+                           const float *next);
 
     /* Write mass = 2^((logit - max) * exp_scale / 16) in float64 for n entries (a multiple of LANES64), where
      * logit <= max and exp_scale = exp_scale_at(temperature). */

@@ -3,14 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Groups that are read together: 16 KiB of logits, which stay in the nearest cache between two passes. */
-enum { PIECE_GROUPS = 16 };
-
-static size_t piece_count(size_t n)
-{
-    const size_t whole = n / GROUP;
-    return (whole + PIECE_GROUPS - 1) / PIECE_GROUPS + (n % GROUP != 0);
-}
+#include "pieces.h"
 
 void row_init(struct row *row, struct arena *arena, const struct kernels *kernels, size_t n_vocab,
               int32_t max_top)
@@ -28,31 +21,40 @@ void row_init(struct row *row, struct arena *arena, const struct kernels *kernel
     row->top_logit = arena_take(arena, tops, sizeof *row->top_logit);
     row->near_id = arena_take(arena, near, sizeof *row->near_id);
     row->near_logit = arena_take(arena, near, sizeof *row->near_logit);
+    row->packed.room = arena_take(arena, PIECE_GROUPS * GROUP + LANES, sizeof *row->packed.room);
+    row->packed.entries = arena_take(arena, PIECE_GROUPS, sizeof *row->packed.entries);
+    row->packed.used = arena_take(arena, PIECE_GROUPS, sizeof *row->packed.used);
 }
 
-const float *row_group(const struct row *row, size_t group)
+/* --- masks ---------------------------------------------------------------------------------------------- */
+
+/* Take a mask. In the tail, what lies behind the row counts as allowed: its logits are -inf. */
+static void set_mask(struct row *row, const uint32_t *mask)
 {
-    return (group + 1) * GROUP <= row->n ? row->logit + group * GROUP : row->tail;
-}
-
-/* --- pieces: PIECE_GROUPS whole groups each; the tail is a piece by itself ------------------------------ */
-
-struct piece {
-    size_t number, first, groups;
-};
-
-/* Move on to the next piece, the first one from a zeroed piece. Return false at the end of the row. */
-static bool next_piece(const struct row *row, struct piece *piece)
-{
-    const size_t whole = row->n / GROUP, first = piece->first + piece->groups;
-    if (first == row->groups) {
-        return false;
+    const size_t whole = row->n / GROUP * GROUP, left = row->n - whole;
+    row->mask = mask;
+    for (size_t i = 0; i < GROUP / 32; i++) {
+        const size_t used = left > 32 * i ? left - 32 * i : 0; /* of the bits from this word on */
+        const uint32_t beyond = used < 32 ? UINT32_MAX << used : 0;
+        row->tail_mask[i] = used > 0 ? mask[whole / 32 + i] | beyond : UINT32_MAX;
     }
-    const size_t left = first < whole ? whole - first : 1;
-    piece->number += piece->groups > 0;
-    piece->first = first;
-    piece->groups = left < PIECE_GROUPS ? left : PIECE_GROUPS;
-    return true;
+}
+
+static bool allows_all(const struct row *row, const struct piece *piece)
+{
+    const uint32_t *mask = group_mask(row, piece->first);
+    uint32_t bits = UINT32_MAX;
+    for (size_t i = 0; i < piece->groups * (GROUP / 32); i++) {
+        bits &= mask[i];
+    }
+    return bits == UINT32_MAX;
+}
+
+static void pack_piece(struct row *row, const struct piece *piece)
+{
+    row->packed.lane_max = row->lane_max + piece->first * LANES;
+    row->kernels->pack(row_group(row, piece->first), piece->groups, group_mask(row, piece->first),
+                       &row->packed);
 }
 
 /* --- sums ----------------------------------------------------------------------------------------------- */
@@ -140,13 +142,31 @@ static void weigh_piece(struct row *row, const struct piece *piece, double tempe
     }
 }
 
+/* Weigh a piece that is packed. */
+static void weigh_packed_piece(struct row *row, const struct piece *piece, double temperature)
+{
+    double *group_mass = row->weights.group_mass + piece->first;
+    row->piece_max[piece->number] = row->packed.max;
+    if (isinf(row->packed.max)) {
+        memset(group_mass, 0, piece->groups * sizeof *group_mass);
+        return;
+    }
+    const float *next = row_group(row, piece->first) + piece->groups * GROUP;
+    row->kernels->weigh_packed(&row->packed, piece->groups, weighing_at(temperature), group_mass, next);
+}
+
 void row_need_weights(struct row *row, double temperature)
 {
     if (row->weights.temperature == temperature) {
         return;
     }
     for (struct piece piece = {0}; next_piece(row, &piece);) {
-        weigh_piece(row, &piece, temperature, false);
+        if (row->mask == NULL) {
+            weigh_piece(row, &piece, temperature, false);
+        } else {
+            pack_piece(row, &piece);
+            weigh_packed_piece(row, &piece, temperature);
+        }
     }
     finish_weights(row, temperature);
 }
@@ -189,24 +209,33 @@ static enum row_status status_of(float max, bool nan)
     return ROW_OK;
 }
 
-void row_read(struct row *row, const float *logit, bool total, double temperature)
+static void begin(struct row *row, const float *logit)
 {
-    bool nan = false;
     row->logit = logit;
     row->max = -INFINITY;
     row->total = row->weights.temperature = 0.0;
+    row->folded = 0;
     row->top_count = 0;
     copy_tail(row);
-    for (struct piece piece = {0}; next_piece(row, &piece);) {
-        const float max = row->kernels->scan(row_group(row, piece.first), piece.groups,
-                                             row->lane_max + piece.first * LANES, &nan);
-        row->piece_max[piece.number] = max;
-        row->max = max > row->max ? max : row->max;
-        if (total || temperature != 0.0) {
-            weigh_piece(row, &piece, temperature, total);
-        }
+}
+
+static void scan_piece(struct row *row, const struct piece *piece, float *lane_max, bool *nan)
+{
+    const float max = row->kernels->scan(row_group(row, piece->first), piece->groups, lane_max, nan);
+    row->piece_max[piece->number] = max;
+    row->max = max > row->max ? max : row->max;
+}
+
+static void read_piece(struct row *row, const struct piece *piece, bool total, double temperature, bool *nan)
+{
+    scan_piece(row, piece, row->lane_max + piece->first * LANES, nan);
+    if (total || temperature != 0.0) {
+        weigh_piece(row, piece, temperature, total);
     }
-    row->status = status_of(row->max, nan);
+}
+
+static void finish(struct row *row, bool total, double temperature)
+{
     if (row->status == ROW_OK && temperature != 0.0) {
         finish_weights(row, temperature);
     }
@@ -215,116 +244,77 @@ void row_read(struct row *row, const float *logit, bool total, double temperatur
     }
 }
 
-/* --- entries -------------------------------------------------------------------------------------------- */
-
-/* Halve the interval between a logit that at least k of n maxima reach and one that fewer reach. Somewhat
- * more than k is no harm, and a few halvings cost less than the entries that they spare. */
-static float raise_threshold(const struct kernels *kernels, const float *maxima, size_t n, size_t k,
-                             float enough, float missed)
+void row_read(struct row *row, const float *logit, bool total, double temperature)
 {
-    for (int halvings = 0; halvings < 16 && enough < missed; halvings++) {
-        const float middle = enough + (missed - enough) / 2.0f;
-        const size_t count = kernels->count(maxima, n, middle);
-        if (count < k) {
-            missed = middle;
-            continue;
-        }
-        enough = middle;
-        if (count <= k + k / 4) {
-            break;
-        }
-    }
-    return enough;
-}
-
-float row_threshold(struct row *row, size_t k)
-{
-    const struct kernels *kernels = row->kernels;
-    const float *maxima = row->folded_max;
-    size_t n = kernels->fold(row->lane_max, row->groups, PIECE_GROUPS, row->folded_max);
-    if (k > n / 4) { /* too many for the maxima of whole pieces, which are fewer and mostly enough */
-        maxima = row->lane_max;
-        n = row->groups * LANES;
-    }
-    float enough = row->max, missed = row->max, step = 1.0f;
-    while (kernels->count(maxima, n, enough) < k) {
-        missed = enough;
-        enough = row->max - step;
-        step *= 2.0f;
-        if (enough == -INFINITY) {
-            return -INFINITY;
-        }
-    }
-    return raise_threshold(kernels, maxima, n, k, enough, missed);
-}
-
-/* Drop the entries behind the end of the row, which are the last. */
-static size_t drop_padding(const struct row *row, const int32_t *id, size_t count)
-{
-    while (count > 0 && (size_t)id[count - 1] >= row->n) {
-        count--;
-    }
-    return count;
-}
-
-size_t row_gather(const struct row *row, float least, const uint64_t *skip, int32_t *id, float *found)
-{
-    const size_t whole = row->n / GROUP;
-    size_t n = row->kernels->gather(row->logit, whole, row->lane_max, least, skip, 0, id, found);
-    if (whole < row->groups) {
-        n += row->kernels->gather(row->tail, 1, row->lane_max + whole * LANES, least, skip,
-                                  (int32_t)(whole * GROUP), id + n, found + n);
-    }
-    return drop_padding(row, id, n);
-}
-
-size_t row_weigh_exactly(const struct row *row, double origin, double exp_scale, double *group_mass, float most,
-                         const uint64_t *skip, int32_t *id, float *found)
-{
-    size_t n = 0;
+    bool nan = false;
+    begin(row, logit);
     for (struct piece piece = {0}; next_piece(row, &piece);) {
-        const float *logit = row_group(row, piece.first);
-        if (group_mass != NULL) {
-            row->kernels->weigh_exactly(logit, piece.groups, origin, exp_scale, group_mass + piece.first);
-        }
-        if (found != NULL) {
-            n += row->kernels->gather_low(logit, piece.groups, most, skip, (int32_t)(piece.first * GROUP),
-                                          id + n, found + n);
-        }
+        read_piece(row, &piece, total, temperature, &nan);
     }
-    return drop_padding(row, id, n);
+    row->status = status_of(row->max, nan);
+    finish(row, total, temperature);
 }
 
-/* Insert into the top k, which are in descending order, behind equal logits: ids come in ascending order. */
-static void insert_top(struct row *row, int32_t k, int32_t id, float logit)
+void row_skim(struct row *row, const float *logit)
 {
-    if (row->top_count == k && logit <= row->top_logit[k - 1]) {
-        return;
+    bool nan = false;
+    begin(row, logit);
+    for (struct piece piece = {0}; next_piece(row, &piece);) {
+        scan_piece(row, &piece, row->packed.room, &nan); /* this place stays in the cache */
     }
-    int32_t at = row->top_count < k ? row->top_count++ : k - 1;
-    while (at > 0 && row->top_logit[at - 1] < logit) {
-        row->top_id[at] = row->top_id[at - 1];
-        row->top_logit[at] = row->top_logit[at - 1];
-        at--;
-    }
-    row->top_id[at] = id;
-    row->top_logit[at] = logit;
+    row->status = status_of(row->max, nan);
 }
 
-void row_need_top(struct row *row, int32_t k)
+/* Take over what is known of a piece in which everything is allowed. */
+static void copy_piece(struct row *masked, const struct row *row, const struct piece *piece)
 {
-    if ((size_t)k > row->n) {
-        k = (int32_t)row->n;
-    }
-    if (k <= row->top_count) {
+    const size_t first = piece->first, groups = piece->groups;
+    memcpy(masked->lane_max + first * LANES, row->lane_max + first * LANES,
+           groups * LANES * sizeof *row->lane_max);
+    memcpy(masked->weights.group_mass + first, row->weights.group_mass + first,
+           groups * sizeof *row->weights.group_mass);
+    masked->piece_max[piece->number] = row->piece_max[piece->number];
+}
+
+/* Scan and pack a piece, and weigh all of it for the total at temperature 1. */
+static void scan_and_pack_piece(struct row *row, struct row *masked, const struct piece *piece, bool total,
+                                bool *nan)
+{
+    scan_piece(row, piece, row->lane_max + piece->first * LANES, nan);
+    const float max = row->piece_max[piece->number];
+    if (!total || isinf(max)) {
+        row->piece_total[piece->number] = 0.0;
+        pack_piece(masked, piece);
         return;
     }
-    const float least = row_threshold(row, (size_t)k);
-    const size_t near = row_gather(row, least, NULL, row->near_id, row->near_logit);
-    row->top_count = 0;
-    for (size_t i = 0; i < near; i++) {
-        insert_top(row, k, row->near_id[i], row->near_logit[i]);
+    masked->packed.lane_max = masked->lane_max + piece->first * LANES;
+    row->piece_total[piece->number] =
+        row->kernels->weigh_and_pack(row_group(row, piece->first), piece->groups, max, weighing_at(1.0),
+                                     group_mask(masked, piece->first), &masked->packed);
+}
+
+void row_read_masked(struct row *row, struct row *masked, const uint32_t *mask, const float *logit,
+                     bool total, double temperature)
+{
+    bool nan = false;
+    begin(row, logit);
+    begin(masked, logit);
+    set_mask(masked, mask);
+    for (struct piece piece = {0}; next_piece(row, &piece);) {
+        if (allows_all(masked, &piece)) {
+            read_piece(row, &piece, total, temperature, &nan);
+            copy_piece(masked, row, &piece);
+        } else {
+            scan_and_pack_piece(row, masked, &piece, total, &nan);
+            weigh_packed_piece(masked, &piece, temperature);
+        }
+        const float max = masked->piece_max[piece.number];
+        masked->max = max > masked->max ? max : masked->max;
     }
+    row->status = status_of(row->max, nan);
+    masked->status = row->status == ROW_OK ? status_of(masked->max, false) : row->status;
+    finish(row, total, 0.0);
+    finish(masked, false, temperature);
 }
 
 /* step 1: log-probabilities */

@@ -26,14 +26,18 @@ struct row {
     size_t n; /* n_vocab */
     size_t groups, pieces;
     const float *logit;
-    float tail[GROUP]; /* the entries after the last whole group, then -inf */
+    float tail[GROUP];          /* the entries after the last whole group, then -inf */
+    const uint32_t *mask;       /* NULL, or which entries count: the rest is as if it were not in the row */
+    uint32_t tail_mask[GROUP / 32]; /* its bits after the last whole group, then ones */
+    struct packed packed;       /* work space: what the mask allows of a piece */
     enum row_status status;
     float max;
     float *lane_max;     /* [groups * LANES]: maxima of the lanes of each group */
     float *piece_max;    /* [pieces]: maxima of the groups that are read together */
     double *piece_total; /* [pieces]: sums of exp(logit - piece_max) */
     double *factor;      /* [pieces]: exp((piece_max - max) / temperature) */
-    float *folded_max;   /* work space of row_threshold() */
+    float *folded_max;   /* maxima of the lanes of each piece, for row_threshold() */
+    size_t folded;       /* how many; 0 = not known yet */
     struct weights weights;
     double total; /* sum of exp(logit - max); 0 = not known */
     double log_total;
@@ -51,6 +55,15 @@ void row_init(struct row *row, struct arena *arena, const struct kernels *kernel
  * temperature 1 and for the weights at `temperature` (0: none) if they will be needed. */
 void row_read(struct row *row, const float *logit, bool total, double temperature);
 
+/* Find the status of a row, and nothing else. */
+void row_skim(struct row *row, const float *logit);
+
+/* Read a row, and weigh of it what a mask allows as `masked`, which then stands for the row in what follows:
+ * its maxima, its weights and its status are those of the allowed entries. The total is that of the whole
+ * row. */
+void row_read_masked(struct row *row, struct row *masked, const uint32_t *mask, const float *logit,
+                     bool total, double temperature);
+
 /* Compute what is not known yet, on a row whose status is ROW_OK. */
 void row_need_total(struct row *row);
 void row_need_weights(struct row *row, double temperature);
@@ -61,8 +74,11 @@ void row_need_top(struct row *row, int32_t k);
 /* Return log softmax of one logit over the whole row; the total must be known. */
 double row_logprob(const struct row *row, float logit);
 
-/* Return the GROUP entries of a group. */
+/* Return the GROUP entries of a group, whatever the mask. */
 const float *row_group(const struct row *row, size_t group);
+
+/* Copy a group, with -inf for what the mask does not allow. */
+void row_copy_group(const struct row *row, size_t group, float logit[GROUP]);
 
 /* Return a logit that at least k entries reach, and not many more; -inf where no other is low enough. */
 float row_threshold(struct row *row, size_t k);

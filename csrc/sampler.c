@@ -19,6 +19,7 @@ static void take_arrays(struct sampler *s)
     s->workspaces = arena_take(arena, s->threads, sizeof *s->workspaces);
     for (size_t i = 0; i < s->threads && !arena->failed; i++) {
         row_init(&s->workspaces[i].row, arena, s->kernels, s->n_vocab, s->max_logprobs);
+        row_init(&s->workspaces[i].masked, arena, s->kernels, s->n_vocab, 0);
         distribution_init(&s->workspaces[i].distribution, arena, s->kernels, s->n_vocab);
     }
 }
@@ -66,6 +67,22 @@ static size_t row_of(const struct sampler_batch *batch, size_t i)
     return batch->rows != NULL ? (size_t)batch->rows[i] : i;
 }
 
+/* Return the number of the mask of draw i; -1 if it has none. */
+static int64_t mask_number(const struct sampler_batch *batch, size_t i)
+{
+    if (batch->mask_rows != NULL) {
+        return batch->mask_rows[i];
+    }
+    return batch->n_masks > 0 ? (int64_t)i : -1;
+}
+
+static struct mask mask_of_draw(const struct sampler *s, const struct sampler_batch *batch, size_t i)
+{
+    const int64_t number = mask_number(batch, i);
+    const uint32_t *words = number >= 0 ? batch->masks + (size_t)number * mask_words(s->n_vocab) : NULL;
+    return mask_of(s->kernels, words, s->n_vocab);
+}
+
 static enum sampler_fault check_draw(struct sampler *s, const struct sampler_batch *batch, size_t i)
 {
     const int32_t slot = batch->slots[i];
@@ -80,6 +97,9 @@ static enum sampler_fault check_draw(struct sampler *s, const struct sampler_bat
     }
     if ((batch->rows != NULL && batch->rows[i] < 0) || row_of(batch, i) >= batch->n_rows) {
         return SAMPLER_BAD_ROW;
+    }
+    if (mask_number(batch, i) < -1 || mask_number(batch, i) >= (int64_t)batch->n_masks) {
+        return SAMPLER_BAD_MASK;
     }
     s->in_batch[slot] = 1;
     return SAMPLER_OK;
@@ -101,7 +121,8 @@ enum sampler_fault sampler_prepare(struct sampler *s, const struct sampler_batch
     return fault;
 }
 
-/* step 1: log-probabilities of token i, with k alternatives (-1: none at all). Its status and token are set. */
+/* step 1: log-probabilities of token i, with k alternatives (-1: none at all). Its status and token are set.
+ */
 static void write_logprobs(struct row *row, const struct sampler_batch *batch, size_t i, int32_t k)
 {
     int32_t *top_token = batch->top_tokens + i * batch->top_columns;
@@ -147,6 +168,44 @@ static bool wants_total(const struct sampler *s, const struct sampler_batch *bat
     return false;
 }
 
+/* Return the row that a slot's distribution is built on. Read it, as far as no earlier draw of its run did.
+ */
+static struct row *row_for(struct workspace *workspace, const struct slot *slot, struct mask mask,
+                           const float *logits, bool total, bool first)
+{
+    const size_t n_vocab = workspace->row.n;
+    const double temperature = distribution_weighing(slot, mask, n_vocab);
+    const bool masked = mask.words != NULL && temperature != 0.0;
+    if (first) {
+        workspace->mask = NULL;
+        workspace->read = false;
+    }
+    if (masked && workspace->mask != mask.words) {
+        row_read_masked(&workspace->row, &workspace->masked, mask.words, logits, total, temperature);
+        workspace->mask = mask.words;
+        workspace->read = true;
+    } else if (mask.narrow && !total) {
+        if (first) {
+            row_skim(&workspace->row, logits);
+        }
+    } else if (!workspace->read) {
+        row_read(&workspace->row, logits, total, temperature);
+        workspace->read = true;
+    }
+    return masked ? &workspace->masked : &workspace->row;
+}
+
+/* Read a row where that is to be done, and build a slot's distribution. */
+static enum row_status build(struct workspace *workspace, const struct slot *slot, struct mask mask,
+                             const float *logits, bool total, bool first)
+{
+    struct row *row = row_for(workspace, slot, mask, logits, total, first);
+    if (row->status != ROW_OK) {
+        return row->status;
+    }
+    return distribution_build(&workspace->distribution, row, slot, mask);
+}
+
 struct sampling {
     struct sampler *sampler;
     const struct sampler_batch *batch;
@@ -160,18 +219,16 @@ static void draw_run(void *context, size_t worker, size_t run)
     const struct sampler_batch *batch = sampling->batch;
     struct workspace *workspace = &s->workspaces[worker];
     const size_t first = s->run[run], end = s->run[run + 1];
+    const float *logits = batch->logits + row_of(batch, first) * s->n_vocab;
+    const bool total = wants_total(s, batch, first, end);
     const struct slot *previous = NULL;
     enum row_status status = ROW_OK;
-    row_read(&workspace->row, batch->logits + row_of(batch, first) * s->n_vocab,
-             wants_total(s, batch, first, end),
-             distribution_weighing(&s->slots[batch->slots[first]], s->n_vocab));
     for (size_t i = first; i < end; i++) {
         const struct slot *slot = &s->slots[batch->slots[i]];
         /* The n choices of one prompt have the same distribution: one pass serves them all. */
-        if (previous == NULL || !slot_same_distribution(slot, previous)) {
-            status = workspace->row.status == ROW_OK
-                         ? distribution_build(&workspace->distribution, &workspace->row, slot)
-                         : workspace->row.status;
+        if (previous == NULL || mask_number(batch, i) != mask_number(batch, i - 1) ||
+            !slot_same_distribution(slot, previous)) {
+            status = build(workspace, slot, mask_of_draw(s, batch, i), logits, total, i == first);
         }
         draw_token(workspace, slot, batch, i, status);
         previous = slot;
@@ -226,15 +283,12 @@ void sampler_score(struct sampler *s, const struct sampler_batch *batch, int32_t
     for_each_row(s, score_row, &scoring, batch->n_rows);
 }
 
-enum row_status sampler_distribution(struct sampler *s, const float *logits, size_t slot)
+enum row_status sampler_distribution(struct sampler *s, const float *logits, size_t slot,
+                                     const uint32_t *mask)
 {
     struct workspace *workspace = &s->workspaces[0];
-    row_read(&workspace->row, logits, false, distribution_weighing(&s->slots[slot], s->n_vocab));
-    if (workspace->row.status != ROW_OK) {
-        return workspace->row.status;
-    }
-    const enum row_status status =
-        distribution_build(&workspace->distribution, &workspace->row, &s->slots[slot]);
+    const struct mask of_words = mask_of(s->kernels, mask, s->n_vocab);
+    const enum row_status status = build(workspace, &s->slots[slot], of_words, logits, false, true);
     if (status == ROW_OK) {
         distribution_write_out(&workspace->distribution);
     }

@@ -16,6 +16,9 @@ struct thread_pool;
 /* What one thread needs to sample from a row. */
 struct workspace {
     struct row row;
+    bool read;            /* is more than the row's status known? */
+    struct row masked;    /* what a mask allows of the row */
+    const uint32_t *mask; /* this mask; NULL if `masked` is not of this row */
     struct distribution distribution;
 };
 
@@ -40,16 +43,21 @@ enum sampler_fault {
     SAMPLER_BAD_SLOT = 1,
     SAMPLER_CLOSED_SLOT = 2,
     SAMPLER_SLOT_TWICE = 3,
-    SAMPLER_BAD_ROW = 4
+    SAMPLER_BAD_ROW = 4,
+    SAMPLER_BAD_MASK = 5
 };
 
-/* One batch: draw i is for slots[i] and reads row rows[i] (row i when rows is NULL). */
+/* One batch: draw i is for slots[i], reads row rows[i] (row i when rows is NULL) and may give the tokens of
+ * mask mask_rows[i] (mask i when mask_rows is NULL; all tokens for -1, and when there is neither). */
 struct sampler_batch {
     const float *logits; /* [n_rows, n_vocab] */
     size_t n_rows;
     size_t n_draws;
     const int32_t *slots; /* [n_draws] */
     const int32_t *rows;  /* [n_draws] or NULL */
+    const uint32_t *masks; /* [n_masks, mask_words(n_vocab)] */
+    size_t n_masks;
+    const int32_t *mask_rows; /* [n_draws] or NULL */
     size_t top_columns;   /* width of the two arrays of alternatives, at least max_logprobs */
     int32_t *tokens;      /* [n_draws] and so on: what was drawn */
     double *logprobs;
@@ -75,7 +83,9 @@ void sampler_draw(struct sampler *s, const struct sampler_batch *batch);
  * cannot be used gets a status and no scores. Allocates nothing. */
 void sampler_score(struct sampler *s, const struct sampler_batch *batch, int32_t k);
 
-/* Read a row and write all tokens that a slot may draw into the candidates of workspace 0. Draw nothing. */
-enum row_status sampler_distribution(struct sampler *s, const float *logits, size_t slot);
+/* Read a row and write all tokens that a slot may draw, under a mask (NULL: none), into the candidates of
+ * workspace 0. Draw nothing. */
+enum row_status sampler_distribution(struct sampler *s, const float *logits, size_t slot,
+                                     const uint32_t *mask);
 
 #endif

@@ -50,7 +50,11 @@ class Sampler:
         logits: NDArray[np.float32],
         slots: NDArray[np.int32],
         rows: NDArray[np.int32] | None = None,
+        *,
+        masks: NDArray[np.int32] | None = None,
+        mask_rows: NDArray[np.int32] | None = None,
     ) -> Draws: ...
+    def advance(self, slot: int, tokens: Sequence[int] | NDArray[np.int32]) -> None: ...
     def score(
         self,
         logits: NDArray[np.float32],
@@ -59,7 +63,7 @@ class Sampler:
         logprobs: int = 0,
     ) -> Scores: ...
     def distribution(
-        self, logits: NDArray[np.float32], slot: int
+        self, logits: NDArray[np.float32], slot: int, mask: NDArray[np.int32] | None = None
     ) -> tuple[NDArray[np.int32], NDArray[np.float64]]: ...
 
 def philox4x32(counter: Sequence[int], key: Sequence[int]) -> tuple[int, int, int, int]: ...

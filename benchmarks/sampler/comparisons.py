@@ -61,6 +61,28 @@ def _beside_llama(params: SamplingParams, **options: Any) -> Sequence[Maker]:
     return _ours(params, **options), partial(llama_chain, params=params)
 
 
+def _masked(rows: Rows, params: SamplingParams, allowed: float) -> Side:
+    """Return our side with a mask of random tokens: a share, a number, or, where negative, all but that."""
+    order = np.random.default_rng(1).permutation(rows.n_vocab)
+    count = round(allowed * rows.n_vocab) if 0 < allowed < 1 else int(allowed) % rows.n_vocab
+    return nucleus(rows, params, allowed=order < count)
+
+
+def _beside_no_mask(title: str, params: SamplingParams) -> list[Comparison]:
+    """Return a line for each mask; its title has room for the mask's name."""
+    masks = {"1 token": 1, "100": 100, "half": 0.5, "all but 1": -1}
+    goals = {"1 token": 1.0, "100": 1.0, "half": 1.05, "all but 1": 1.05}
+    return [
+        Comparison(
+            title.format(name),
+            _COSTS,
+            [partial(_masked, params=params, allowed=allowed), _ours(params)],
+            (goals[name], goals[name]),
+        )
+        for name, allowed in masks.items()
+    ]
+
+
 def _flat(rows: Rows) -> Side:
     flat = rows._replace(logits=rows.logits * np.float32(0.01))
     assert np.ptp(flat.logits, axis=1).max() < 1  # so the nucleus is most of the vocabulary
@@ -85,6 +107,11 @@ _READ = Comparison("contract, against one read of the row", _COSTS, [_typical, o
 _TEMPERATURE = Comparison("temperature only, against llama.cpp's", _FASTER, _beside_llama(_PLAIN), (18, 18))
 _GREEDY = Comparison("greedy, against llama.cpp's", _FASTER, _beside_llama(_BEST), (8, 5))
 _LOGPROB = _beside_llama(_BEST, logprobs=0)
+_MASKED = [
+    *_beside_no_mask("mask of {}, against none", TYPICAL),
+    *_beside_no_mask("no logprobs, mask of {}, against none", replace(TYPICAL, logprobs=None)),
+    *_beside_no_mask("greedy, mask of {}, against none", _BEST),
+]
 
 # AVX2 reaches 60 % of the goal where it is not the machine's best, and scalar code is never slower.
 _FORCED = [
@@ -107,6 +134,7 @@ COMPARISONS = [
     Comparison("top_k=40, against none", _ADDS, [_ours(TYPICAL, top_k=40), _typical], (0.1, 0.1)),
     Comparison("min_p=0.05, against none", _ADDS, [_ours(TYPICAL, min_p=0.05), _typical], (0.1, 0.1)),
     Comparison("logprobs=20, against logprobs=5", _ADDS, [_ours(TYPICAL, logprobs=20), _typical], (0.1, 0.1)),
+    *_MASKED,
     CALL,
     Comparison("contract, against naive numpy", _FASTER, [_typical, by_numpy]),
     Comparison("contract, against naive PyTorch", _FASTER, [_typical, by_torch]),

@@ -26,7 +26,7 @@ _SECONDS, _TURNS = 1.0, 5
 """What a stretch lasts at least, and how many turns each side has in it at least."""
 
 _TABLE = Table(
-    {"sampler, µs a row": "<41", "kernels": "<8", "n_vocab": ">8d", "other": ">10.1f", "engine": ">9.1f"}
+    {"sampler, µs a row": "<46", "kernels": "<8", "n_vocab": ">8d", "other": ">10.1f", "engine": ">9.1f"}
     | {"figure": ">9", "goal": ">11", "elsewhere": ">11.2f"}
 )
 

@@ -66,22 +66,36 @@ def seconds(work: Callable[..., object], *arguments: object) -> float:
     return perf_counter() - start
 
 
+def mask_allowing(allowed: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return the words of a mask: the lowest bit of the first one is for token 0."""
+    padded = np.pad(allowed, (0, -len(allowed) % 32))
+    return np.packbits(padded, bitorder="little").view(np.int32)
+
+
 def nucleus(
-    rows: Rows, params: SamplingParams, per_call: int = N_ROWS, n: int = 1, visits: int = 1, threads: int = 1
+    rows: Rows,
+    params: SamplingParams,
+    per_call: int = N_ROWS,
+    n: int = 1,
+    visits: int = 1,
+    threads: int = 1,
+    allowed: NDArray[np.bool_] | None = None,
 ) -> Side:
     """Return our sampler, whose slots go back to the history before each turn.
 
     A call draws ``n`` times from each of its ``per_call`` rows, and a turn visits all the rows ``visits``
     times, one call right after the other. By default one call draws from all the rows, as for sixteen
-    streams, so a sixteenth of a call from Python is in the time of a row.
+    streams, so a sixteenth of a call from Python is in the time of a row. Each draw has a mask of its own, of
+    the same ``allowed`` tokens.
     """
     sampler = Sampler(rows.n_vocab, N_ROWS * n, threads=threads)
     slots = np.arange(N_ROWS * n, dtype=np.int32)
     calls = [(some, some // n) for some in slots.reshape(-1, per_call * n)] * visits
+    masks = None if allowed is None else np.tile(mask_allowing(allowed), (per_call * n, 1))
 
     def draw() -> None:
         for some, their_rows in calls:
-            sampler.sample(rows.logits, some, their_rows)
+            sampler.sample(rows.logits, some, their_rows, masks=masks)
 
     def turn() -> list[float]:
         for slot in slots.tolist():

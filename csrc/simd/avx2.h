@@ -102,6 +102,41 @@ static inline size_t lanes_keep(uint32_t bits, const float *x, int32_t first, in
     return n;
 }
 
+static inline uint32_t lanes_any(const uint32_t *words)
+{
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i low = _mm256_cmpeq_epi32(_mm256_loadu_si256((const __m256i *)words), zero);
+    const __m256i high = _mm256_cmpeq_epi32(_mm256_loadu_si256((const __m256i *)(words + 8)), zero);
+    const int zeros = _mm256_movemask_ps(_mm256_castsi256_ps(low)) |
+                      _mm256_movemask_ps(_mm256_castsi256_ps(high)) << 8;
+    return ~(uint32_t)zeros & 0xFFFF;
+}
+
+/* How four lanes are packed: for each four bits, the bytes of the lanes whose bit is set, then anything. */
+#define LANE(k) (char)(4 * (k)), (char)(4 * (k) + 1), (char)(4 * (k) + 2), (char)(4 * (k) + 3)
+#define FOUR(a, b, c, d) {LANE(a), LANE(b), LANE(c), LANE(d)}
+static const char packed_four[16][16] = {
+    FOUR(0, 0, 0, 0), FOUR(0, 0, 0, 0), FOUR(1, 0, 0, 0), FOUR(0, 1, 0, 0),
+    FOUR(2, 0, 0, 0), FOUR(0, 2, 0, 0), FOUR(1, 2, 0, 0), FOUR(0, 1, 2, 0),
+    FOUR(3, 0, 0, 0), FOUR(0, 3, 0, 0), FOUR(1, 3, 0, 0), FOUR(0, 1, 3, 0),
+    FOUR(2, 3, 0, 0), FOUR(0, 2, 3, 0), FOUR(1, 2, 3, 0), FOUR(0, 1, 2, 3),
+};
+
+static inline void pack_four(uint32_t bits, const float *x, float *packed)
+{
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)packed_four[bits & 0xF]);
+    _mm_storeu_si128((__m128i *)packed, _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)x), bytes));
+}
+
+static inline size_t lanes_pack(uint32_t bits, const float *x, float *packed)
+{
+    pack_four(bits, x, packed);
+    pack_four(bits >> 4, x + 4, packed + __builtin_popcount(bits & 0xF));
+    pack_four(bits >> 8, x + 8, packed + __builtin_popcount(bits & 0xFF));
+    pack_four(bits >> 12, x + 12, packed + __builtin_popcount(bits & 0xFFF));
+    return (size_t)__builtin_popcount(bits);
+}
+
 typedef struct {
     __m256d low, high;
 } f64x8;

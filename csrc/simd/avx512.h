@@ -85,6 +85,18 @@ static inline size_t lanes_keep(uint32_t bits, const float *x, int32_t first, in
     return (size_t)__builtin_popcount(bits);
 }
 
+static inline uint32_t lanes_any(const uint32_t *words)
+{
+    const __m512i x = _mm512_loadu_si512(words);
+    return _mm512_test_epi32_mask(x, x);
+}
+
+static inline size_t lanes_pack(uint32_t bits, const float *x, float *packed)
+{
+    _mm512_storeu_ps(packed, _mm512_maskz_compress_ps((__mmask16)bits, _mm512_loadu_ps(x)));
+    return (size_t)__builtin_popcount(bits);
+}
+
 typedef __m512d f64x8;
 
 static inline f64x8 lanes64_load(const double *x)

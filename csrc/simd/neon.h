@@ -115,6 +115,28 @@ static inline size_t lanes_keep(uint32_t bits, const float *x, int32_t first, in
     return n;
 }
 
+static inline uint32_t lanes_any(const uint32_t *words)
+{
+    const uint32x4_t place = {1, 2, 4, 8};
+    uint32_t bits = 0;
+    EACH_QUARTER
+    {
+        const uint32x4_t x = vld1q_u32(words + 4 * j);
+        bits |= vaddvq_u32(vandq_u32(vtstq_u32(x, x), place)) << 4 * j;
+    }
+    return bits;
+}
+
+static inline size_t lanes_pack(uint32_t bits, const float *x, float *packed)
+{
+    size_t n = 0;
+    for (int k = 0; k < LANES; k++) {
+        packed[n] = x[k]; /* without a branch, which nobody could predict */
+        n += bits >> k & 1;
+    }
+    return n;
+}
+
 typedef struct {
     float64x2_t quarter[4];
 } f64x8;

@@ -120,6 +120,27 @@ static inline size_t lanes_keep(uint32_t bits, const float *x, int32_t first, in
     return n;
 }
 
+/* Return a mask: bit k is set if word k of sixteen is not 0. */
+static inline uint32_t lanes_any(const uint32_t *words)
+{
+    uint32_t bits = 0;
+    EACH_LANE bits |= (uint32_t)(words[k] != 0) << k;
+    return bits;
+}
+
+/* Write the lanes whose bit is set, one behind the other, and anything behind them up to sixteen entries in
+ * all. Return how many there are. */
+static inline size_t lanes_pack(uint32_t bits, const float *x, float *packed)
+{
+    size_t n = 0;
+    EACH_LANE
+    {
+        packed[n] = x[k];
+        n += bits >> k & 1;
+    }
+    return n;
+}
+
 /* --- eight float64 lanes --- */
 
 typedef struct {

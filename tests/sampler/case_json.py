@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.sampling import SamplingParams
 from tests.sampler.case import Case, Step
 from tests.sampler.oracle import Choice
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def to_json(case: Case) -> dict[str, Any]:
@@ -25,6 +28,8 @@ def to_json(case: Case) -> dict[str, Any]:
                 "logits": [" ".join(map(_hex, row.tolist())) for row in step.logits],
                 "slots": step.slots,
                 "rows": step.rows,
+                "masks": None if step.masks is None else step.masks.tolist(),
+                "mask_rows": step.mask_rows,
                 "resumed": step.resumed,
             }
             for step in case.steps
@@ -45,11 +50,17 @@ def from_json(data: dict[str, Any]) -> Case:
                 ).reshape(-1, data["n_vocab"]),
                 slots=step["slots"],
                 rows=step["rows"],
+                masks=_masks_from_json(step.get("masks"), data["n_vocab"]),
+                mask_rows=step.get("mask_rows"),
                 resumed=step["resumed"],
             )
             for step in data["steps"]
         ],
     )
+
+
+def _masks_from_json(masks: list[list[int]] | None, n_vocab: int) -> NDArray[np.int32] | None:
+    return None if masks is None else np.array(masks, np.int32).reshape(-1, -(-n_vocab // 32))
 
 
 def _hex(value: float) -> str:

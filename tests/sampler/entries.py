@@ -45,9 +45,9 @@ def load(data: dict[str, Any]) -> Case:
     """
     if "case" in data:
         return from_json(data["case"])
-    if data["generator"] != VERSION:
+    if not 1 <= data["generator"] <= VERSION:
         raise ValueError(f"made by version {data['generator']} of the generator, which is {VERSION} now")
-    return random_case(data["seed"])
+    return random_case(data["seed"], data["generator"])
 
 
 def save(data: dict[str, Any], folder: Path = FOLDER) -> Path:

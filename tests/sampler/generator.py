@@ -10,13 +10,15 @@ import numpy as np
 
 from engine.sampling import SamplingParams
 from tests.sampler.case import Case, Step
-from tests.sampler.oracle import Choice, Floats
+from tests.sampler.oracle import Choice, Floats, mask_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-VERSION = 1
-"""Goes up with every change that makes another case of a seed."""
+    from numpy.typing import NDArray
+
+VERSION = 2
+"""Goes up with every change that makes another case of a seed. Version 1 is the same without masks."""
 
 FLOAT32_MAX = 3.4028234663852886e38
 EDGES = [1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 191, 192, 193, 255, 256]
@@ -24,7 +26,7 @@ SPECIALS = [0.0, -0.0, 1e-45, -1e-45, 1.2e-38, -1.2e-38, 1.0, -1.0, 88.7, -88.7,
 SPECIALS += [-708.0, -709.0, -745.2, 1e4, -1e4, 1e30, -1e30, FLOAT32_MAX, -FLOAT32_MAX, -np.inf]
 
 
-def random_case(seed: int) -> Case:
+def random_case(seed: int, version: int = VERSION) -> Case:
     """Return the case of a seed."""
     rng, dice = np.random.default_rng(seed), Random(seed)  # noqa: S311 - numpy's is slow for single numbers
     n_vocab = random_vocab(dice)
@@ -36,6 +38,9 @@ def random_case(seed: int) -> Case:
         else:
             choices.append(random_choice(dice, n_vocab, max_logprobs))
     steps = [random_step(rng, dice, n_vocab, len(choices)) for _ in range(dice.choice([1, 1, 2, 4]))]
+    if version > 1:
+        for step in steps:
+            add_masks(rng, dice, step)
     return Case(n_vocab, max_logprobs, choices, steps)
 
 
@@ -149,6 +154,39 @@ def random_step(rng: np.random.Generator, dice: Random, n_vocab: int, n_slots: i
     resumed = [slot for slot in range(n_slots) if dice.random() < 0.1]
     with np.errstate(over="ignore"):
         return Step(logits.astype(np.float32), slots, rows, resumed)
+
+
+def add_masks(rng: np.random.Generator, dice: Random, step: Step) -> None:
+    """Give a call masks, more often than not: one for each slot, or a few for all."""
+    luck, n_vocab, n = dice.random(), step.logits.shape[1], len(step.slots)
+    if luck < 0.4:
+        return
+    n_masks = n
+    if luck > 0.6:
+        n_masks = dice.choice([1, 2, n + 1])
+        step.mask_rows = [dice.choice([-1, *range(n_masks)]) for _ in range(n)]
+        if dice.random() < 0.5:
+            step.mask_rows.sort()
+    rows = [random_mask(rng, dice, step.logits[dice.randrange(len(step.logits))]) for _ in range(n_masks)]
+    step.masks = np.stack(rows).reshape(n_masks, -(-n_vocab // 32))
+
+
+def random_mask(rng: np.random.Generator, dice: Random, row: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Return a mask of any density, of single tokens, of all but a few, of runs, or against a row's best."""
+    n = len(row)
+    kind = dice.randrange(6)
+    few = np.isin(np.arange(n), [dice.randrange(n) for _ in range(dice.choice([0, 1, 1, 3, 30]))])
+    if kind < 2:
+        allowed = few if kind == 0 else ~few
+    elif kind == 2:
+        allowed = rng.random(n) < dice.choice([0.003, 0.02, 0.1, 0.5, 0.9, 0.99])
+    elif kind == 3:  # runs, so that whole groups are allowed, or not
+        allowed = np.repeat(rng.random(-(-n // 256)) < 0.5, 256)[:n] ^ few
+    elif kind == 4:  # without the best tokens
+        allowed = np.argsort(np.argsort(-row)) >= n * dice.choice([0.001, 0.1, 0.5, 0.9])
+    else:
+        allowed = np.full(n, True)
+    return mask_of(allowed, beyond=dice.random() < 0.5)
 
 
 def random_row(rng: np.random.Generator, n_vocab: int) -> Floats:

@@ -56,15 +56,34 @@ class Reference:
         return np.asarray(self.mass / self.mass.sum(axis=1, keepdims=True))
 
 
-def adjusted(logits: NDArray[np.float32], choices: Sequence[Choice]) -> Floats:
-    """Return the logits after bias, then repetition, then frequency and presence."""
+def allowed(mask: NDArray[np.int32], n_vocab: int) -> Bools:
+    """Return which tokens a mask allows: bit ``j % 32`` of word ``j // 32`` is that of token ``j``."""
+    token = np.arange(n_vocab)
+    return np.asarray(mask.astype(np.int64)[token // 32] >> (token % 32) & 1, np.bool_)
+
+
+def mask_of(allowed: Bools, beyond: bool = False) -> NDArray[np.int32]:
+    """Return the mask that allows these tokens; ``beyond``: what its bits behind the last token are."""
+    bits = np.full(-(-len(allowed) // 32) * 32, beyond)
+    bits[: len(allowed)] = allowed
+    return np.packbits(bits, bitorder="little").view("<i4").astype(np.int32)
+
+
+def adjusted(
+    logits: NDArray[np.float32],
+    choices: Sequence[Choice],
+    masks: Sequence[NDArray[np.int32] | None] | None = None,
+) -> Floats:
+    """Return the logits after bias and mask, then repetition, then frequency and presence."""
     result = logits.astype(np.float64)
     n_vocab = logits.shape[1]
-    for row, choice in zip(result, choices, strict=True):
+    for row, choice, mask in zip(result, choices, masks or [None] * len(choices), strict=True):
         params = choice.params
-        # step 2: bias
+        # step 2: bias and mask
         for token, bias in params.logit_bias.items():
             row[token] += bias
+        if mask is not None:
+            row[~allowed(mask, n_vocab)] = -np.inf
         # step 3: penalties
         counts = np.bincount(np.asarray(choice.generated, np.int64), minlength=n_vocab)
         if params.repetition_penalty != 1.0:
@@ -77,9 +96,13 @@ def adjusted(logits: NDArray[np.float32], choices: Sequence[Choice]) -> Floats:
     return result
 
 
-def distributions(logits: NDArray[np.float32], choices: Sequence[Choice]) -> Reference:
+def distributions(
+    logits: NDArray[np.float32],
+    choices: Sequence[Choice],
+    masks: Sequence[NDArray[np.int32] | None] | None = None,
+) -> Reference:
     """Sort every row in full and apply temperature, min_p, top_k and top_p."""
-    final = adjusted(logits, choices)
+    final = adjusted(logits, choices, masks)
     rows, n_vocab = final.shape
 
     def column(name: str) -> Floats:

@@ -48,14 +48,25 @@ def _simpler(case: Case) -> Iterator[Case]:
 def _simpler_steps(step: Step) -> Iterator[Step]:
     if step.resumed:
         yield replace(step, resumed=[])
+    if step.masks is not None:
+        yield replace(step, masks=None, mask_rows=None)
     rows = list(range(len(step.slots))) if step.rows is None else step.rows
     if len(step.slots) > 1:
         for i in range(len(step.slots)):
-            left = rows[:i] + rows[i + 1 :]
-            yield replace(step, slots=step.slots[:i] + step.slots[i + 1 :], rows=left)
+            fewer = _without(list(range(len(step.slots))) if step.mask_rows is None else step.mask_rows, i)
+            yield replace(
+                step,
+                slots=_without(step.slots, i),
+                rows=_without(rows, i),
+                mask_rows=None if step.masks is None else fewer,
+            )
     used = sorted(set(rows))
     if len(used) < len(step.logits):
         yield replace(step, logits=step.logits[used], rows=[used.index(row) for row in rows])
+
+
+def _without(numbers: list[int], i: int) -> list[int]:
+    return numbers[:i] + numbers[i + 1 :]
 
 
 def _without_choice(case: Case, gone: int) -> Case:
@@ -80,7 +91,14 @@ def _narrowed(case: Case, n_vocab: int) -> Case:
         )
         return Choice(replace(choice.params, logit_bias=bias), choice.stream, prompt, generated)
 
-    steps = [replace(step, logits=np.ascontiguousarray(step.logits[:, :n_vocab])) for step in case.steps]
+    steps = [
+        replace(
+            step,
+            logits=np.ascontiguousarray(step.logits[:, :n_vocab]),
+            masks=None if step.masks is None else np.ascontiguousarray(step.masks[:, : -(-n_vocab // 32)]),
+        )
+        for step in case.steps
+    ]
     return replace(case, n_vocab=n_vocab, choices=list(map(cut, case.choices)), steps=steps)
 
 

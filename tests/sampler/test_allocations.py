@@ -33,12 +33,16 @@ kinds = [
 for slot in range(slots):
     sampler.open(slot, SamplingParams(seed=slot, logprobs=5, **kinds[slot % len(kinds)]), prompt=[1, 2, 3])
 numbers = np.arange(slots, dtype=np.int32)
+shares = np.resize([1.0, 0.5, 0.99, 0.001, 0.1], (slots, 1))
+masks = np.packbits(rng.random((slots, 5_024)) < shares, axis=1).view(np.int32)
 
 
 def count(calls):
     before = allocations.value
     for _ in range(calls):
         sampler.sample(logits, numbers)
+        sampler.sample(logits, numbers, masks=masks)
+        sampler.sample(logits, numbers, masks=masks, mask_rows=numbers[::-1].copy())
     return allocations.value - before
 
 

@@ -61,9 +61,9 @@ class LosesATokenOfMany(Sampler):
     """Leaves out the last token where there are more than two."""
 
     def distribution(
-        self, logits: NDArray[np.float32], slot: int
+        self, logits: NDArray[np.float32], slot: int, mask: NDArray[np.int32] | None = None
     ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        ids, probabilities = super().distribution(logits, slot)
+        ids, probabilities = super().distribution(logits, slot, mask)
         kept = slice(None, -1 if len(ids) > 2 else None)
         return ids[kept], probabilities[kept] / probabilities[kept].sum()
 
@@ -72,9 +72,13 @@ class DrawsTheNext(Sampler):
     """Draws the token after the right one, now and then."""
 
     def sample(
-        self, logits: NDArray[np.float32], slots: NDArray[np.int32], rows: NDArray[np.int32] | None = None
+        self,
+        logits: NDArray[np.float32],
+        slots: NDArray[np.int32],
+        rows: NDArray[np.int32] | None = None,
+        **masks: NDArray[np.int32] | None,
     ) -> Draws:
-        draws = super().sample(logits, slots, rows)
+        draws = super().sample(logits, slots, rows, **masks)
         draws.tokens[draws.tokens % 8 == 3] += 1
         return draws
 
@@ -83,9 +87,13 @@ class MissesNaN(Sampler):
     """Takes a row with NaN for one with nothing to draw."""
 
     def sample(
-        self, logits: NDArray[np.float32], slots: NDArray[np.int32], rows: NDArray[np.int32] | None = None
+        self,
+        logits: NDArray[np.float32],
+        slots: NDArray[np.int32],
+        rows: NDArray[np.int32] | None = None,
+        **masks: NDArray[np.int32] | None,
     ) -> Draws:
-        draws = super().sample(logits, slots, rows)
+        draws = super().sample(logits, slots, rows, **masks)
         draws.status[draws.status == RowStatus.NAN_LOGIT] = RowStatus.NO_FINITE_LOGIT
         return draws
 
@@ -94,9 +102,13 @@ class RoundsLogprobs(Sampler):
     """Gives log-probabilities with three digits after the point."""
 
     def sample(
-        self, logits: NDArray[np.float32], slots: NDArray[np.int32], rows: NDArray[np.int32] | None = None
+        self,
+        logits: NDArray[np.float32],
+        slots: NDArray[np.int32],
+        rows: NDArray[np.int32] | None = None,
+        **masks: NDArray[np.int32] | None,
     ) -> Draws:
-        draws = super().sample(logits, slots, rows)
+        draws = super().sample(logits, slots, rows, **masks)
         draws.logprobs.round(3, out=draws.logprobs)
         draws.top_logprobs.round(3, out=draws.top_logprobs)
         return draws
