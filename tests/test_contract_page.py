@@ -43,6 +43,7 @@ def limits_of(schema: Any) -> list[str]:
     told = []
     for form in schema.get("anyOf", [schema]):
         values = form.get("additionalProperties", form)
+        values = form if values is True else values
         low = number(values["minimum"]) if "minimum" in values else None
         if "exclusiveMinimum" in values:
             low = f"above {number(values['exclusiveMinimum'])}"

@@ -53,6 +53,18 @@ LOOKUP = Table(
     }
 )
 
+FORMS = Table(
+    {
+        "a JSON schema, tokens/s": "<24",
+        "streams": ">8d",
+        "free text": ">10.1f",
+        "one by one": ">11.1f",
+        "forced together": ">16.1f",
+        "ratio": ">7.2f",
+        "and": ">6.2f",
+    }
+)
+
 Report = dict[Table, list[str]]
 """The lines of each table."""
 
@@ -60,7 +72,7 @@ _REPORT = pytest.StashKey[Report]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    report: Report = {table: [] for table in (WIDTHS, THROUGHPUT, STEP, LOOKUP, OVERHEAD, CONTEXT, OVERLAP)}
+    report: Report = {table: [] for table in (WIDTHS, THROUGHPUT, STEP, LOOKUP, FORMS, OVERHEAD, CONTEXT, OVERLAP)}
     config.stash[_REPORT] = report
 
 

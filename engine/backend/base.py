@@ -129,8 +129,8 @@ class Backend(Protocol):
     cells, in the order of the batch. So the cells of a sequence are in order if no cell below its last one is
     freed while it runs.
 
-    ``tokenize``, ``piece`` and ``apply_chat_template`` only read the vocabulary and may be called from any
-    thread. Everything else belongs to the engine thread.
+    ``tokenize``, ``piece``, ``pieces``, ``special_text``, ``native_tokenizer`` and ``apply_chat_template``
+    only read the vocabulary and may be called from any thread. Everything else belongs to the engine thread.
     """
 
     info: ModelInfo
@@ -154,8 +154,14 @@ class Backend(Protocol):
     def piece(self, token: int) -> bytes:
         """Return the bytes that ``token`` adds to the text; none for a control token."""
 
+    def pieces(self) -> list[bytes]:
+        """Return the pieces of all tokens."""
+
     def special_text(self, token: int) -> bytes:
         """Return the bytes that name ``token``, also where it adds nothing to the text."""
+
+    def native_tokenizer(self) -> tuple[int, int] | None:
+        """Return the addresses of llama.cpp's vocabulary and of ``llama_tokenize``, where there are any."""
 
     def apply_chat_template(self, messages: Sequence[tuple[str, str]]) -> str | None:
         """Return the prompt for (role, content) pairs, or None where the model has no usable template."""

@@ -121,6 +121,12 @@ class LlamaBackend:
     def special_text(self, token: int) -> bytes:
         return self.model.piece(token, special=True)
 
+    def pieces(self) -> list[bytes]:
+        return self.model.pieces()
+
+    def native_tokenizer(self) -> tuple[int, int]:
+        return self.model.native_tokenizer()
+
     def start(self, batch: Batch) -> None:
         if self._wire is None or self._wire.batch is not batch:
             self._wire = _WireBatch(batch)

@@ -83,6 +83,19 @@ class LlamaModel:
             size = lib.llama_token_to_piece(self.vocab, token, buffer, -size, 0, special)
         return buffer.raw[:size]
 
+    def pieces(self) -> list[bytes]:
+        buffer = ctypes.create_string_buffer(64)
+        view = memoryview(buffer)
+        found = []
+        for token in self._tokens():
+            size = lib.llama_token_to_piece(self.vocab, token, buffer, 64, 0, False)
+            found.append(bytes(view[:size]) if size >= 0 else self.piece(token))
+        return found
+
+    def native_tokenizer(self) -> tuple[int, int]:
+        function = ctypes.cast(lib.llama_tokenize, ctypes.c_void_p).value
+        return int(ctypes.cast(self.vocab, ctypes.c_void_p).value or 0), int(function or 0)
+
     def apply_chat_template(self, messages: Sequence[tuple[str, str]]) -> str | None:
         if self.info.chat_template is None:
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 PromptInput = str | list[str] | list[int] | list[list[int]]
 
@@ -36,3 +36,12 @@ class CompletionFields(TypedDict, total=False):
     ignore_eos: bool | None
     stop_token_ids: list[int] | None
     include_stop_str_in_output: bool | None
+    response_format: dict[str, Any] | None
+    structured_outputs: dict[str, Any] | None
+    grammar: str | None
+    json_schema: dict[str, Any] | str | bool | None
+    guided_json: dict[str, Any] | str | bool | None
+    guided_regex: str | None
+    guided_choice: list[str] | None
+    guided_grammar: str | None
+    guided_json_object: bool | None

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, model_validator
 from typing_extensions import TypeAliasType
 
+from engine.contract.forms import FormFields
 from engine.contract.kwargs import PromptInput
 from engine.contract.messages import contract_error, refuse
 from engine.contract.schema_rules import describe_rules
@@ -130,7 +131,7 @@ class StreamOptions(StrictModel):
     )
 
 
-class CompletionRequest(StrictModel):
+class CompletionRequest(FormFields):
     """One request, valid on its own; :meth:`Limits.check` compares it with one server's limits."""
 
     model_config = ConfigDict(json_schema_extra=describe_rules)

@@ -31,7 +31,8 @@ def describe_rules(schema: dict[str, Any]) -> None:
         "fields are ignored, but for those of `patternProperties`. Some rules hold between fields: exactly "
         "one of `prompt` and `messages` is given; `max_tokens` is 0 only with `echo`; `min_tokens` is at "
         "most `max_tokens`; `best_of` is at least `n`, and no more in a stream; `stream_options` is only "
-        "given with `stream`; `suffix` goes with `prompt` and without `echo`."
+        "given with `stream`; `suffix` goes with `prompt` and without `echo`; at most one field asks for a "
+        "form of the answer."
     )
     schema["allOf"] = [
         {"oneOf": [{"properties": {"prompt": null}}, {"properties": {"messages": null}}]},

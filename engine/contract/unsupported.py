@@ -15,11 +15,8 @@ _NOTHING: tuple[object, ...] = (None, False, "", [], {})
 
 _FIELDS: dict[str, tuple[object, ...]] = {
     # the form of the answer
-    "response_format": (*_NOTHING, {"type": "text"}),
-    **dict.fromkeys(("structured_outputs", "grammar", "json_schema", "grammar_lazy"), _NOTHING),
-    **dict.fromkeys(
-        ("guided_json", "guided_regex", "guided_choice", "guided_grammar", "guided_json_object"), _NOTHING
-    ),
+    **dict.fromkeys(("grammar_lazy", "grammar_triggers", "guided_whitespace_pattern"), _NOTHING),
+    **dict.fromkeys(("structural_tag", "ebnf", "regex"), _NOTHING),
     # tools, other media, other models
     **dict.fromkeys(("tools", "functions", "web_search_options", "documents"), _NOTHING),
     **dict.fromkeys(("tool_choice", "function_call"), (*_NOTHING, "none", "auto")),

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from engine.core.delta import TokenLogprob
-from engine.core.drawn import Drawn
+from engine.core.drawn import Drawn, Forced
 from engine.core.phases import Phase
-from engine.errors import EngineError, InternalError
+from engine.errors import EngineError, InternalError, InvalidRequestError
 from engine.sampling import RowStatus
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engine.core.delta import Delta
+    from engine.core.masks import Masks
     from engine.core.plan import Plan, Span
     from engine.core.scheduler import Scheduler
     from engine.core.sequence import Sequence
@@ -44,15 +45,21 @@ class Answers:
         sampler: Draws; each slot that the scheduler gives is opened in it.
         scheduler: Takes back the slots of sequences that have ended.
         piece_of: Returns the bytes that a token adds to the text.
+        masks: Which tokens may follow in the slots whose answers are to have a form.
     """
 
-    def __init__(self, sampler: Sampler, scheduler: Scheduler, piece_of: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, sampler: Sampler, scheduler: Scheduler, piece_of: Callable[[int], bytes], masks: Masks
+    ) -> None:
         self._sampler = sampler
+        self._masks = masks
         self._scheduler = scheduler
         self._piece_of = piece_of
-        self._drawn: list[Drawn] = []
+        self._drawn: list[Drawn | Forced] = []
         self._failed: list[Output] = []
         self._cancelled: set[Hashable] = set()
+        self.n_forced = 0
+        """Tokens that nobody drew, as forms left no choice about them."""
 
     @property
     def are_due(self) -> bool:
@@ -122,12 +129,24 @@ class Answers:
     ) -> None:
         self._keep_draws()
         try:
-            draws = self._sampler.sample(logits, slots, rows)
+            draws = self._sample(drawers, logits, slots, rows)
         except Exception:
             log.exception("drawing for %d sequences failed; each is tried alone", len(drawers))
             self._draw_alone(drawers, slots, rows, logits)
         else:
             self._take(drawers, draws)
+
+    def _sample(
+        self,
+        drawers: list[Sequence],
+        logits: NDArray[np.float32],
+        slots: NDArray[np.int32],
+        rows: NDArray[np.int32] | None,
+    ) -> Draws:
+        if all(sequence.matcher is None for sequence in drawers):
+            return self._sampler.sample(logits, slots, rows)
+        mask_rows = np.array([-1 if each.matcher is None else each.slot for each in drawers], np.int32)
+        return self._sampler.sample(logits, slots, rows, masks=self._masks.wait(), mask_rows=mask_rows)
 
     def _drawers(self, plan: Plan) -> tuple[list[Sequence], NDArray[np.int32], NDArray[np.int32] | None]:
         """Return who draws, with their slots and rows; no rows where each has one, in order.
@@ -157,7 +176,7 @@ class Answers:
         for i, sequence in enumerate(drawers):
             self._keep_draws()
             try:
-                draws = self._sampler.sample(logits, slots[i : i + 1], rows[i : i + 1])
+                draws = self._sample([sequence], logits, slots[i : i + 1], rows[i : i + 1])
             except Exception as error:
                 self._failed.append(self.fail(sequence, error))
             else:
@@ -204,15 +223,21 @@ class Answers:
     def _take(self, drawers: list[Sequence], draws: Draws) -> None:
         """Give every sequence its token, and take back the slots of those that it ends."""
         failed: list[int] = []
+        forced: list[tuple[Sequence, int]] = []
         for row, (sequence, token) in enumerate(zip(drawers, draws.tokens.tolist(), strict=False)):
             try:
                 if token < 0:
-                    raise InternalError(RowStatus(draws.status[row]).message)
+                    raise _no_token(sequence, RowStatus(draws.status[row]))
+                n_before = len(sequence.generated)
                 sequence.take(token)
+                if sequence.matcher is not None and (tokens := sequence.take_forced()):
+                    forced.append((sequence, len(tokens)))
+                    self.n_forced += len(tokens)
+                    self._sampler.advance(sequence.slot, tokens)
                 if sequence.phase is Phase.FINISHED:
                     self._scheduler.retire(sequence)
-                elif sequence.may_now_end:
-                    self.open(sequence)
+                elif n_before < sequence.stop.min_tokens <= len(sequence.generated):
+                    self.open(sequence)  # from now on it may end
             except Exception as error:
                 failed.append(row)
                 self._failed.append(self.fail(sequence, error))
@@ -221,6 +246,8 @@ class Answers:
         else:
             rows = [row for row in range(len(drawers)) if row not in failed]
             self._drawn.append(Drawn([drawers[row] for row in rows], rows, draws))
+        if forced:
+            self._drawn.append(Forced(forced))
 
     def tell(self) -> list[Output]:
         """Turn the tokens of a step into text, and take back the slots of those whose text has ended."""
@@ -252,6 +279,16 @@ class Answers:
         if ran:
             self._scheduler.retire(sequence, discard=True)
         return Output(sequence.prompt.owner, delta)
+
+
+def _no_token(sequence: Sequence, status: RowStatus) -> EngineError:
+    """Return why nothing can be drawn."""
+    if sequence.matcher is None or status is not RowStatus.NO_FINITE_LOGIT:
+        return InternalError(status.message)
+    problem = sequence.matcher.problem or "no token is left that neither the form nor another field rules out"
+    return InvalidRequestError(
+        f"The answer's form cannot be followed after {sequence.length} tokens: {problem}."
+    )
 
 
 def _goes_on(sequence: Sequence, draft: list[int], i: int) -> bool:

@@ -15,6 +15,20 @@ if TYPE_CHECKING:
     Alternatives = tuple[tuple[int, float], ...]
 
 
+class Forced(NamedTuple):
+    """Sequences that have taken tokens which their form forces, and how many."""
+
+    taken: list[tuple[Sequence, int]]
+
+    def kept(self) -> Forced:
+        """Return the same; nothing of it is the sampler's."""
+        return self
+
+    def scored(self) -> Iterator[tuple[Sequence, float, Alternatives]]:
+        """Yield each sequence once for each of its tokens; none has a log-probability."""
+        return ((sequence, 0.0, ()) for sequence, count in self.taken for _ in range(count))
+
+
 class Drawn(NamedTuple):
     """Sequences that have taken their tokens, with the rows of their draws."""
 

@@ -13,6 +13,7 @@ from engine.backend.base import BackendError, Batch, decode
 from engine.core.answers import Answers
 from engine.core.attention_cost import Depth
 from engine.core.calibration import calibrate
+from engine.core.masks import Masks
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.core.prefix_files import StoredPrefix, remove
 from engine.core.scheduler import Scheduler
@@ -49,6 +50,12 @@ class StepTotals:
     """Tokens that were guessed and decoded."""
     accepted: int = 0
     """Those of them that were drawn, too."""
+    forced: int = 0
+    """Tokens that forms have forced."""
+    masked: int = 0
+    """Steps in which somebody's answer had a form."""
+    late_masks: int = 0
+    """Those of them that waited for what the form allows."""
     restored: int = 0
     """Prefixes that an earlier process had saved."""
     graphs_reused: int = 0
@@ -107,7 +114,8 @@ class StepLoop:
         self._files = files
         if files is not None:
             self._restore_all(files)
-        self._answers = Answers(sampler, self.scheduler, backend.piece)
+        self._masks = Masks(backend.n_slots, backend.info.n_vocab)
+        self._answers = Answers(sampler, self.scheduler, backend.piece, self._masks)
 
     def _restore_all(self, files: PrefixFiles) -> None:
         """Take over the prefixes of an earlier process; the last written ones stay if there are too many."""
@@ -133,7 +141,8 @@ class StepLoop:
         return self._files.n_bytes if self._files is not None else 0
 
     def close(self) -> None:
-        """Write what is to outlive the process; no step can follow."""
+        """Write what is to outlive the process, and end the threads; no step can follow."""
+        self._masks.close()
         if self._files is not None:
             self._files.close()
 
@@ -207,6 +216,7 @@ class StepLoop:
         if not plan.n_tokens:
             return
         self._fill(plan)
+        self._masks.start(plan.drawers())
         self._began = time.perf_counter()
         self._backend.start(self._batch)
         for span in plan.prompts:
@@ -229,6 +239,8 @@ class StepLoop:
         self.totals.steps += 1
         self.totals.padding += plan.padding.tokens
         self.totals.drafted += plan.n_drafted
+        self.totals.forced = self._answers.n_forced
+        self.totals.masked, self.totals.late_masks = self._masks.n_steps, self._masks.n_late
         self.totals.graphs_reused = self._backend.n_graphs_reused - self._reused_before
 
     def _fill(self, plan: Plan) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Span:
-    """Tokens of one sequence's prompt to decode in this step."""
+    """Tokens of a sequence to decode in this step before it draws: of its prompt, or forced by its form."""
 
     sequence: Sequence
     start: int
@@ -68,6 +68,12 @@ class Plan:
         for span in self.prompts:
             self.n_tokens += len(span.tokens)
             self.n_rows += span.n_rows
+
+    def drawers(self) -> Iterator[Sequence]:
+        """Yield each sequence that draws."""
+        yield from self.decodes
+        for span in self.prompts:
+            yield from span.draws
 
     def first_draws(self) -> Iterator[tuple[int, Sequence]]:
         """Yield each sequence that draws its first token, with the row of logits that it draws from."""

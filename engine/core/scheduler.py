@@ -16,16 +16,18 @@ sequence waits while a running one computes a prefix that the two share, and oth
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from engine.backend.invariance import NEVER
 from engine.core.phases import Phase
-from engine.core.plan import Plan, Span
+from engine.core.plan import Plan
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.core.prompt_room import PromptRoom
 from engine.core.queue import FairQueue
 from engine.core.shared_prompts import awaits_prefix, leads
 from engine.core.shares import Shares
+from engine.core.spans import forced_spans, prompt_span
 from engine.core.step_shape import StepShape
 from engine.kvcache.prefix_match import PrefixMatch
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterator
 
     from engine.backend.invariance import BatchInvariance
+    from engine.core.plan import Span
     from engine.core.sequence import Prompt, Sequence
     from engine.core.step_cost import StepCost
     from engine.kvcache.slots import Slots
@@ -126,11 +129,14 @@ class Scheduler:
         self.slots.trim()
         self._tidy()
         self._admit(plan)
-        plan.decodes = self._decodes(plan)
+        decodes = self._decodes(plan)
+        plan.decodes = [sequence for sequence in decodes if not sequence.n_forced]
         plan.batch_invariant = self._needs_batch_invariance
-        if len(plan.decodes) < len(self._running):
-            plan.prompts = self._prompt_spans(plan)
-        elif self._drafted:
+        if len(plan.decodes) < len(decodes):
+            plan.prompts = self._forced_spans(decodes, plan)
+        if len(decodes) < len(self._running):
+            plan.prompts += self._prompt_spans(plan)
+        elif self._drafted and not plan.prompts:
             plan.drafts = self._drafts(plan)
         plan.count()
         plan.padding = self._shape.padding(plan, max(self.slots.reach, self.slots.used_cells + plan.n_tokens))
@@ -155,8 +161,11 @@ class Scheduler:
         leader = span.sequence
         self.slots.extend(leader.slot, span.tokens)
         leader.computed = span.end
+        if leader.n_forced:
+            leader.n_forced = max(leader.length - span.end - 1, 0)
         for drawer in span.draws:
-            drawer.move_to(Phase.DECODE)
+            if drawer.phase is not Phase.DECODE:
+                drawer.move_to(Phase.DECODE)
             if drawer is not leader:
                 drawer.computed = span.end
                 self.slots.share(leader.slot, drawer.slot, span.end)
@@ -173,33 +182,31 @@ class Scheduler:
         """Return the sequences that decode; preempt until each of them has a cell for its token."""
         while True:
             decodes = [sequence for sequence in self._running if sequence.phase is Phase.DECODE]
-            if len(decodes) <= self.slots.free_cells:
+            if len(decodes) + sum([sequence.n_forced for sequence in decodes]) <= self.slots.free_cells:
                 return decodes
             self._preempt_last(plan)
+
+    def _forced_spans(self, decodes: list[Sequence], plan: Plan) -> list[Span]:
+        n_decodes = len(plan.decodes)
+        most = self._shape.most_tokens(n_decodes, batch_invariant=plan.batch_invariant)
+        return forced_spans(decodes, most - n_decodes)
 
     def _prompt_spans(self, plan: Plan) -> list[Span]:
         """Give the room that the decodes leave to prompts."""
         waiting = [sequence for sequence in self._running if sequence.phase is Phase.PREFILL]
-        if not waiting:
+        n_taken = len(plan.decodes) + sum(len(span.tokens) for span in plan.prompts)
+        if not waiting or n_taken >= self.slots.free_cells:
             return []
-        room = self._shape.prompt_tokens(waiting, len(self._running), plan)
-        room = min(room, self.slots.free_cells - len(plan.decodes))
-        return PromptRoom(room, self._scored).spread(waiting, self._chunk)
+        n_prompts = len(self._running) - len(plan.decodes) - len(plan.prompts)
+        room = self._shape.prompt_tokens(waiting, n_prompts, n_taken, plan)
+        room = min(room, self.slots.free_cells - n_taken)
+        return PromptRoom(room, self._scored).spread(waiting, partial(prompt_span, running=self._running))
 
     def _drafts(self, plan: Plan) -> list[tuple[Sequence, list[int]]]:
         """Return guesses that are worth their rows, unless they would put cells out of order."""
         if plan.batch_invariant and len(self._running) > 1:
             return []
         return self._shape.drafts(plan, min(self.slots.free_cells - len(plan.decodes), self._drafted))
-
-    def _chunk(self, sequence: Sequence, room: int) -> Span:
-        """Return the next ``room`` tokens of a prompt; if they are its last, with the sequences that draw."""
-        start, tokens, is_scored = sequence.computed, sequence.tokens, sequence.prompt.lacks_scores
-        chunk = tokens[start : start + room]
-        if start + len(chunk) < len(tokens):
-            return Span(sequence, start, chunk, [], is_scored)
-        forks = [seq for seq in self._running if seq.phase is Phase.FORK and leads(sequence, seq)]
-        return Span(sequence, start, chunk, [sequence, *forks], is_scored)
 
     # --- admission ---------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from engine.errors import EngineError
+    from engine.grammar.matcher import Matcher
     from engine.sampling import SamplingParams
 
 
@@ -76,6 +77,7 @@ class Sequence:
 
     __slots__ = (
         "_drafter",
+        "_hides_last",
         "_n_told",
         "_pending",
         "_reason",
@@ -83,7 +85,9 @@ class Sequence:
         "choice",
         "computed",
         "generated",
+        "matcher",
         "max_tokens",
+        "n_forced",
         "n_preempted",
         "params",
         "phase",
@@ -104,6 +108,7 @@ class Sequence:
         max_tokens: int,
         stop: StopRules,
         rng_stream: int = 0,
+        matcher: Matcher | None = None,
     ) -> None:
         self.prompt = prompt
         self.choice = choice
@@ -111,6 +116,8 @@ class Sequence:
         self.max_tokens = max_tokens
         self.stop = stop
         self.rng_stream = rng_stream
+        self.matcher = matcher
+        """Which tokens may follow, where the answer is to have a form."""
         self.phase = Phase.WAITING
         self.slot = -1
         self.computed = 0
@@ -118,6 +125,8 @@ class Sequence:
         self.turn = -1
         """How many sequences had their turn before it; the queue tells when it comes."""
         self.n_preempted = 0
+        self.n_forced = 0
+        """Tokens behind the one drawn last that its form has forced, and the KV cache does not hold yet."""
         self.awaits: tuple[Sequence, int] | None = None
         """Who computes how long a part of the prompt, while this sequence waits for it."""
         self.generated: list[int] = []
@@ -125,6 +134,7 @@ class Sequence:
         self.text = TextStream(stop.strings, start=prompt.text_length, keep_stop=stop.keep, half=prompt.half)
         self._pending = PendingDelta()
         self._reason: FinishReason | None = None
+        self._hides_last = False
         self._n_told = 0
 
     @property
@@ -141,11 +151,6 @@ class Sequence:
             return self.params
         banned = dict.fromkeys(self.stop.tokens, -inf)
         return replace(self.params, logit_bias={**self.params.logit_bias, **banned})
-
-    @property
-    def may_now_end(self) -> bool:
-        """True if the token before was the last at which it could not end."""
-        return len(self.generated) == self.stop.min_tokens
 
     @property
     def tokens(self) -> list[int]:
@@ -174,21 +179,47 @@ class Sequence:
     def preempt(self) -> None:
         """Lose the slot, and nothing else: what was generated stays, and is computed again later."""
         self.move_to(Phase.WAITING)
-        self.slot, self.computed, self.awaits = -1, 0, None
+        self.slot, self.computed, self.awaits, self.n_forced = -1, 0, None, 0
         self.n_preempted += 1
 
     def take(self, token: int) -> None:
-        """Take a drawn token. If it, or the length, ends the choice, this is finished, but for its text."""
+        """Take a token. If it, the form or the length ends the choice, this is finished, but for its text.
+
+        Raises:
+            GrammarError: the form cannot be followed any further.
+        """
         self.generated.append(token)
         if self._drafter is not None:
             self._drafter.note(token)
         if token in self.stop.tokens and len(self.generated) > self.stop.min_tokens:
+            self._reason, self._hides_last = "stop", not self.stop.keep
+        elif self.matcher is not None and self._completes(self.matcher, token):
             self._reason = "stop"
         elif len(self.generated) >= self.max_tokens:
             self._reason = "length"
         else:
             return
         self.move_to(Phase.FINISHED)
+
+    def _completes(self, matcher: Matcher, token: int) -> bool:
+        matcher.take(token)
+        return matcher.is_done
+
+    def take_forced(self) -> list[int]:
+        """Take the tokens that the form leaves no choice about, and return them.
+
+        Nobody draws them, so there are none where log-probabilities are wanted.
+        """
+        if self.matcher is None or self.params.logprobs is not None or self.phase is not Phase.DECODE:
+            return []
+        taken: list[int] = []
+        for token in self.matcher.forced():
+            self.take(token)
+            taken.append(token)
+            if self._reason is not None:
+                break
+        self.n_forced += len(taken)
+        return taken
 
     def tell(
         self, logprob: float, alternatives: tuple[tuple[int, float], ...], piece_of: Callable[[int], bytes]
@@ -212,7 +243,7 @@ class Sequence:
         pending.logprob += logprob
         if self.params.logprobs is not None:
             pending.scores.append(TokenLogprob(token, self.text.offset, logprob, alternatives))
-        if not (is_last and self._reason == "stop") or self.stop.keep:
+        if not (is_last and self._hides_last):
             can_stop = self._n_told > self.stop.min_tokens
             pending.add_text(self.text.push(piece_of(token), may_stop=can_stop))
         if self.text.stopped:

@@ -52,20 +52,22 @@ class StepShape:
         most = self._invariance.max_tokens
         return min(self._budget, most) if batch_invariant and n_decodes < most else self._budget
 
-    def prompt_tokens(self, prompts: list[Sequence], n_running: int, plan: Plan) -> int:
+    def prompt_tokens(self, prompts: list[Sequence], n_prompts: int, n_taken: int, plan: Plan) -> int:
         """Return how many tokens of prompts fit beside the decodes.
 
         Args:
             prompts: The sequences that compute their prompts.
-            n_running: How many sequences run.
-            plan: The step, with its decodes.
+            n_prompts: How many there are, with those that wait for a sibling.
+            n_taken: Tokens that the step has already: decodes, and what forms have forced.
+            plan: The step.
         """
-        n_decodes = len(plan.decodes)
-        room = self.most_tokens(n_decodes, batch_invariant=plan.batch_invariant) - n_decodes
-        if self._cost is None or n_decodes == 0:
+        most = self.most_tokens(len(plan.decodes), batch_invariant=plan.batch_invariant)
+        room = max(most - n_taken, 0)
+        if self._cost is None or n_taken == 0:
             return room
         depth = Depth(_mean_length(plan.decodes), _mean_length(prompts))
-        return min(room, prefill_budget(self._cost, n_decodes, n_running - n_decodes, depth))
+        n_decodes = min(n_taken, self._cost.max_decodes)
+        return min(room, prefill_budget(self._cost, n_decodes, n_prompts, depth))
 
     def drafts(self, plan: Plan, room: int) -> list[tuple[Sequence, list[int]]]:
         """Return guesses at the next tokens of decodes, as many as make a token cheapest.
@@ -125,6 +127,8 @@ def _mean_length(sequences: list[Sequence]) -> float:
 
 def _chances(sequence: Sequence, most: int) -> Iterator[tuple[float, int, Sequence]]:
     """Yield how probable it is that so many guesses for a sequence are right, 1, 2, …, with who it is."""
+    if sequence.matcher is not None:  # a guess may not fit the form
+        return
     chance, drafter = 1.0, sequence.drafter
     if drafter.has_guess:
         for _ in range(min(most, sequence.max_tokens - len(sequence.generated) - 1)):

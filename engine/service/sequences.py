@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from engine.backend.base import ModelInfo
     from engine.contract.requests import CompletionRequest
+    from engine.grammar.matcher import Matcher
     from engine.service.tokenizer import TokenizedPrompt
 
 _BAN = -100.0
@@ -28,6 +29,7 @@ def make_prompts(
     *,
     client: Hashable,
     in_parts: bool,
+    matcher: Matcher | None = None,
 ) -> list[Prompt]:
     """Make a prompt of each text, and a sequence for each candidate.
 
@@ -37,6 +39,7 @@ def make_prompts(
         info: The model.
         client: Whose turn they take.
         in_parts: Whether a choice yields deltas as it grows, or one, when it has ended.
+        matcher: Which tokens may begin an answer, where it is to have a form.
 
     Raises:
         InvalidRequestError: a token id is none of the model's, or every token is banned.
@@ -56,7 +59,13 @@ def make_prompts(
             rng_stream = (number << 16) | choice
             index = number * request.candidates + choice
             sequence = Sequence(
-                prompt, index, params, max_tokens=request.max_tokens, stop=stop, rng_stream=rng_stream
+                prompt,
+                index,
+                params,
+                max_tokens=request.max_tokens,
+                stop=stop,
+                rng_stream=rng_stream,
+                matcher=None if matcher is None else matcher.copy(),
             )
             prompt.sequences.append(sequence)
         prompts.append(prompt)

@@ -15,6 +15,7 @@ from engine.errors import ModelNotFoundError, UnavailableError
 from engine.process_bound import ProcessBound
 from engine.service.deadline import Deadline
 from engine.service.faults import faults_as_internal_errors
+from engine.service.forms import Forms
 from engine.service.logprobs import Echo
 from engine.service.response import ResponseBuilder
 from engine.service.sequences import make_prompts
@@ -48,6 +49,7 @@ class CompletionService(ProcessBound):
 
     Attributes:
         token_texts: The texts of the model's tokens.
+        forms: The forms that its answers can be given.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class CompletionService(ProcessBound):
         self._is_draining = False
         self._created = int(time.time())
         self.token_texts = TokenTexts(engine.backend)
+        self.forms = Forms(engine.backend)
         self._tokenizer = Tokenizer(engine.backend, self.token_texts, max_model_len=max_model_len)
 
     @property
@@ -104,6 +107,9 @@ class CompletionService(ProcessBound):
             padding_tokens=steps.padding,
             drafted_tokens=steps.drafted,
             accepted_tokens=steps.accepted,
+            forced_tokens=steps.forced,
+            masked_steps=steps.masked,
+            late_masks=steps.late_masks,
             restored_prefixes=steps.restored,
             graphs_reused=steps.graphs_reused,
             prefix_bytes=engine.prefix_bytes,
@@ -224,10 +230,12 @@ class CompletionService(ProcessBound):
 
     def close(self) -> None:
         """End every request and free the model; it may be closed again, and by any thread."""
+        self.forms.close()
         self.engine.close()
 
     def stop(self) -> None:
         """Close, but wait for nothing; also from a finalizer."""
+        self.forms.close()
         self.engine.stop()
 
     def _deadline(self, seconds: float | None) -> Deadline:
@@ -243,7 +251,9 @@ class CompletionService(ProcessBound):
         self._check_model(request.model)
         tokenized = await self._tokenizer.tokenize_prompts(request)
         client, info = (caller, request.user), self.engine.backend.info
-        prompts = make_prompts(request, tokenized, info, client=client, in_parts=in_parts)
+        asked = request.asked_form
+        matcher = None if asked is None else await self.forms.matcher(asked)
+        prompts = make_prompts(request, tokenized, info, client=client, in_parts=in_parts, matcher=matcher)
         builder = ResponseBuilder(
             request,
             id=f"cmpl-{uuid.uuid4().hex}",

@@ -23,6 +23,9 @@ class ServiceSnapshot:
         padding_tokens: Tokens that were decoded for nobody: a step is cheaper with them, or batch-invariant.
         drafted_tokens: Tokens that were guessed from the text before and decoded beside others.
         accepted_tokens: Those of them that were then drawn.
+        forced_tokens: Tokens that the form of an answer left no choice about; nobody drew them.
+        masked_steps: Steps in which somebody's answer had a form.
+        late_masks: Those of them that waited for what the form allows.
         restored_prefixes: Prefixes of an earlier process that were found when this one started.
         graphs_reused: Steps for which llama.cpp used the graph of the step before again.
         prefix_bytes: Bytes of the prefixes on disk, of other models too.
@@ -44,6 +47,9 @@ class ServiceSnapshot:
     padding_tokens: int
     drafted_tokens: int
     accepted_tokens: int
+    forced_tokens: int
+    masked_steps: int
+    late_masks: int
     restored_prefixes: int
     graphs_reused: int
     prefix_bytes: int

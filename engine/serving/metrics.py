@@ -46,6 +46,9 @@ class _SnapshotCollector(Collector):
             ),
             ("drafted_tokens", "Tokens that were guessed from the text before.", now.drafted_tokens),
             ("accepted_tokens", "Guessed tokens that were then drawn.", now.accepted_tokens),
+            ("forced_tokens", "Tokens that a form left no choice about.", now.forced_tokens),
+            ("masked_steps", "Steps in which somebody's answer had a form.", now.masked_steps),
+            ("late_masks", "Steps that waited for what a form allows.", now.late_masks),
             ("restored_prefixes", "Prefixes of an earlier process, found at start.", now.restored_prefixes),
             ("graphs_reused", "Steps for which llama.cpp used a graph again.", now.graphs_reused),
         ):

@@ -83,6 +83,15 @@ DEFAULTS: dict[str, Any] = {
     "ignore_eos": False,
     "stop_token_ids": [],
     "include_stop_str_in_output": False,
+    "response_format": None,
+    "structured_outputs": None,
+    "grammar": "",
+    "json_schema": None,
+    "guided_json": None,
+    "guided_regex": None,
+    "guided_choice": None,
+    "guided_grammar": None,
+    "guided_json_object": False,
     "suffix": "",
 }
 

@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 
 ASK = {"model": "m", "prompt": "a"}
 ACTING: dict[str, Any] = {
-    "response_format": {"type": "json_object"},
-    "structured_outputs": {"regex": "a"},
-    "guided_choice": ["a"],
-    "grammar": "root ::= [a]",
-    "json_schema": {"type": "object"},
+    "structural_tag": {"structures": []},
+    "regex": "a",
+    "grammar_lazy": True,
     "tools": [{"type": "function"}],
     "tool_choice": "required",
     "modalities": ["text", "audio"],
@@ -44,8 +42,7 @@ ACTING: dict[str, Any] = {
     "stop_sequences": ["a"],
 }
 INERT: dict[str, list[Any]] = {
-    "response_format": [None, {"type": "text"}],
-    "grammar": [None, ""],
+    "regex": [None, ""],
     "tools": [None, []],
     "tool_choice": ["none", "auto"],
     "modalities": [["text"]],
@@ -90,5 +87,5 @@ async def test_it_is_refused_through_every_door_that_can_carry_it(door: Door) ->
     if door.name == "grpc":
         pytest.skip("the messages have no such field")
     with pytest.raises(CallError) as refused:
-        await door.complete(model=MODEL, prompt="a", response_format={"type": "json_object"})
-    assert (refused.value.code, refused.value.param) == ("invalid_request_error", "response_format")
+        await door.complete(model=MODEL, prompt="a", regex="[0-9]")
+    assert (refused.value.code, refused.value.param) == ("invalid_request_error", "regex")

@@ -76,8 +76,14 @@ class FakeBackend:
     def piece(self, token: int) -> bytes:
         return b"" if token == END else bytes([64 + token])
 
+    def pieces(self) -> list[bytes]:
+        return [self.piece(token) for token in range(N_VOCAB)]
+
     def special_text(self, token: int) -> bytes:
         return b"<end>" if token == END else self.piece(token)
+
+    def native_tokenizer(self) -> None:
+        return None
 
     def apply_chat_template(self, messages: Sequence[tuple[str, str]]) -> str | None:
         return "".join(content for _, content in messages)

@@ -156,16 +156,26 @@ def test_every_form_becomes_plain_values() -> None:
 
 
 def test_the_wire_has_every_field_of_the_contract() -> None:
+    from engine.contract.forms import NamedSchema, ResponseFormat, StructuredOutputs
     from engine.contract.requests import CompletionRequest, Message, StreamOptions
 
     wire = set(pb.CompletionRequest.DESCRIPTOR.fields_by_name)
-    assert wire == set(CompletionRequest.model_fields) - {"stream"}
+    older = {name for name in CompletionRequest.model_fields if name.startswith("guided_")}
+    assert wire == set(CompletionRequest.model_fields) - {"stream"} - older
+    for message, model in (
+        (pb.ResponseFormat, ResponseFormat),
+        (pb.NamedSchema, NamedSchema),
+        (pb.StructuredOutputs, StructuredOutputs),
+    ):
+        names = {field.alias or name for name, field in model.model_fields.items()}
+        assert set(message.DESCRIPTOR.fields_by_name) == names
     assert set(pb.Message.DESCRIPTOR.fields_by_name) == set(Message.model_fields)
     assert set(pb.StreamOptions.DESCRIPTOR.fields_by_name) >= set(StreamOptions.model_fields)
 
 
 def test_every_scalar_of_a_request_knows_whether_it_is_set() -> None:
-    for message in (pb.CompletionRequest, pb.Message, pb.StreamOptions, pb.Prompt):
+    forms = (pb.ResponseFormat, pb.NamedSchema, pb.StructuredOutputs)
+    for message in (pb.CompletionRequest, pb.Message, pb.StreamOptions, pb.Prompt, *forms):
         for field in message.DESCRIPTOR.fields:
             assert field.is_repeated or field.has_presence, field.full_name
 

@@ -1,0 +1,93 @@
+"""Which tokens the forms of answers allow next: computed while the model computes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from engine.core.sequence import Sequence
+    from engine.grammar.matcher import Matcher
+
+log = logging.getLogger("nucleus.masks")
+
+_MOST_THREADS = 8
+
+_Jobs = list[tuple["Matcher", int]]
+
+
+class Masks:
+    """One mask for each slot whose answer has a form; a thread of its own computes them, without the GIL.
+
+    Between :meth:`start` and :meth:`wait` the matchers are the thread's.
+
+    Args:
+        n_slots: How many slots there are.
+        n_vocab: How many tokens there are.
+
+    Attributes:
+        n_steps: Steps that needed masks.
+        n_late: Those of them that had to wait for one.
+    """
+
+    def __init__(self, n_slots: int, n_vocab: int) -> None:
+        self._masks = np.zeros((n_slots, (n_vocab + 31) // 32), np.int32)
+        self._jobs: SimpleQueue[_Jobs | None] = SimpleQueue()
+        self._running: _Jobs = []
+        self._done = threading.Event()
+        self._done.set()
+        self._thread: threading.Thread | None = None
+        self.n_steps = self.n_late = 0
+
+    def start(self, sequences: Iterable[Sequence]) -> None:
+        """Begin with the masks of those that are about to draw and whose answers have a form."""
+        jobs = [(each.matcher, each.slot) for each in sequences if each.matcher is not None]
+        if not jobs:
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="nucleus-masks", daemon=True)
+            self._thread.start()
+        self._done.wait()  # a step that failed has left its masks to themselves
+        self._done.clear()
+        self._running = jobs
+        self.n_steps += 1
+        self._jobs.put(jobs)
+
+    def wait(self) -> NDArray[np.int32]:
+        """Return the masks, int32 ``[n_slots, words]``, a bit for a token; a form that failed allows none."""
+        if not self._done.is_set():
+            self.n_late += 1
+            self._done.wait()
+        for matcher, slot in self._running:
+            if matcher.problem is not None:
+                self._masks[slot] = 0
+        self._running = []
+        return self._masks
+
+    def close(self) -> None:
+        """End the thread."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join()
+
+    def _work(self) -> None:
+        from engine.grammar.executor import MaskExecutor
+
+        executor = MaskExecutor(min(len(self._masks), _MOST_THREADS, os.cpu_count() or 1))
+        while (jobs := self._jobs.get()) is not None:
+            try:
+                executor.fill(jobs, self._masks)
+            except Exception:
+                log.exception("masks could not be computed")
+                self._masks[[slot for _, slot in jobs]] = 0
+            finally:
+                self._done.set()

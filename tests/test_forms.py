@@ -1,0 +1,132 @@
+"""Answers of a given form, through every door, by a real model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+
+from benchmarks.client import CallError
+from tests.answers import comparable, joined
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from engine.service.service import CompletionService
+    from tests.doors import Answer, Door
+
+RECORD: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 12},
+        "age": {"type": "integer", "minimum": 0, "maximum": 150},
+        "tags": {"type": "array", "items": {"enum": ["new", "old"]}, "maxItems": 2},
+    },
+    "required": ["name", "age", "tags"],
+    "additionalProperties": False,
+}
+TEXT = json.dumps(RECORD)
+ASK: dict[str, Any] = {"prompt": "A person: ", "max_tokens": 64, "seed": 3, "temperature": 1.5}
+
+
+def is_record(text: str) -> bool:
+    return jsonschema.Draft202012Validator(RECORD).is_valid(json.loads(text))
+
+
+def is_year(text: str) -> bool:
+    return re.fullmatch("(19|20)[0-9]{2}", text) is not None
+
+
+FORMS: dict[str, tuple[dict[str, Any], Callable[[str], bool]]] = {
+    "response_format": (
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "person", "schema": TEXT}}},
+        is_record,
+    ),
+    "json": ({"structured_outputs": {"json": TEXT}}, is_record),
+    "json_schema": ({"json_schema": TEXT}, is_record),
+    "regex": ({"structured_outputs": {"regex": "(19|20)[0-9]{2}"}}, is_year),
+    "choice": (
+        {"structured_outputs": {"choice": ["yes", "no", "yes, no"]}},
+        {"yes", "no", "yes, no"}.__contains__,
+    ),
+    "lark": ({"structured_outputs": {"grammar": "start: /(19|20)[0-9]/ /[0-9]/"}}, is_year),
+    "gbnf": ({"grammar": 'root ::= ("19" | "20") [0-9] [0-9]'}, is_year),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_the_answer_has_the_form(door: Door, form: str) -> None:
+    fields, fits = FORMS[form]
+    answer = await door.complete(**ASK, **fields, n=3)
+    ended = [choice["text"] for choice in answer["choices"] if choice["finish_reason"] == "stop"]
+    assert ended
+    assert all(map(fits, ended))
+
+
+@pytest.mark.parametrize("form", ["json", "regex"])
+async def test_a_stream_joined_is_the_answer_and_drawn_tokens_are_the_forced_ones(
+    door: Door, form: str
+) -> None:
+    fields = ASK | FORMS[form][0]
+    whole = await door.complete(**fields, n=2)
+    assert joined(await door.stream(**fields, n=2)) == whole["choices"]
+    drawn = await door.complete(**fields, n=2, logprobs=2)
+    assert [choice["text"] for choice in drawn["choices"]] == [choice["text"] for choice in whole["choices"]]
+    for choice in drawn["choices"]:
+        assert "".join(choice["logprobs"]["tokens"]) == choice["text"]
+
+
+async def test_forms_beside_free_text_change_nobodys_answer(door: Door, service: CompletionService) -> None:
+    free = {"prompt": "Once upon a time", "max_tokens": 24, "seed": 1, "logprobs": 1}
+    requests = [free, *(ASK | fields for fields, _ in FORMS.values())]
+    alone = [comparable(await door.complete(**each)) for each in requests]
+    together = await asyncio.gather(*(door.complete(**each) for each in requests))
+    assert [*map(comparable, together)] == alone
+
+
+async def test_other_fields_work_as_without(door: Door) -> None:
+    fields = ASK | FORMS["regex"][0]
+    best = await door.complete(**fields, best_of=3)
+    echoed = await door.complete(**fields, echo=True)
+    assert is_year(best["choices"][0]["text"])
+    assert echoed["choices"][0]["text"].startswith(ASK["prompt"])
+    assert is_year(echoed["choices"][0]["text"].removeprefix(ASK["prompt"]))
+    stopped = await door.complete(**fields, stop=["19", "20"])
+    assert (stopped["choices"][0]["text"], stopped["choices"][0]["finish_reason"]) == ("", "stop")
+    endless = await door.complete(**fields, ignore_eos=True, min_tokens=20)
+    assert is_year(endless["choices"][0]["text"]), "nothing can follow, so it ends"
+    short = await door.complete(**(fields | {"max_tokens": 2}))
+    assert short["choices"][0]["finish_reason"] == "length"
+
+
+BAD: list[tuple[dict[str, Any], str, str]] = [
+    ({"response_format": {"type": "json"}}, "response_format", "json"),
+    ({"response_format": {"type": "json_schema"}}, "response_format", "one schema"),
+    ({"structured_outputs": {"regex": "a", "choice": ["b"]}}, "structured_outputs", "regex and choice"),
+    ({"grammar": "start: /a/", "json_schema": "{}"}, "json_schema", "'grammar'"),
+    ({"json_schema": "{"}, "json_schema", "JSON"),
+    (
+        {"json_schema": '{"properties": {"a": {"uniqueItems": true}}}'},
+        "json_schema",
+        "'properties.a.uniqueItems'",
+    ),
+    ({"json_schema": '{"enum": []}'}, "json_schema", ""),
+    ({"structured_outputs": {"regex": "(a"}}, "structured_outputs", "regex"),
+    ({"structured_outputs": {"grammar": "start: nothing"}}, "structured_outputs", "nothing"),
+    ({"grammar": "root ::= nothing"}, "grammar", "nothing"),
+]
+
+
+@pytest.mark.parametrize(("fields", "param", "told"), BAD)
+async def test_a_form_that_cannot_be_had_is_refused(
+    door: Door, fields: Answer, param: str, told: str
+) -> None:
+    with pytest.raises(CallError) as refused:
+        await door.complete(**ASK, **fields)
+    assert (refused.value.code, refused.value.param) == ("invalid_request_error", param)
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
