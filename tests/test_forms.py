@@ -34,7 +34,7 @@ ASK: dict[str, Any] = {"prompt": "A person: ", "max_tokens": 64, "seed": 3, "tem
 
 
 def is_record(text: str) -> bool:
-    return jsonschema.Draft202012Validator(RECORD).is_valid(json.loads(text))
+    return bool(jsonschema.Draft202012Validator(RECORD).is_valid(json.loads(text)))
 
 
 def is_year(text: str) -> bool:

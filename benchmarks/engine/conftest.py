@@ -72,7 +72,9 @@ _REPORT = pytest.StashKey[Report]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    report: Report = {table: [] for table in (WIDTHS, THROUGHPUT, STEP, LOOKUP, FORMS, OVERHEAD, CONTEXT, OVERLAP)}
+    report: Report = {
+        table: [] for table in (WIDTHS, THROUGHPUT, STEP, LOOKUP, FORMS, OVERHEAD, CONTEXT, OVERLAP)
+    }
     config.stash[_REPORT] = report
 
 

@@ -46,6 +46,9 @@ class NullBackend:
     def piece(self, token: int) -> bytes:
         return self._pieces[token]
 
+    def pieces(self) -> list[bytes]:
+        return self._pieces
+
     special_text = piece
 
     def start(self, batch: Batch) -> None:
@@ -57,7 +60,9 @@ class NullBackend:
     def _do_nothing(self, *_arguments: Any, **_named: Any) -> Any:
         return None
 
-    apply_chat_template = copy = truncate = save = restore = defer_free = free_deferred = close = _do_nothing
+    native_tokenizer = apply_chat_template = copy = truncate = save = restore = defer_free = free_deferred = (
+        close
+    ) = _do_nothing
 
 
 class PacedBackend(NullBackend):

@@ -1,7 +1,7 @@
 """Tokens per second of free text, and of answers that a JSON schema of thirty fields gives their form.
 
-With the form, tokens that it forces are drawn one by one on one side, and computed together on the other, which
-is how the engine does it.
+With the form, tokens that it forces are drawn one by one on one side, and computed together on the other,
+which is how the engine does it.
 """
 
 from __future__ import annotations
@@ -31,9 +31,22 @@ if TYPE_CHECKING:
 _N_TOKENS = 128
 _STREAMS = 8
 _ROUNDS = 5
-_NAMES = """first_name last_name email street house_number postal_code city country phone birthday occupation
-employer salary department manager start_date is_active language nationality height weight blood_type allergies
-insurance emergency_contact preferred_pharmacy last_visit next_visit outstanding_balance remarks""".split()
+_NAMES = (
+    *(
+        "first_name",
+        "last_name",
+        "email",
+        "street",
+        "house_number",
+        "postal_code",
+        "city",
+        "country",
+        "phone",
+    ),
+    *("birthday", "occupation", "employer", "salary", "department", "manager", "start_date", "is_active"),
+    *("language", "nationality", "height", "weight", "blood_type", "allergies", "insurance"),
+    *("emergency_contact", "pharmacy", "last_visit", "next_visit", "outstanding_balance", "remarks"),
+)
 _TYPES: list[dict[str, Any]] = [
     {"type": "string", "maxLength": 20},
     {"type": "integer"},
@@ -43,7 +56,7 @@ _TYPES: list[dict[str, Any]] = [
 SCHEMA = {
     "type": "object",
     "properties": {name: _TYPES[i % len(_TYPES)] for i, name in enumerate(_NAMES)},
-    "required": _NAMES,
+    "required": list(_NAMES),
     "additionalProperties": False,
 }
 

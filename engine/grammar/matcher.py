@@ -98,6 +98,15 @@ class Matcher:
             self._wear.is_worn = True
             raise GrammarError("What may come next in the form is too complex.")
 
+    @property
+    def problem(self) -> str | None:
+        """What went wrong with the last mask or token; None if nothing did."""
+        try:
+            self.check()
+        except GrammarError as error:
+            return error.message
+        return None
+
     def copy(self) -> Matcher:
         """Return another matcher at the same place."""
         return Matcher(self.raw.deep_copy(), self._wear)
