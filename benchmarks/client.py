@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import aiohttp
 import grpc
@@ -21,14 +21,14 @@ from engine.pb.nucleus.v1 import completions_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from engine.llm import AsyncLLM
+    from engine.async_llm import AsyncLLM
 
 Fields = dict[str, Any]
 """A request's, or an answer's, as the contract's JSON has them."""
 
 _LONGEST_LINE = 1 << 24  # bytes
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # callers have their own
-_FINISH_REASONS = {pb.FINISH_REASON_STOP: "stop", pb.FINISH_REASON_LENGTH: "length"}
+FINISH_REASONS = {pb.FINISH_REASON_STOP: "stop", pb.FINISH_REASON_LENGTH: "length"}
 
 
 class CallError(Exception):
@@ -67,10 +67,10 @@ class Client(Protocol):
 
 
 class HttpClient:
-    """``POST /v1/completions``; each request has a connection of its own."""
+    """``POST`` to one path; each request has a connection of its own."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._url = f"http://{host}:{port}/v1/completions"
+    def __init__(self, host: str, port: int, path: str = "/v1/completions") -> None:
+        self._url = f"http://{host}:{port}{path}"
 
     async def events(self, fields: Fields) -> AsyncGenerator[bytes, None]:
         sent = aiohttp.request(
@@ -114,19 +114,23 @@ def _refusal(body: bytes, status: str = "") -> CallError:
 class GrpcClient:
     """``CreateCompletion`` and ``StreamCompletion``, all calls over one channel."""
 
+    methods: ClassVar[tuple[str, str]] = ("CreateCompletion", "StreamCompletion")
+    """The one that answers as a whole, and the one that streams."""
+
     def __init__(self, host: str, port: int) -> None:
         self._channel = grpc.aio.insecure_channel(f"{host}:{port}")
         service = "/nucleus.v1.CompletionService/"  # without a deserializer, messages stay bytes
-        self._create: Any = self._channel.unary_unary(f"{service}CreateCompletion")
-        self._stream: Any = self._channel.unary_stream(f"{service}StreamCompletion")
+        create, stream = self.methods
+        self._create: Any = self._channel.unary_unary(f"{service}{create}")
+        self._stream: Any = self._channel.unary_stream(f"{service}{stream}")
 
     async def events(self, fields: Fields) -> AsyncGenerator[bytes, None]:
-        request = to_proto(fields)
+        request = self.message(fields)
         try:
             if fields.get("stream") is not True:
-                yield await self._create(pb.CreateCompletionRequest(request=request).SerializeToString())
+                yield await self._create(request)
                 return
-            call = self._stream(pb.StreamCompletionRequest(request=request).SerializeToString())
+            call = self._stream(request)
             try:
                 async for event in call:
                     yield event
@@ -134,6 +138,10 @@ class GrpcClient:
                 call.cancel()
         except grpc.aio.AioRpcError as error:
             raise refusal_of(error) from None
+
+    def message(self, fields: Fields) -> bytes:
+        """Return a request as bytes, which both methods take: both requests have the same one field."""
+        return pb.CreateCompletionRequest(request=to_proto(fields)).SerializeToString()
 
     def read(self, event: bytes) -> Fields:
         # Both responses have the answer as their first field, and a chunk is a completion in its fields.
@@ -155,18 +163,18 @@ def refusal_of(error: grpc.aio.AioRpcError) -> CallError:
 
 
 class PythonClient:
-    """:class:`engine.llm.AsyncLLM` in this process; whoever made it closes it."""
+    """:class:`engine.async_llm.AsyncLLM` in this process; whoever made it closes it."""
 
     def __init__(self, llm: AsyncLLM) -> None:
-        self._llm = llm
+        self.llm = llm
 
     async def events(self, fields: Fields) -> AsyncGenerator[Any, None]:
         rest = {name: value for name, value in fields.items() if name != "stream"}
         try:
             if fields.get("stream") is not True:
-                yield await self._llm.complete(**fields)
+                yield await self.llm.complete(**fields)
                 return
-            async with aclosing(self._llm.stream(**rest)) as chunks:
+            async with aclosing(self.llm.stream(**rest)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except EngineError as error:
@@ -182,14 +190,20 @@ class PythonClient:
 
 def to_proto(fields: Fields) -> pb.CompletionRequest:
     """Return a request as a message; an explicit null is a field left out."""
-    body = {name: value for name, value in fields.items() if name != "stream" and value is not None}
+    body = shared_body(fields)
     if "prompt" in body:
         body["prompt"] = _prompt(body["prompt"])
+    return pb.CompletionRequest(**body)
+
+
+def shared_body(fields: Fields) -> Fields:
+    """Return the fields of a message of either shape, but for a prompt."""
+    body = {name: value for name, value in fields.items() if name != "stream" and value is not None}
     if isinstance(body.get("stop"), str):
         body["stop"] = [body["stop"]]
     if "logit_bias" in body:
         body["logit_bias"] = {int(token): bias for token, bias in body["logit_bias"].items()}
-    return pb.CompletionRequest(**body)
+    return body
 
 
 def _prompt(prompt: str | list[Any]) -> Fields:
@@ -204,7 +218,6 @@ def _prompt(prompt: str | list[Any]) -> Fields:
 
 def from_proto(message: pb.Completion | pb.CompletionChunk) -> Fields:
     """Return an answer as the contract's JSON, but for ``top_logprobs``, which is never null."""
-    usage = message.usage
     return {
         "object": "text_completion",
         "id": message.id,
@@ -215,22 +228,25 @@ def from_proto(message: pb.Completion | pb.CompletionChunk) -> Fields:
                 "text": choice.text,
                 "index": choice.index,
                 "logprobs": _logprobs(choice.logprobs.tokens) if choice.HasField("logprobs") else None,
-                "finish_reason": _FINISH_REASONS.get(choice.finish_reason),
+                "finish_reason": FINISH_REASONS.get(choice.finish_reason),
             }
             for choice in message.choices
         ],
-        "usage": {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "total_tokens": usage.total_tokens,
-            "prompt_tokens_details": {"cached_tokens": usage.prompt_tokens_details.cached_tokens},
-            "completion_tokens_details": {
-                name: getattr(usage.completion_tokens_details, name)
-                for name in ("accepted_prediction_tokens", "rejected_prediction_tokens")
-            },
-        }
-        if message.HasField("usage")
-        else None,
+        "usage": usage_of(message.usage) if message.HasField("usage") else None,
+    }
+
+
+def usage_of(usage: pb.Usage) -> Fields:
+    """Return the usage as the contract's JSON."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.prompt_tokens_details.cached_tokens},
+        "completion_tokens_details": {
+            name: getattr(usage.completion_tokens_details, name)
+            for name in ("accepted_prediction_tokens", "rejected_prediction_tokens")
+        },
     }
 
 

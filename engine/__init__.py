@@ -15,14 +15,22 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from engine.async_llm import AsyncLLM
+    from engine.contract.chat import ChatRequest
+    from engine.contract.chat_responses import ChatChoice, ChatCompletion, ChatCompletionChunk, ChatMessage
     from engine.contract.requests import CompletionRequest
     from engine.contract.responses import Choice, Completion, CompletionChunk, Logprobs, Usage
     from engine.errors import EngineError
-    from engine.llm import LLM, AsyncLLM
+    from engine.llm import LLM
     from engine.sampling import Sampler, SamplingParams
 
 _HOMES = {
-    "AsyncLLM": "engine.llm",
+    "AsyncLLM": "engine.async_llm",
+    "ChatChoice": "engine.contract.chat_responses",
+    "ChatCompletion": "engine.contract.chat_responses",
+    "ChatCompletionChunk": "engine.contract.chat_responses",
+    "ChatMessage": "engine.contract.chat_responses",
+    "ChatRequest": "engine.contract.chat",
     "Choice": "engine.contract.responses",
     "Completion": "engine.contract.responses",
     "CompletionChunk": "engine.contract.responses",
@@ -38,6 +46,11 @@ _HOMES = {
 __all__ = [
     "LLM",
     "AsyncLLM",
+    "ChatChoice",
+    "ChatCompletion",
+    "ChatCompletionChunk",
+    "ChatMessage",
+    "ChatRequest",
     "Choice",
     "Completion",
     "CompletionChunk",

@@ -1,33 +1,26 @@
-"""The Python door: :class:`AsyncLLM`, and :class:`LLM` with the same methods for plain code."""
+"""The Python door for code that blocks: :class:`LLM`, with the methods of :class:`AsyncLLM`."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
-import warnings
 import weakref
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from pydantic import ValidationError
-
-from engine.contract.messages import to_invalid_request
+from engine.async_llm import AsyncLLM
 from engine.errors import EngineError, UnavailableError
-from engine.loading.launch import launch
-from engine.loading.options import EngineOptions
 from engine.loading.packaged import DEFAULT_MODEL
 from engine.process_bound import ProcessBound
 from engine.service.event_loop import LoopThread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Iterator
-    from concurrent.futures import Future
+    from collections.abc import Coroutine, Iterator
     from types import TracebackType
 
     from typing_extensions import Unpack
 
-    from engine.contract.kwargs import CompletionFields
+    from engine.contract.chat_responses import ChatCompletion, ChatCompletionChunk
+    from engine.contract.kwargs import ChatFields, CompletionFields
     from engine.contract.responses import (
         Completion,
         CompletionChunk,
@@ -36,142 +29,10 @@ if TYPE_CHECKING:
         Tokenized,
         TokenizerInfo,
     )
-    from engine.loading.launch import Launched
-    from engine.service.service import CompletionService
-    from engine.service.stream import CompletionStream
+    from engine.parsed import ParsedChatCompletion, ParsedCompletion
+    from engine.service.stream import AnswerStream
 
 T = TypeVar("T")
-
-
-class AsyncLLM(ProcessBound):
-    """A model in this process, for an event loop.
-
-    Loading blocks for as long as the file takes to read. Use it as an asynchronous context manager, or call
-    :meth:`close`. After that, and in a process that was forked from this one, every method raises
-    :class:`engine.errors.UnavailableError`.
-
-    Args:
-        model: A GGUF file, a packaged model's name, or ``user/repo:QUANT`` of the hub.
-        **options: The fields of :class:`engine.loading.options.EngineOptions`: ``alias``, ``parallel``,
-            ``ctx_size``, ``prefix_cache``, ``threads``, ``gpu_layers``, ``max_logprobs``, ``max_requests``,
-            ``max_seconds``.
-
-    Raises:
-        ModelLoadError: the model cannot be found or loaded.
-        InvalidRequestError: an option is unknown or out of range.
-    """
-
-    _finalizer: weakref.finalize[[CompletionService], AsyncLLM] | None = None
-
-    def __init__(self, model: str = DEFAULT_MODEL, **options: Any) -> None:
-        self._hold(_load(_options(model, options)))
-        self._finalizer = weakref.finalize(self, _stop_forgotten, self.service)
-        self._finalizer.atexit = False
-
-    @classmethod
-    def of(cls, service: CompletionService) -> Self:
-        """Return the Python door of a service that is running already."""
-        llm = cls.__new__(cls)
-        llm._hold(service)
-        return llm
-
-    def _hold(self, service: CompletionService) -> None:
-        self._service: CompletionService | None = service
-        self._name = service.name
-
-    @property
-    def service(self) -> CompletionService:
-        """The running service.
-
-        Raises:
-            UnavailableError: the model is closed.
-        """
-        if self._service is None:
-            raise UnavailableError("The model is closed.")
-        return self._service
-
-    @property
-    def _is_exiting(self) -> bool:
-        """True if the interpreter exits, and the model was not closed before."""
-        return self._service is not None and self._service.engine.is_exiting
-
-    @property
-    def name(self) -> str:
-        """The model's name in answers."""
-        return self._name
-
-    async def complete(self, **fields: Unpack[CompletionFields]) -> Completion:
-        """Answer a request as a whole.
-
-        Args:
-            **fields: The fields of the completions contract; ``model`` is this model unless given.
-
-        Raises:
-            EngineError: one of its subclasses, as in :mod:`engine.errors`.
-        """
-        return await self.service.complete(self.service.parse({"model": self.name, **fields}))
-
-    async def stream(self, **fields: Unpack[CompletionFields]) -> AsyncGenerator[CompletionChunk, None]:
-        """Yield the answer in chunks, of one choice each.
-
-        Leaving the loop early stops the work; ``async with contextlib.aclosing(...)`` makes that certain.
-
-        Args:
-            **fields: As in :meth:`complete`.
-
-        Raises:
-            EngineError: one of its subclasses, as in :mod:`engine.errors`.
-        """
-        stream = await self.open_stream(**fields)
-        try:
-            async for chunk in stream:
-                yield chunk
-        finally:
-            await stream.aclose()
-
-    async def open_stream(self, **fields: Unpack[CompletionFields]) -> CompletionStream:
-        """Admit a request and wait for its first chunk."""
-        return await self.service.stream(self.service.parse({"model": self.name, **fields, "stream": True}))
-
-    async def tokenize(self, prompt: str, *, add_special_tokens: bool = True) -> Tokenized:
-        """Return the tokens of a text, with those that a prompt begins or ends with unless told otherwise.
-
-        Raises:
-            InvalidRequestError: the text is not valid Unicode.
-        """
-        return await self.service.tokenize({"prompt": prompt, "add_special_tokens": add_special_tokens})
-
-    def detokenize(self, tokens: list[int]) -> Detokenized:
-        """Return the text of tokens.
-
-        Raises:
-            InvalidRequestError: a token is none of this model's.
-        """
-        return self.service.detokenize({"tokens": tokens})
-
-    def tokenizer_info(self) -> TokenizerInfo:
-        """Return the names of special tokens, and the chat template."""
-        return self.service.tokenizer_info()
-
-    def models(self) -> ModelList:
-        """List the one model that is served."""
-        return self.service.models()
-
-    def close(self) -> None:
-        """End every request and free the model; any number of threads may do so, at once or again."""
-        if (service := self._service) is not None:
-            service.close()
-            if self._finalizer is not None:
-                self._finalizer.detach()
-            self._service = None  # the model's memory is free once what still reads an answer has done so
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await asyncio.to_thread(self.close)
 
 
 class LLM(ProcessBound):
@@ -190,16 +51,46 @@ class LLM(ProcessBound):
         """The model's name in answers."""
         return self._llm.name
 
-    def complete(self, **fields: Unpack[CompletionFields]) -> Completion:
+    @overload
+    def complete(self, *, json: None = None, **fields: Unpack[CompletionFields]) -> Completion: ...
+    @overload
+    def complete(self, *, json: type[T], **fields: Unpack[CompletionFields]) -> ParsedCompletion[T]: ...
+    @overload
+    def complete(
+        self, *, json: dict[str, Any] | str, **fields: Unpack[CompletionFields]
+    ) -> ParsedCompletion[Any]: ...
+
+    def complete(
+        self, *, json: type[Any] | dict[str, Any] | str | None = None, **fields: Unpack[CompletionFields]
+    ) -> Completion:
         """Answer a request as a whole; see :meth:`AsyncLLM.complete`."""
-        return self._wait(self._llm.complete(**fields))
+        return self._wait(self._llm.complete(json=json, **fields))
 
     def stream(self, **fields: Unpack[CompletionFields]) -> Iterator[CompletionChunk]:
         """Yield the answer in chunks; see :meth:`AsyncLLM.stream`. Closing the iterator stops the work."""
-        stream = self._wait(self._llm.open_stream(**fields))
-        with closing(stream):
-            while (chunk := self._wait(_next(stream))) is not None:
-                yield chunk
+        yield from self._chunks(self._llm.open_stream(**fields))
+
+    @overload
+    def chat(self, *, json: None = None, **fields: Unpack[ChatFields]) -> ChatCompletion: ...
+    @overload
+    def chat(self, *, json: type[T], **fields: Unpack[ChatFields]) -> ParsedChatCompletion[T]: ...
+    @overload
+    def chat(
+        self, *, json: dict[str, Any] | str, **fields: Unpack[ChatFields]
+    ) -> ParsedChatCompletion[Any]: ...
+
+    def chat(
+        self, *, json: type[Any] | dict[str, Any] | str | None = None, **fields: Unpack[ChatFields]
+    ) -> ChatCompletion:
+        """Answer a chat as a whole; see :meth:`AsyncLLM.chat`.
+
+        >>> llm.chat(messages=[{"role": "user", "content": "Hi"}]).choices[0].message.content
+        """
+        return self._wait(self._llm.chat(json=json, **fields))
+
+    def stream_chat(self, **fields: Unpack[ChatFields]) -> Iterator[ChatCompletionChunk]:
+        """Yield the answer to a chat in chunks; see :meth:`AsyncLLM.stream_chat` and :meth:`stream`."""
+        yield from self._chunks(self._llm.open_chat_stream(**fields))
 
     def tokenize(self, prompt: str, *, add_special_tokens: bool = True) -> Tokenized:
         """Return the tokens of a text; see :meth:`AsyncLLM.tokenize`."""
@@ -230,6 +121,12 @@ class LLM(ProcessBound):
     ) -> None:
         self.close()
 
+    def _chunks(self, opening: Coroutine[Any, Any, AnswerStream[T]]) -> Iterator[T]:
+        stream = self._wait(opening)
+        with closing(stream), suppress(StopAsyncIteration):
+            while True:
+                yield self._wait(stream.__anext__())
+
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         try:
             self._check_open(work)
@@ -245,41 +142,3 @@ class LLM(ProcessBound):
         except EngineError:
             work.close()
             raise
-
-
-async def _next(stream: CompletionStream) -> CompletionChunk | None:
-    return await anext(stream, None)
-
-
-def _stop_forgotten(service: CompletionService) -> None:
-    """End what nobody closed and nobody can reach any more."""
-    if service.is_alive:
-        service.stop()
-        warnings.warn(f"The model {service.name!r} was not closed.", ResourceWarning, stacklevel=2)
-
-
-def _load(options: EngineOptions) -> CompletionService:
-    """Load a model in a thread of its own.
-
-    An interrupt at the keyboard is raised in the main thread, and llama.cpp would swallow it there, whenever
-    it is calling Python to log.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="nucleus-load") as thread:
-        loading = thread.submit(launch, options)
-        try:
-            return loading.result().service
-        except BaseException:
-            loading.add_done_callback(_stop_loaded)
-            raise
-
-
-def _stop_loaded(loading: Future[Launched]) -> None:
-    if loading.exception() is None:
-        loading.result().service.stop()
-
-
-def _options(model: str, options: dict[str, Any]) -> EngineOptions:
-    try:
-        return EngineOptions(model=model, **options)
-    except ValidationError as error:
-        raise to_invalid_request(error, is_flat=True) from None

@@ -38,6 +38,29 @@ def joined(chunks: list[Answer]) -> list[Answer]:
     return [choices[index] for index in sorted(choices)]
 
 
+def joined_chat(chunks: list[Answer]) -> list[Answer]:
+    """Put the chunks of a chat's stream together, as a client does, and hold them to their order."""
+    choices: dict[int, Answer] = {}
+    for chunk in chunks:
+        for part in chunk["choices"]:
+            delta, index = part["delta"], part["index"]
+            if index not in choices:
+                assert index == len(choices), "who speaks is told in order"
+                assert (delta, part["logprobs"]) == ({"role": "assistant", "content": ""}, None)
+                message = {**delta, "refusal": None}
+                choices[index] = {"index": index, "message": message, "logprobs": None, "finish_reason": None}
+                continue
+            whole = choices[index]
+            assert whole["finish_reason"] is None, "nothing may follow a finish reason"
+            assert delta.keys() == ({"content"} if part["finish_reason"] is None else set())
+            whole["message"]["content"] += delta.get("content", "")
+            whole["finish_reason"] = part["finish_reason"]
+            if part["logprobs"] is not None:
+                tokens = (whole["logprobs"] or {"content": []})["content"] + part["logprobs"]["content"]
+                whole["logprobs"] = {"content": tokens, "refusal": None}
+    return [choices[index] for index in sorted(choices)]
+
+
 def _extended(before: Answer | None, more: Answer) -> Answer:
     assert set(more) == set(ARRAYS)
     if before is None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import grpc
 import httpx2
 
+from benchmarks.chat_client import GrpcChatClient, PythonChatClient
 from benchmarks.client import CallError, GrpcClient, HttpClient, PythonClient, refusal_of
 from benchmarks.servers import HOST, serving
+from engine.async_llm import AsyncLLM
 from engine.errors import EngineError
-from engine.llm import AsyncLLM
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 
@@ -33,6 +34,7 @@ class Door:
 
     name: ClassVar[str]
     client: Client
+    chat_client: Client
 
     def __init__(self, service: CompletionService) -> None:
         self.service = service
@@ -50,14 +52,27 @@ class Door:
         (answer,) = [answer async for answer in self._answers(fields)]
         return answer
 
+    async def chat(self, **fields: Any) -> Answer:
+        (answer,) = [answer async for answer in self._chat_answers(fields)]
+        return answer
+
+    async def stream_chat(self, **fields: Any) -> list[Answer]:
+        return [chunk async for chunk in self._chat_answers(fields | {"stream": True})]
+
     def chunks(self, **fields: Any) -> AsyncGenerator[Answer, None]:
         """Yield chunks; closing the iterator leaves the server as a client would that goes away."""
         return self._answers(fields | {"stream": True})
 
-    async def _answers(self, fields: Answer) -> AsyncGenerator[Answer, None]:
-        async with aclosing(self.client.events(self._with_model(fields))) as events:
+    def _answers(self, fields: Answer) -> AsyncGenerator[Answer, None]:
+        return self._read_all(self.client, fields)
+
+    def _chat_answers(self, fields: Answer) -> AsyncGenerator[Answer, None]:
+        return self._read_all(self.chat_client, fields)
+
+    async def _read_all(self, client: Client, fields: Answer) -> AsyncGenerator[Answer, None]:
+        async with aclosing(client.events(self._with_model(fields))) as events:
             async for event in events:
-                yield self.client.read(event)
+                yield client.read(event)
 
     async def tokenize(self, **fields: Any) -> Answer:
         raise NotImplementedError
@@ -82,6 +97,7 @@ class PythonDoor(Door):
         super().__init__(service)
         self._llm = AsyncLLM.of(service)
         self.client = PythonClient(self._llm)
+        self.chat_client = PythonChatClient(self._llm)
 
     async def tokenize(self, **fields: Any) -> Answer:
         with _refused():
@@ -112,6 +128,7 @@ class HttpDoor(Door):
     async def __aenter__(self) -> Self:
         ports = await self._opened.enter_async_context(serving(self.service))
         self.client = HttpClient(HOST, ports.http)
+        self.chat_client = HttpClient(HOST, ports.http, "/v1/chat/completions")
         url, as_json = f"http://{HOST}:{ports.http}", {"Content-Type": "application/json"}
         other_routes = httpx2.AsyncClient(base_url=url, headers=as_json, timeout=60)
         self.routes = await self._opened.enter_async_context(other_routes)
@@ -135,8 +152,9 @@ class GrpcDoor(Door):
 
     async def __aenter__(self) -> Self:
         ports = await self._opened.enter_async_context(serving(self.service))
-        self.client = GrpcClient(HOST, ports.grpc)
+        self.client, self.chat_client = GrpcClient(HOST, ports.grpc), GrpcChatClient(HOST, ports.grpc)
         self._opened.push_async_callback(self.client.close)
+        self._opened.push_async_callback(self.chat_client.close)
         self.channel = grpc.aio.insecure_channel(f"{HOST}:{ports.grpc}")
         await self._opened.enter_async_context(self.channel)
         self.stub: pb_grpc.CompletionServiceAsyncStub = pb_grpc.CompletionServiceStub(self.channel)

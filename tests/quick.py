@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.contract.requests import Limits
+from engine.contract.limits import Limits
 from engine.core.engine import Engine
 from engine.service.service import CompletionService
 from tests.core.fake_backend import N_VOCAB, FakeBackend

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from engine.contract.requests import MAX_BEST_OF, MAX_CHOICES, MAX_STOP, MAX_STOP_TOKENS, MAX_STOPS, Limits
+from engine.contract.fields import MAX_CHOICES, MAX_STOP, MAX_STOP_TOKENS, MAX_STOPS
+from engine.contract.limits import Limits
+from engine.contract.requests import MAX_BEST_OF
 from tests.answers import make_prompts
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from engine.llm import AsyncLLM
+from engine.async_llm import AsyncLLM
 
 if TYPE_CHECKING:
     from tests.doors import Answer, Door

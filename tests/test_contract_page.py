@@ -11,15 +11,16 @@ import jsonschema_rs
 import pytest
 
 from engine import errors
-from engine.contract import requests as contract
+from engine.contract.chat_responses import ChatCompletion
 from engine.contract.json_schemas import request_schemas
-from engine.contract.requests import Limits
+from engine.contract.limits import Limits
 from engine.contract.responses import Completion, ModelCard
+from engine.contract.validators import MAX_TEXT
 from engine.errors import EngineError
 
 PAGE = (Path(__file__).parent.parent / "docs" / "contract.md").read_text()
 CARD = ModelCard(id="m", created=0, max_model_len=(1 << 31) + 1, n_vocab=32)
-REQUEST = request_schemas(Limits(), CARD, template="{model}")["CompletionRequest"]
+REQUESTS = request_schemas(Limits(), CARD, template="{model}")
 NUMBERS = {1 << 31: "2^31", -(1 << 63): "-2^63", (1 << 63) - 1: "2^63 - 1"}
 
 
@@ -31,7 +32,14 @@ def table(heading: str) -> list[dict[str, str]]:
     return [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]
 
 
-FIELDS = {row["field"].strip("`"): row for row in table("## Fields of a request")}
+SHARED = {row["field"].strip("`"): row for row in table("## Fields of a request")}
+CHAT = {row["field"].strip("`"): row for row in table("## The chat shape")}
+ONLY_COMPLETIONS = {"prompt", "best_of", "echo", "suffix"}
+FIELDS = {
+    "CompletionRequest": SHARED,
+    "ChatRequest": {name: row for name, row in SHARED.items() if name not in ONLY_COMPLETIONS} | CHAT,
+}
+ROWS = [(kind, field) for kind in FIELDS for field in REQUESTS[kind]["properties"]]
 
 
 def number(value: float) -> str:
@@ -58,14 +66,15 @@ def limits_of(schema: Any) -> list[str]:
     return told
 
 
-def test_every_field_has_its_row() -> None:
-    assert set(FIELDS) == set(REQUEST["properties"])
+@pytest.mark.parametrize("kind", FIELDS)
+def test_every_field_has_its_row(kind: str) -> None:
+    assert set(FIELDS[kind]) == set(REQUESTS[kind]["properties"])
 
 
-@pytest.mark.parametrize("field", REQUEST["properties"])
-def test_the_row_has_default_range_and_null(field: str) -> None:
-    row, schema = FIELDS[field], REQUEST["properties"][field]
-    if field in REQUEST["required"]:
+@pytest.mark.parametrize(("kind", "field"), ROWS)
+def test_the_row_has_default_range_and_null(kind: str, field: str) -> None:
+    row, schema = FIELDS[kind][field], REQUESTS[kind]["properties"][field]
+    if field in REQUESTS[kind]["required"]:
         assert (row["default"], row["null"]) == ("required", "400")
     else:
         assert (row["default"], row["null"]) == (f"`{json.dumps(schema['default'])}`", "default")
@@ -98,11 +107,13 @@ def test_the_limits_are_those_of_the_code() -> None:
     limits = {row["what"]: row["limit"] for row in table("## Limits")}
     assert limits["prompts of a request"] == str(Limits().max_prompts)
     assert limits["`n` or `best_of` times prompts"] == str(Limits().max_sequences)
-    assert limits["`logprobs`"] == str(Limits().max_logprobs)
-    assert f"at most {contract.MAX_TEXT:,} characters" in PAGE
+    assert limits["`logprobs`, `top_logprobs`"] == str(Limits().max_logprobs)
+    assert f"at most {MAX_TEXT:,} characters" in PAGE
 
 
-def test_the_answer_that_is_shown_is_one() -> None:
-    (shown,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
-    schema = Completion.model_json_schema(mode="serialization")
-    jsonschema_rs.Draft202012Validator(schema).validate(json.loads(shown))
+def test_the_answers_that_are_shown_are_some() -> None:
+    for shown, kind in zip(
+        re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL), (Completion, ChatCompletion), strict=True
+    ):
+        schema = kind.model_json_schema(mode="serialization")
+        jsonschema_rs.Draft202012Validator(schema).validate(json.loads(shown))

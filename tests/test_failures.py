@@ -16,7 +16,7 @@ from tests.doors import DOORS, Door, HttpDoor
 from tests.quick import AnyText, engine_of, service_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tests.doors import Answer
 
@@ -26,7 +26,7 @@ ASK: Answer = {"prompt": "ABC", "max_tokens": 6, "seed": 1}
 class Backend(AnyText):
     """A fake without a chat template."""
 
-    def apply_chat_template(self, _messages: Sequence[tuple[str, str]]) -> str | None:
+    def apply_chat_template(self, *_args: object, **_options: object) -> None:
         return None
 
 

@@ -31,6 +31,7 @@ ASK = {
 }
 GUARDED = [
     ("POST", "/v1/completions"),
+    ("POST", "/v1/chat/completions"),
     ("GET", "/v1/models"),
     ("POST", "/tokenize"),
     ("POST", "/detokenize"),
@@ -229,7 +230,39 @@ async def test_unknown_models_routes_and_methods(http: httpx2.AsyncClient) -> No
     check_error(wrong_model, 404, "model_not_found", "model")
     check_error(await http.get("/v1/nothing"), 404, "not_found")
     check_error(await http.get("/v1/completions/"), 404, "not_found")
-    check_error(await http.get("/v1/completions"), 405, "method_not_allowed")
+    for path in ("/v1/completions", "/v1/chat/completions"):
+        check_error(await http.get(path), 405, "method_not_allowed")
+        assert (await http.head(path)).status_code == 405
+
+
+async def test_a_chat_has_the_same_borders(http: httpx2.AsyncClient) -> None:
+    """A body that is too large, of another type, or no JSON; and a stream that fails before it begins."""
+    path = "/v1/chat/completions"
+    ask = {"model": ASK["model"], "messages": [{"role": "user", "content": "a"}]}
+    large = json.dumps(ask | {"user": "a" * 100_000})
+    check_error(await http.post(path, content=large), 413, "request_too_large")
+    other = {"Content-Type": "text/plain"}
+    refusal = await http.post(path, content=json.dumps(ask), headers=other)
+    check_error(refusal, 415, "unsupported_media_type")
+    check_error(await http.post(path, content="{"), 400, "invalid_request_error")
+    streamed = await http.post(path, json=ask | {"stream": True, "top_p": 2})
+    check_error(streamed, 400, "invalid_request_error", "top_p")
+    late = await http.post(path, json=ask, headers={"X-Request-Timeout": "0.0001"})
+    check_error(late, 504, "deadline_exceeded")
+
+
+async def test_the_events_of_a_chat(http: httpx2.AsyncClient) -> None:
+    ask = {"model": ASK["model"], "messages": [{"role": "user", "content": "a"}], "max_tokens": 2}
+    answer = await http.post("/v1/chat/completions", json=ask | {"stream": True, "temperature": 0})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    *events, done, end = answer.text.split("\n\n")
+    assert (done, end) == ("data: [DONE]", "")
+    chunks = [json.loads(event.removeprefix("data: ")) for event in events]
+    first, *pieces, last = [chunk["choices"][0] for chunk in chunks]
+    assert first["delta"] == {"role": "assistant", "content": ""}
+    assert {tuple(piece["delta"]) for piece in pieces} == {("content",)}
+    assert (last["delta"], last["finish_reason"]) == ({}, "length")
+    assert not any("usage" in chunk for chunk in chunks)
 
 
 async def test_ids_and_times_come_in_headers(http: httpx2.AsyncClient) -> None:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import inspect
+import json
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
+from pydantic import BaseModel
 
 from engine import LLM, AsyncLLM, EngineError
 from engine.errors import InvalidRequestError, ModelLoadError, UnavailableError
+from tests.clients.forms import needs_forms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PROMPT = "The capital of France is"
+MESSAGES: list[dict[str, str]] = [{"role": "user", "content": "Say hi."}]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +41,8 @@ def test_both_faces_have_the_same_methods() -> None:
         }
 
     asynchronous = face(AsyncLLM)
-    del asynchronous["open_stream"]  # what LLM.stream waits for; a coroutine has no plain twin
+    for name in ("open_stream", "open_chat_stream"):  # what streams wait for; a coroutine has no plain twin
+        del asynchronous[name]
     del asynchronous["service"]
     assert face(LLM) == asynchronous
 
@@ -47,6 +52,58 @@ def test_complete_and_stream_agree(llm: LLM) -> None:
     chunks = list(llm.stream(prompt=PROMPT, max_tokens=8, temperature=0, seed=1))
     assert whole.choices[0].text == "".join(chunk.choices[0].text for chunk in chunks)
     assert whole.model == llm.name == "smollm2-135m-instruct"
+
+
+def test_chat_and_stream_chat_agree(llm: LLM) -> None:
+    whole = llm.chat(messages=MESSAGES, max_tokens=6, seed=1)
+    chunks = list(llm.stream_chat(messages=MESSAGES, max_tokens=6, seed=1))
+    pieces = [chunk.choices[0].delta.content or "" for chunk in chunks]
+    assert whole.choices[0].message.content == "".join(pieces)
+    assert whole.choices[0].message.role == "assistant"
+
+
+class Light(BaseModel):
+    """An answer that is asked for as a model."""
+
+    color: Literal["red", "green"]
+    on: bool
+
+
+@needs_forms
+def test_answers_are_parsed_as_the_model_that_was_asked_for(llm: LLM) -> None:
+    chat = llm.chat(messages=MESSAGES, json=Light, seed=1, n=2, max_tokens=40)
+    assert all(isinstance(choice.parsed, Light) for choice in chat.choices)
+    completion = llm.complete(prompt=PROMPT, json=Light, seed=1, max_tokens=40, logprobs=1)
+    (choice,) = completion.choices
+    assert choice.parsed == Light.model_validate_json(choice.text)
+    assert choice.logprobs is not None
+    assert "parsed" not in completion.model_dump_json()
+
+
+@needs_forms
+def test_a_schema_gives_plain_values(llm: LLM) -> None:
+    schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}
+    closed = schema | {"additionalProperties": False}
+    for form in (closed, json.dumps(closed)):
+        answer = llm.chat(messages=MESSAGES, json=form, seed=1, max_tokens=20)
+        assert answer.choices[0].parsed in ({"a": 1}, {"a": 2})
+
+
+@needs_forms
+def test_an_answer_that_is_cut_short_is_not_parsed(llm: LLM) -> None:
+    answer = llm.complete(prompt=PROMPT, json=Light, seed=1, max_tokens=2)
+    assert (answer.choices[0].finish_reason, answer.choices[0].parsed) == ("length", None)
+
+
+def test_a_form_that_cannot_be_is_refused(llm: LLM) -> None:
+    with pytest.raises(InvalidRequestError, match="JSON schema") as caught:
+        llm.complete(prompt=PROMPT, json=LLM)
+    assert caught.value.param == "json"
+    with pytest.raises(InvalidRequestError, match="together") as caught:
+        llm.chat(messages=MESSAGES, json=Light, json_schema={})
+    assert caught.value.param == "json"
+    with pytest.raises(InvalidRequestError, match="together"):
+        llm.chat(messages=MESSAGES, json=Light, response_format={"type": "json_object"})
 
 
 async def test_the_asynchronous_face_answers_alike(llm: LLM) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.contract.requests import Limits
+from engine.contract.limits import Limits
 from engine.core.engine import Engine
 from engine.service.service import CompletionService
 from tests.core.fake_backend import FakeBackend

@@ -20,8 +20,8 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
 from engine.contract.forms import FormFields
-from engine.contract.parsing import parse_request
-from engine.contract.requests import Limits
+from engine.contract.limits import Limits
+from engine.contract.parsing import parse_chat, parse_request
 from engine.core.engine import Engine
 from engine.errors import InvalidRequestError
 from engine.service.service import CompletionService
@@ -32,7 +32,7 @@ from tests.core.fake_backend import N_VOCAB, FakeBackend
 from tests.doors import HttpDoor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
     from schemathesis import Case, HookContext
@@ -60,7 +60,10 @@ CONFIG = {
     "continue-on-failure": True,
     # Keys are no generated data: each request has the right one, and the check `ignored_auth` tries others.
     "generation": {"max-examples": 50, "database": "none", "with-security-parameters": False},
-    "operations": [{"include-path": "/v1/completions", "generation": {"max-examples": 300}}],
+    "operations": [
+        {"include-path": "/v1/completions", "generation": {"max-examples": 300}},
+        {"include-path": "/v1/chat/completions", "generation": {"max-examples": 150}},
+    ],
     # Learning from answers would make every request a third dearer, and the right values are all in the page.
     "phases": {
         "fuzzing": {"error-feedback": {"enabled": False}, "extra-data-sources": {"responses": False}},
@@ -106,11 +109,6 @@ def page(url: str) -> Page:
     return answer
 
 
-@pytest.fixture(scope="module")
-def takes(page: Page) -> jsonschema_rs.Validator:
-    return validator(page, "CompletionRequest")
-
-
 def validator(page: Page, name: str) -> jsonschema_rs.Validator:
     """Return a schema with all that it refers to."""
     reference = f"#/components/schemas/{name}"
@@ -126,12 +124,18 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
             case.headers["x-request-timeout"] = "60"
     if not isinstance(case.body, dict):
         return
+    first: Any = case.body.get("repetition_penalty")
+    if not has_one_name(case.body) and type(first) in (int, float) and 0 < first <= 100:
+        # Only the first name is looked at, so what is wrong with the other would not be seen.
+        case.body = {name: value for name, value in case.body.items() if name != "repetition_penalty"}
     if isinstance(name := case.body.get("model"), str) and len(name) > 1:  # others stay unknown
         case.body = {**case.body, "model": "fake"}
-    if "/v1/completions" in case.path:
-        case.body = {**case.body, **cheap(case.body)}
-        if case.meta is not None and case.meta.generation.mode.is_positive:
-            case.body = within_rules(case.body)
+    if "completions" not in case.path:
+        return
+    is_chat = "chat" in case.path
+    case.body = {**case.body, **cheap(case.body, is_chat=is_chat)}
+    if case.meta is not None and case.meta.generation.mode.is_positive:
+        case.body = (within_chat_rules if is_chat else within_rules)(case.body)
 
 
 def integers(value: Any) -> Any:
@@ -143,9 +147,13 @@ def integers(value: Any) -> Any:
     return {name: integers(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
-def cheap(body: Page) -> Page:
+def cheap(body: Page, *, is_chat: bool) -> Page:
     """Return smaller values for those that are valid, so that what is wrong stays wrong."""
     most = {"max_tokens": (MAX_MODEL_LEN - 1, 2), "min_tokens": (MAX_MODEL_LEN - 1, 2), "n": (128, 3)}
+    if is_chat:
+        most["max_completion_tokens"] = most["max_tokens"]
+        if body.get("max_tokens") is None and body.get("max_completion_tokens") is None:
+            body = body | {"max_tokens": MAX_MODEL_LEN - 1}
     return {
         name: few
         for name, (limit, few) in most.items()
@@ -155,29 +163,48 @@ def cheap(body: Page) -> Page:
 
 def within_rules(body: Page) -> Page:
     """Keep the rules between fields, of which a schema for generating bodies does better not to know."""
-    given = {name: value for name, value in body.items() if value is not None}
+    given = within_shared_rules(body)
     if "prompt" in given:
         given.pop("messages", None)
         given["prompt"] = short(given["prompt"])
     elif "messages" not in given:
         given["prompt"] = "a"
-    if not given.get("stream"):
-        given.pop("stream_options", None)
-    if "messages" in given:  # leave room in the context
-        given["messages"] = [short_message(message) for message in given["messages"][:4]]
     given.pop("suffix", None)  # the model behind it cannot fill a gap
-    forms = [name for name in FormFields.model_fields if given.pop(name, None)]
-    if forms:  # what no schema can tell: one form, and one that the model's few letters can write
-        given |= FORMS[forms[0]]
     if not given.get("echo"):
         given["max_tokens"] = max(given.get("max_tokens", 16), 1)
     given["min_tokens"] = min(given.get("min_tokens", 0), given.get("max_tokens", 16))
     if "best_of" in given:
         n = given.get("n", 1)
         given["best_of"] = n if given.get("stream") else min(max(given["best_of"], n), n + 2)
+    return {**dict.fromkeys(body), **given}
+
+
+def within_chat_rules(body: Page) -> Page:
+    """Keep the rules between the fields of a chat."""
+    given = within_shared_rules(body)
+    given |= dict.fromkeys(given.keys() & {"max_tokens", "max_completion_tokens"}, 2)
+    given["min_tokens"] = min(given.get("min_tokens", 0), 2)
+    if not given.get("logprobs"):
+        given.pop("top_logprobs", None)
+    if given.get("continue_final_message"):
+        given.pop("add_generation_prompt", None)
+        given["messages"].append({"role": "assistant", "content": ""})
+    return {**dict.fromkeys(body), **given}
+
+
+def within_shared_rules(body: Page) -> Page:
+    """Keep those between fields of both shapes; what is null is left out."""
+    given = {name: value for name, value in body.items() if value is not None}
+    if not given.get("stream"):
+        given.pop("stream_options", None)
+    if "messages" in given:  # leave room in the context
+        given["messages"] = [short_message(message) for message in given["messages"][:3]]
+    forms = [name for name in FormFields.model_fields if given.pop(name, None)]
+    if forms:  # what no schema can tell: one form, and one that the model's few letters can write
+        given |= FORMS[forms[0]]
     bias = given.get("logit_bias", {})
     given["logit_bias"] = {str(int(token) % N_VOCAB): value for token, value in bias.items()}
-    return {**dict.fromkeys(body), **given}
+    return given
 
 
 def short(prompt: Any) -> Any:
@@ -211,8 +238,11 @@ def test_the_server_does_what_its_page_says(url: str, page: Page, caplog: pytest
     schemas = page["components"]["schemas"]
     # Rules over several fields make generating slow, and keep it from varying one field at a time; the hook
     # above keeps them, and another test compares them with the contract.
-    request = {name: rule for name, rule in schemas["CompletionRequest"].items() if name != "allOf"}
-    components = page["components"] | {"schemas": schemas | {"CompletionRequest": request}}
+    loose = {
+        kind: {name: rule for name, rule in schemas[kind].items() if name != "allOf"}
+        for kind in ("CompletionRequest", "ChatRequest")
+    }
+    components = page["components"] | {"schemas": schemas | loose}
     config = SchemathesisConfig.from_dict(CONFIG | {"base-url": url})
     schema = schemathesis.openapi.from_dict(page | {"components": components}, config=config)
     statuses: Counter[int] = Counter()
@@ -278,23 +308,58 @@ VALUES: dict[str, list[Any]] = {
 }
 
 
+OF_A_CHAT: dict[str, list[Any]] = {
+    "messages": [
+        *VALUES["messages"],
+        [{"role": "user", "content": "a", "tool_calls": []}],
+        [{"role": "user", "content": "a", "tool_calls": [1]}],
+    ],
+    "prompt": [None, "a"],
+    "echo": [None, False, True],
+    "max_tokens": [None, 0, 1, "1"],
+    "max_completion_tokens": [None, 0, 255, 1.5],
+    "logprobs": [None, True, False, 1],
+    "top_logprobs": [None, 0, 7, 8, True],
+    "add_generation_prompt": [None, True, False, 1],
+    "continue_final_message": [None, False, 1],
+}
 PAIRS = [(name, value) for name, values in VALUES.items() for value in values]
+CHAT_PAIRS = [(name, value) for name, values in (VALUES | OF_A_CHAT).items() for value in values]
+CHAT = {"model": "fake", "messages": [{"role": "assistant", "content": "a"}]}
 
 
-@settings(max_examples=1000, deadline=None, database=None, derandomize=True)
-@given(changes=st.lists(st.sampled_from(PAIRS), max_size=4))
-def test_the_schema_of_a_request_takes_what_the_contract_takes(
-    takes: jsonschema_rs.Validator, changes: list[tuple[str, Any]]
+def check_schema(
+    takes: jsonschema_rs.Validator, parse: Callable[[Page, Limits], object], fields: Page
 ) -> None:
-    fields = {"model": "fake", "prompt": "a"} | dict(changes)
+    """Compare what a schema says of a request with what the contract says."""
     assume(has_one_name(fields) and len(FormFields.model_fields.keys() & fields.keys()) < 2)
     try:
-        parse_request(fields, LIMITS)
+        parse(fields, LIMITS)
         refusal = None
     except InvalidRequestError as error:
         refusal = str(error)
     problems = [str(problem) for problem in takes.iter_errors(fields)]
     assert (refusal is None) == (problems == []), (refusal, problems)
+
+
+@settings(max_examples=1000, deadline=None, database=None, derandomize=True)
+@given(changes=st.lists(st.sampled_from(PAIRS), max_size=4))
+def test_the_schema_of_a_request_takes_what_the_contract_takes(
+    page: Page, changes: list[tuple[str, Any]]
+) -> None:
+    takes = validator(page, "CompletionRequest")
+    check_schema(takes, parse_request, {"model": "fake", "prompt": "a"} | dict(changes))
+
+
+@settings(max_examples=500, deadline=None, database=None, derandomize=True)
+@given(changes=st.lists(st.sampled_from(CHAT_PAIRS), max_size=4))
+def test_the_schema_of_a_chat_takes_what_the_contract_takes(
+    page: Page, changes: list[tuple[str, Any]]
+) -> None:
+    fields = CHAT | dict(changes)
+    limits = [fields.get("max_tokens"), fields.get("max_completion_tokens")]
+    assume(None in limits or limits[0] == limits[1])  # which no schema can tell
+    check_schema(validator(page, "ChatRequest"), parse_chat, fields)
 
 
 def test_the_page_shows_the_limits_of_its_server(page: Page) -> None:
@@ -303,6 +368,9 @@ def test_the_page_shows_the_limits_of_its_server(page: Page) -> None:
     assert fields["logprobs"]["anyOf"][0]["maximum"] == LIMITS.max_logprobs
     assert fields["prompt"]["anyOf"][1]["maxItems"] == LIMITS.max_prompts
     assert fields["max_tokens"]["maximum"] == MAX_MODEL_LEN - 1
+    fields = schemas["ChatRequest"]["properties"]
+    assert fields["top_logprobs"]["maximum"] == LIMITS.max_logprobs
+    assert fields["max_completion_tokens"]["anyOf"][0]["maximum"] == MAX_MODEL_LEN - 1
     assert schemas["TokenId"]["maximum"] == N_VOCAB - 1
 
 
@@ -318,13 +386,17 @@ def test_the_page_says_which_routes_need_a_key(page: Page) -> None:
 async def test_the_examples_of_the_page_are_answered_by_a_real_model(service: CompletionService) -> None:
     async with HttpDoor(service) as door:
         page = (await door.routes.get("/openapi.json")).json()
-        answers, chunks = validator(page, "Completion"), validator(page, "CompletionChunk")
-        operation = page["paths"]["/v1/completions"]["post"]
-        assert operation["security"] == []
-        for example in operation["requestBody"]["content"]["application/json"]["examples"].values():
-            fields = example["value"]
-            if not fields.get("stream"):
-                answers.validate(await door.complete(**fields))
-                continue
-            for chunk in await door.stream(**fields):
-                chunks.validate(chunk)
+        for path, kind, ask, stream in (
+            ("/v1/completions", "Completion", door.complete, door.stream),
+            ("/v1/chat/completions", "ChatCompletion", door.chat, door.stream_chat),
+        ):
+            answers, chunks = validator(page, kind), validator(page, f"{kind}Chunk")
+            operation = page["paths"][path]["post"]
+            assert operation["security"] == []
+            for example in operation["requestBody"]["content"]["application/json"]["examples"].values():
+                fields = example["value"]
+                if not fields.get("stream"):
+                    answers.validate(await ask(**fields))
+                    continue
+                for chunk in await stream(**fields):
+                    chunks.validate(chunk)

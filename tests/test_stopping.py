@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from engine.llm import AsyncLLM
+from engine.async_llm import AsyncLLM
 
 if TYPE_CHECKING:
     from engine.service.service import CompletionService

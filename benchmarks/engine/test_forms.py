@@ -17,7 +17,7 @@ import pytest
 
 from benchmarks.engine.conftest import FORMS
 from engine.grammar.matcher import Matcher
-from engine.llm import AsyncLLM
+from engine.async_llm import AsyncLLM
 from engine.service.event_loop import new_event_loop
 
 if TYPE_CHECKING:

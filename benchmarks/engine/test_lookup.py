@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from benchmarks.engine.conftest import LOOKUP
-from engine.llm import AsyncLLM
+from engine.async_llm import AsyncLLM
 from engine.service.event_loop import new_event_loop
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pytest
 from benchmarks.engine.conftest import CONTEXT, OVERHEAD
 from benchmarks.engine.null import NullBackend
 from benchmarks.prompts import SAMPLING
-from engine.contract.requests import Limits
+from engine.contract.limits import Limits
 from engine.core.engine import Engine
 from engine.core.loop import StepLoop
 from engine.core.phases import Phase

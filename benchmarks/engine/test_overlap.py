@@ -17,7 +17,7 @@ import pytest
 from benchmarks.engine.conftest import OVERLAP
 from benchmarks.engine.null import PacedBackend
 from benchmarks.prompts import SAMPLING
-from engine.contract.requests import Limits
+from engine.contract.limits import Limits
 from engine.core.engine import Engine
 from engine.core.step_cost import StepCost
 from engine.service.service import CompletionService

@@ -1,4 +1,4 @@
-"""Tokens per second through :class:`engine.llm.AsyncLLM`, streamed or not, beside llama.cpp's decodes alone.
+"""Tokens per second through ``AsyncLLM``, streamed or not, beside llama.cpp's decodes alone.
 
 A round gives N new prompts to both sides, one right after the other. Both prefill the same tokens and produce
 64 for each prompt at batch width N, with the same weights, context parameters and threads. All of it counts,
@@ -24,7 +24,7 @@ from benchmarks.llama import BareLoop, BareTimes
 from benchmarks.machine import Elsewhere, calm_ones
 from benchmarks.prompts import SAMPLING, token_prompts
 from benchmarks.remote import Remote
-from engine.llm import AsyncLLM
+from engine.async_llm import AsyncLLM
 from engine.loading.hardware import physical_cores
 from engine.service.event_loop import new_event_loop
 

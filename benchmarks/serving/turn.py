@@ -18,7 +18,7 @@ from benchmarks.client import CallError, GrpcClient, HttpClient, PythonClient
 from benchmarks.machine import Elsewhere, cpu_seconds
 from benchmarks.prompts import Questions
 from benchmarks.servers import HOST, Door, Running, Setting
-from engine.llm import AsyncLLM
+from engine.async_llm import AsyncLLM
 from engine.service.event_loop import new_event_loop
 
 if TYPE_CHECKING:

@@ -163,8 +163,15 @@ class Backend(Protocol):
     def native_tokenizer(self) -> tuple[int, int] | None:
         """Return the addresses of llama.cpp's vocabulary and of ``llama_tokenize``, where there are any."""
 
-    def apply_chat_template(self, messages: Sequence[tuple[str, str]]) -> str | None:
-        """Return the prompt for (role, content) pairs, or None where the model has no usable template."""
+    def apply_chat_template(
+        self, messages: Sequence[tuple[str, str]], *, add_generation_prompt: bool
+    ) -> str | None:
+        """Return the prompt for (role, content) pairs, or None where the model has no usable template.
+
+        Args:
+            messages: The chat.
+            add_generation_prompt: Whether the prompt ends with what begins an answer.
+        """
 
     def start(self, batch: Batch) -> None:
         """Run the model; where ``is_asynchronous``, return while it is running.

@@ -96,7 +96,9 @@ class LlamaModel:
         function = ctypes.cast(lib.llama_tokenize, ctypes.c_void_p).value
         return int(ctypes.cast(self.vocab, ctypes.c_void_p).value or 0), int(function or 0)
 
-    def apply_chat_template(self, messages: Sequence[tuple[str, str]]) -> str | None:
+    def apply_chat_template(
+        self, messages: Sequence[tuple[str, str]], *, add_generation_prompt: bool
+    ) -> str | None:
         if self.info.chat_template is None:
             return None
         encoded = [(role.encode(), content.encode()) for role, content in messages]
@@ -105,7 +107,9 @@ class LlamaModel:
         size = 256 + 2 * sum(len(role) + len(content) for role, content in encoded)
         for _ in range(2):  # the first answer may say that the buffer is too small
             buffer = ctypes.create_string_buffer(size)
-            needed = lib.llama_chat_apply_template(template, chat, len(encoded), True, buffer, size)
+            needed = lib.llama_chat_apply_template(
+                template, chat, len(encoded), add_generation_prompt, buffer, size
+            )
             if needed <= size:
                 return buffer.raw[:needed].decode() if needed >= 0 else None
             size = needed

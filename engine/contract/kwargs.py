@@ -1,26 +1,20 @@
-"""The fields of a request as Python code gives them: keyword arguments."""
+"""The fields of requests as Python code gives them: keyword arguments, of which None means the default."""
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, Required, TypedDict
 
 PromptInput = str | list[str] | list[int] | list[list[int]]
+MessagesInput = list[dict[str, Any]] | list[dict[str, str]]
 
 
-class CompletionFields(TypedDict, total=False):
-    """The fields of :class:`engine.contract.requests.CompletionRequest`; None means the default."""
-
+class _SharedFields(TypedDict, total=False):
     model: str
-    prompt: PromptInput | None
-    messages: list[dict[str, str]] | None
-    max_tokens: int | None
     temperature: float | None
     top_p: float | None
     n: int | None
-    best_of: int | None
     stream: bool | None
     stream_options: dict[str, bool] | None
-    logprobs: int | None
     presence_penalty: float | None
     frequency_penalty: float | None
     logit_bias: dict[int, float] | None
@@ -31,8 +25,6 @@ class CompletionFields(TypedDict, total=False):
     min_p: float | None
     repetition_penalty: float | None
     min_tokens: int | None
-    echo: bool | None
-    suffix: str | None
     ignore_eos: bool | None
     stop_token_ids: list[int] | None
     include_stop_str_in_output: bool | None
@@ -45,3 +37,27 @@ class CompletionFields(TypedDict, total=False):
     guided_choice: list[str] | None
     guided_grammar: str | None
     guided_json_object: bool | None
+
+
+class CompletionFields(_SharedFields, total=False):
+    """The fields of :class:`engine.contract.requests.CompletionRequest`."""
+
+    prompt: PromptInput | None
+    messages: MessagesInput | None
+    max_tokens: int | None
+    best_of: int | None
+    logprobs: int | None
+    echo: bool | None
+    suffix: str | None
+
+
+class ChatFields(_SharedFields, total=False):
+    """The fields of :class:`engine.contract.chat.ChatRequest`."""
+
+    messages: Required[MessagesInput]
+    max_completion_tokens: int | None
+    max_tokens: int | None
+    logprobs: bool | None
+    top_logprobs: int | None
+    add_generation_prompt: bool | None
+    continue_final_message: bool | None

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
+from engine.contract.chat import ChatRequest
 from engine.contract.messages import abbreviate, to_invalid_request
 from engine.contract.requests import CompletionRequest
-from engine.contract.unsupported import check_supported
 from engine.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from engine.contract.requests import Limits
+    from engine.contract.fields import GenerationRequest
+    from engine.contract.limits import Limits
     from engine.contract.validators import StrictModel
 
 log = logging.getLogger("nucleus.contract")
 
 R = TypeVar("R", bound="StrictModel")
+G = TypeVar("G", bound="GenerationRequest")
 _other_names = {"repeat_penalty"}
 _logged_fields: set[str] = set()
 
@@ -34,10 +36,27 @@ def parse_request(fields: Any, limits: Limits) -> CompletionRequest:
     Raises:
         InvalidRequestError: naming the first field at fault, its limit and its value.
     """
+    return _parse_generation(CompletionRequest, fields, limits)
+
+
+def parse_chat(fields: Any, limits: Limits) -> ChatRequest:
+    """Make a request for a chat's next message of plain Python values, as :func:`parse_request` does.
+
+    Args:
+        fields: What a door read.
+        limits: What this server allows.
+
+    Raises:
+        InvalidRequestError: naming the first field at fault, its limit and its value.
+    """
+    return _parse_generation(ChatRequest, fields, limits)
+
+
+def _parse_generation(kind: type[G], fields: Any, limits: Limits) -> G:
     if isinstance(fields, Mapping):
-        check_supported(fields)
-    request = parse_fields(CompletionRequest, fields)
-    limits.check(request)
+        kind.unsupported.check(fields)
+    request = parse_fields(kind, fields)
+    request.check(limits)
     return request
 
 

@@ -9,15 +9,30 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from engine.core.delta import FinishReason, TokenLogprob
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
+    """The base of what is answered."""
+
     model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
 
 Count = Annotated[int, Field(json_schema_extra={"minimum": 0})]
 """A number that is never negative, which is told but not checked: chunks are made by the hundred thousand."""
+Id = Annotated[str, Field(description="New for each answer, one on all its chunks.")]
+Created = Annotated[
+    int, Field(description="When the request was admitted, in seconds since 1970-01-01 00:00 UTC.")
+]
+Model = Annotated[str, Field(description="Name of the model that answered.")]
+
+Reason = Annotated[
+    FinishReason | None,
+    Field(
+        description="`stop` at an end token or a stop string, `length` at the limit of tokens; null on every "
+        "piece of a stream but the last of an index."
+    ),
+]
 
 
-class Logprobs(_Answer):
+class Logprobs(Answer):
     r"""Four parallel arrays, an entry for each token of the choice.
 
     A token that is not whole UTF-8 is written ``bytes:\xe5\xa4``; a probability of 0 as -9999.0.
@@ -44,33 +59,29 @@ class Logprobs(_Answer):
         return [score.token for score in self.scores]
 
 
-class Choice(_Answer):
+class Choice(Answer):
     """One completion of one prompt, or a piece of it in a stream."""
 
     text: str = Field(description="The text, or the next piece of it; never half a character.")
     index: Count = Field(description="The prompt's position times `n` plus the choice's number, from 0.")
     logprobs: Logprobs | None = Field(None, description="The tokens, where the request asked for them.")
-    finish_reason: FinishReason | None = Field(
-        None,
-        description="`stop` at an end token or a stop string, `length` at `max_tokens`; null on every piece "
-        "of a stream but the last of an index.",
-    )
+    finish_reason: Reason = None
 
 
-class PromptTokensDetails(_Answer):
+class PromptTokensDetails(Answer):
     """Where the prompt's tokens came from."""
 
     cached_tokens: Count = Field(0, description="Tokens that were in the cache and cost nothing.")
 
 
-class CompletionTokensDetails(_Answer):
+class CompletionTokensDetails(Answer):
     """How many tokens were guessed from the text before, and computed together with others."""
 
     accepted_prediction_tokens: Count = Field(0, description="Guesses that were right: generated tokens.")
     rejected_prediction_tokens: Count = Field(0, description="Guesses that were wrong, and are no tokens.")
 
 
-class Usage(_Answer):
+class Usage(Answer):
     """Tokens of a whole request; each prompt counts once, whatever ``n`` is."""
 
     prompt_tokens: Count
@@ -79,6 +90,14 @@ class Usage(_Answer):
     prompt_tokens_details: PromptTokensDetails = PromptTokensDetails()
     completion_tokens_details: CompletionTokensDetails = CompletionTokensDetails()
 
+
+UsageSoFar = Annotated[
+    Usage | None,
+    Field(
+        description="Only with `include_usage`: null, and the request's usage on the last chunk; on every "
+        "chunk the usage so far with `continuous_usage_stats`."
+    ),
+]
 
 _EXAMPLE_HEAD: dict[str, Any] = {
     "id": f"cmpl-{'0' * 32}",
@@ -93,7 +112,7 @@ _EXAMPLE_LOGPROBS = {
     "text_offset": [24],
 }
 _EXAMPLE_CHOICE = {"text": " Paris", "index": 0, "logprobs": _EXAMPLE_LOGPROBS, "finish_reason": "length"}
-_EXAMPLE_USAGE = {
+EXAMPLE_USAGE: dict[str, Any] = {
     "prompt_tokens": 5,
     "completion_tokens": 1,
     "total_tokens": 6,
@@ -102,14 +121,11 @@ _EXAMPLE_USAGE = {
 }
 
 
-class _Head(_Answer):
-    id: str = Field(
-        description="New for each answer, one on all its chunks.",
-        json_schema_extra={"pattern": "^cmpl-[0-9a-f]{32}$"},
-    )
+class _Head(Answer):
+    id: Annotated[Id, Field(json_schema_extra={"pattern": "^cmpl-[0-9a-f]{32}$"})]
     object: Literal["text_completion"] = "text_completion"
-    created: int = Field(description="When the request was admitted, in seconds since 1970-01-01 00:00 UTC.")
-    model: str = Field(description="Name of the model that answered.")
+    created: Created
+    model: Model
 
 
 class Completion(_Head):
@@ -117,7 +133,7 @@ class Completion(_Head):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [_EXAMPLE_HEAD | {"choices": [_EXAMPLE_CHOICE], "usage": _EXAMPLE_USAGE}]
+            "examples": [_EXAMPLE_HEAD | {"choices": [_EXAMPLE_CHOICE], "usage": EXAMPLE_USAGE}]
         }
     )
 
@@ -136,14 +152,10 @@ class CompletionChunk(_Head):
     model_config = ConfigDict(json_schema_extra=_describe_chunk)
 
     choices: list[Choice] = Field(description="One choice, or none on the chunk that carries the usage.")
-    usage: Usage | None = Field(
-        None,
-        description="Only with `include_usage`: null, and the request's usage on the last chunk; on every "
-        "chunk the usage so far with `continuous_usage_stats`.",
-    )
+    usage: UsageSoFar = None
 
 
-class ModelCard(_Answer):
+class ModelCard(Answer):
     """One model that the server serves."""
 
     id: str = Field(description="The name to ask for it by.")
@@ -154,20 +166,20 @@ class ModelCard(_Answer):
     n_vocab: int = Field(description="Tokens that the model tells apart; ids run from 0 to one less.")
 
 
-class ModelList(_Answer):
+class ModelList(Answer):
     """The models that the server serves."""
 
     object: Literal["list"] = "list"
     data: list[ModelCard]
 
 
-class ServerStatus(_Answer):
+class ServerStatus(Answer):
     """That the server is well; when it is not, the answer is an error."""
 
     status: Literal["ok", "ready"]
 
 
-class Tokenized(_Answer):
+class Tokenized(Answer):
     """The tokens of a text."""
 
     tokens: list[int] = Field(description="Token ids.")
@@ -175,13 +187,13 @@ class Tokenized(_Answer):
     max_model_len: int = Field(description="Most tokens of a prompt and its completion together.")
 
 
-class Detokenized(_Answer):
+class Detokenized(Answer):
     """The text of tokens, control tokens by their names; what is not UTF-8 is replaced by U+FFFD."""
 
     prompt: str
 
 
-class TokenizerInfo(_Answer):
+class TokenizerInfo(Answer):
     """The names of special tokens, and the chat template; null where the model has none."""
 
     bos_token: str | None = Field(description="The token that a text begins with.")
@@ -190,7 +202,7 @@ class TokenizerInfo(_Answer):
     chat_template: str | None = Field(description="The template (Jinja) that makes a prompt of a chat.")
 
 
-class ErrorDetail(_Answer):
+class ErrorDetail(Answer):
     """What went wrong."""
 
     message: str = Field(description="One sentence, with the limit and the value.")
@@ -199,7 +211,7 @@ class ErrorDetail(_Answer):
     code: str = Field(description="What a program reads: the same through every door.")
 
 
-class ErrorAnswer(_Answer):
+class ErrorAnswer(Answer):
     """The form of every error."""
 
     error: ErrorDetail

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from engine.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _NOTHING: tuple[object, ...] = (None, False, "", [], {})
 """Values by which nothing is asked for, whatever the field."""
@@ -27,12 +28,10 @@ _FIELDS: dict[str, tuple[object, ...]] = {
     ),
     **dict.fromkeys(("reasoning", "reasoning_effort"), (*_NOTHING, "none")),
     # what of the prompt or the answer counts
-    **dict.fromkeys(("truncate_prompt_tokens", "continue_final_message"), (*_NOTHING, 0)),
+    "truncate_prompt_tokens": (*_NOTHING, 0),
     **dict.fromkeys(("prompt_logprobs", "return_token_ids", "return_tokens_as_token_ids"), _NOTHING),
     **dict.fromkeys(("allowed_token_ids", "bad_words", "logprob_token_ids", "logits_processors"), _NOTHING),
-    **dict.fromkeys(
-        ("add_special_tokens", "skip_special_tokens", "add_generation_prompt", "do_sample"), (None, True)
-    ),
+    **dict.fromkeys(("add_special_tokens", "skip_special_tokens", "do_sample"), (None, True)),
     # other ways to choose a token
     **dict.fromkeys(("samplers", "sampler_order"), _NOTHING),
     **dict.fromkeys(("use_beam_search", "num_beams"), (*_NOTHING, 0, 1)),
@@ -47,47 +46,75 @@ _FIELDS: dict[str, tuple[object, ...]] = {
     "top_n_sigma": (*_NOTHING, 0, -1),
     "adaptive_target": (*_NOTHING, -1),
 }
-"""Name -> the values that change nothing."""
-
-_OTHER_NAMES = {
-    "max_completion_tokens": "max_tokens",
-    "max_new_tokens": "max_tokens",
-    "max_length": "max_tokens",
-    "n_predict": "max_tokens",
-    "n_probs": "logprobs",
-    "top_logprobs": "logprobs",
-    "stop_sequences": "stop",
-    "min_length": "min_tokens",
-}
-"""Name elsewhere -> name here."""
+"""Of every kind of request: name -> the values that change nothing."""
 
 
-def check_supported(fields: Mapping[str, Any]) -> None:
-    """Refuse a field that would change what the answer means, unless its value asks for nothing.
+@dataclass(frozen=True, slots=True)
+class UnsupportedFields:
+    """What one kind of request refuses.
 
-    Raises:
-        InvalidRequestError: naming the field.
+    Attributes:
+        inert: Name -> the values that change nothing.
+        other_names: Name elsewhere -> name here.
     """
-    for name, value in fields.items():
-        if name in _OTHER_NAMES and value is not None:
-            raise InvalidRequestError(f"{name!r} is unknown here; use {_OTHER_NAMES[name]!r}.", param=name)
-        if name in _FIELDS and not any(_is_same(value, inert) for inert in _FIELDS[name]):
+
+    inert: Mapping[str, tuple[object, ...]]
+    other_names: Mapping[str, str]
+
+    def check(self, fields: Mapping[str, Any]) -> None:
+        """Refuse a field that would change what the answer means, unless its value asks for nothing.
+
+        Raises:
+            InvalidRequestError: naming the field.
+        """
+        for name, value in fields.items():
+            if name in self.other_names and value is not None:
+                here = self.other_names[name]
+                raise InvalidRequestError(f"{name!r} is unknown here; use {here!r}.", param=name)
+        for name in self.acting(fields):
             raise InvalidRequestError(
                 f"{name!r} is not supported; the answer would not be what it asks for.", param=name
             )
 
+    def acting(self, fields: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the names of fields that ask for something."""
+        for name, value in fields.items():
+            if name in self.inert and not any(_is_same(value, inert) for inert in self.inert[name]):
+                yield name
 
-def pattern_properties() -> dict[str, Any]:
-    """Return what a JSON schema says of all these fields: a pattern of names -> the values that are taken."""
-    names: dict[str, list[str]] = {}
-    values = _FIELDS | dict.fromkeys(_OTHER_NAMES, (None,))
-    for name, inert in values.items():
-        names.setdefault(json.dumps(inert), []).append(name)
-    description = "Not supported: refused, unless it asks for nothing."
-    return {
-        f"^({'|'.join(group)})$": {"enum": json.loads(inert), "description": description}
-        for inert, group in names.items()
-    }
+    def pattern_properties(self) -> dict[str, Any]:
+        """Return what a JSON schema says of these fields: a pattern of names -> the values that are taken."""
+        names: dict[str, list[str]] = {}
+        values = {**self.inert, **dict.fromkeys(self.other_names, (None,))}
+        for name, inert in values.items():
+            names.setdefault(json.dumps(inert), []).append(name)
+        description = "Not supported: refused, unless it asks for nothing."
+        return {
+            f"^({'|'.join(group)})$": {"enum": json.loads(inert), "description": description}
+            for inert, group in names.items()
+        }
+
+
+COMPLETIONS: Final = UnsupportedFields(
+    {**_FIELDS, "continue_final_message": (*_NOTHING, 0), "add_generation_prompt": (None, True)},
+    {
+        **dict.fromkeys(("max_completion_tokens", "max_new_tokens", "max_length", "n_predict"), "max_tokens"),
+        **dict.fromkeys(("n_probs", "top_logprobs"), "logprobs"),
+        "stop_sequences": "stop",
+        "min_length": "min_tokens",
+    },
+)
+CHAT: Final = UnsupportedFields(
+    {**_FIELDS, "best_of": (None, 1), "echo": (None, False), "suffix": (None, "")},
+    {
+        **dict.fromkeys(("max_new_tokens", "max_length", "n_predict"), "max_completion_tokens"),
+        "n_probs": "top_logprobs",
+        "prompt": "messages",
+        "stop_sequences": "stop",
+        "min_length": "min_tokens",
+    },
+)
+MESSAGE: Final = UnsupportedFields(dict.fromkeys(("tool_calls", "function_call", "audio"), _NOTHING), {})
 
 
 def _is_same(value: Any, inert: object) -> bool:

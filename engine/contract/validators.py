@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from engine.contract.messages import abbreviate, contract_error
 from engine.contract.schema_rules import allow_nulls
 
+MAX_TEXT = 1 << 22
+"""Most characters of a string in a request."""
 _TOKEN_KEY = re.compile("0|-?[1-9][0-9]{0,18}")
 
 
@@ -69,6 +72,12 @@ def check_text(value: Any, *, max_length: int) -> Any:
             if len(text) > max_length:
                 raise contract_error(f"should have at most {max_length} characters, not {len(text)}")
     return value
+
+
+# What pydantic cannot see in a validator of ours goes into the JSON schema by hand, beside that validator.
+# MAX_TEXT does not: over HTTP a body is too large before one of its texts is too long.
+CHECK_TEXT = BeforeValidator(partial(check_text, max_length=MAX_TEXT))
+Text = Annotated[str, CHECK_TEXT]
 
 
 def check_no_nul(value: Any) -> Any:

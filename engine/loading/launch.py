@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
-from engine.contract.requests import Limits
+from engine.contract.limits import Limits
 from engine.core.calibration import calibrate
 from engine.core.engine import Engine
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine.contract.chat_responses import ChatLogprobs, ChatToken, TopToken
 from engine.contract.responses import Logprobs
 from engine.core.delta import TokenLogprob
 from engine.core.text import TextStream
@@ -65,7 +66,7 @@ def logprobs_of(scores: Sequence[TokenLogprob], alternatives: int, token_texts: 
     """
     return Logprobs(
         tokens=[token_texts[score.token] for score in scores],
-        token_logprobs=[finite(score.logprob) for score in scores],
+        token_logprobs=[None if score.logprob is None else finite(score.logprob) for score in scores],
         top_logprobs=[_top(score, token_texts) for score in scores] if alternatives else None,
         text_offset=[score.offset for score in scores],
         scores=tuple(scores),
@@ -73,30 +74,63 @@ def logprobs_of(scores: Sequence[TokenLogprob], alternatives: int, token_texts: 
     )
 
 
+def chat_logprobs_of(scores: Sequence[TokenLogprob], token_texts: TokenTexts) -> ChatLogprobs:
+    """Write the scores of consecutive tokens as the chat shape has them: an object for each.
+
+    Args:
+        scores: The tokens of a choice, or of a chunk of it; a prompt comes before them.
+        token_texts: The texts of the model's tokens.
+    """
+    return ChatLogprobs(
+        content=[
+            ChatToken(
+                token=token_texts[score.token],
+                logprob=finite(score.logprob or 0.0),
+                bytes=[*token_texts.raw(score.token)],
+                top_logprobs=[
+                    TopToken(
+                        token=token_texts[token],
+                        logprob=finite(logprob),
+                        bytes=[*token_texts.raw(token)],
+                    )
+                    for token, logprob in score.alternatives
+                ],
+            )
+            for score in scores
+        ],
+        scores=tuple(scores),
+    )
+
+
+def alternatives_by_id(score: TokenLogprob) -> dict[int, float]:
+    """Return the most probable tokens at the place of a token, by ids."""
+    return {token: finite(logprob) for token, logprob in score.alternatives}
+
+
 def top_by_id(score: TokenLogprob) -> dict[int, float]:
     """Return what ``top_logprobs`` has of a token, by ids: the best, then the token if it is none of them.
 
     Empty where ``top_logprobs`` is null.
     """
-    top = {token: max(logprob, _LEAST) for token, logprob in score.alternatives}
+    top = alternatives_by_id(score)
     if top and score.logprob is not None:
-        top.setdefault(score.token, max(score.logprob, _LEAST))
+        top.setdefault(score.token, finite(score.logprob))
     return top
 
 
-def finite(logprob: float | None) -> float | None:
-    """Return the log-probability as an answer writes it: a probability of 0 is -9999.0."""
-    return None if logprob is None else max(logprob, _LEAST)
+def finite(logprob: float) -> float:
+    """Return a log-probability as an answer writes it: that of a probability of 0 is -9999.0."""
+    return max(logprob, _LEAST)
 
 
 def _top(score: TokenLogprob, token_texts: TokenTexts) -> dict[str, float] | None:
     """Map names to logprobs, best first; the token itself is always there, with the very value of its own."""
     if score.logprob is None:
         return None
-    top = {token_texts[token]: max(logprob, _LEAST) for token, logprob in score.alternatives}
+    top = {token_texts[token]: finite(logprob) for token, logprob in score.alternatives}
     if len(top) < len(score.alternatives):  # of two with one name, the better counts
         top.clear()
         for token, logprob in score.alternatives:
-            top.setdefault(token_texts[token], max(logprob, _LEAST))
-    top[token_texts[score.token]] = max(score.logprob, _LEAST)
+            top.setdefault(token_texts[token], finite(logprob))
+    top[token_texts[score.token]] = finite(score.logprob)
     return top

@@ -1,10 +1,13 @@
-"""Builds a response of the contract from the deltas of the engine."""
+"""Builds a response of the contract from the deltas of the engine: what both shapes share, and the older."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from typing_extensions import override
 
 from engine.contract.responses import (
     Choice,
@@ -17,7 +20,7 @@ from engine.contract.responses import (
 from engine.service.logprobs import logprobs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from engine.contract.requests import CompletionRequest
     from engine.core.delta import Delta
@@ -25,10 +28,22 @@ if TYPE_CHECKING:
     from engine.service.logprobs import Echo
     from engine.service.token_texts import TokenTexts
 
+WholeT = TypeVar("WholeT")
+ChunkT = TypeVar("ChunkT")
+PieceT = TypeVar("PieceT")
+
 
 @dataclass(frozen=True, slots=True)
-class ResponseBuilder:
-    """Builds one response, or its chunks: what all parts repeat, and how deltas become choices."""
+class ResponseBuilder(ABC, Generic[WholeT, ChunkT, PieceT]):
+    """Builds one response, or its chunks: what all parts repeat, and how deltas become choices.
+
+    Type arguments:
+        WholeT: A response that is sent as a whole.
+        ChunkT: A chunk of one that is streamed.
+        PieceT: What a chunk has of a choice.
+    """
+
+    id_prefix: ClassVar[str]
 
     request: CompletionRequest
     id: str
@@ -39,36 +54,30 @@ class ResponseBuilder:
     """The echo of each prompt; empty unless the request asks for it."""
     token_texts: TokenTexts
 
-    def completion(self, deltas: Iterable[Delta]) -> Completion:
+    @abstractmethod
+    def whole(self, deltas: Sequence[Delta]) -> WholeT:
         """Write the answer as a whole, of one delta for each candidate."""
-        ordered = sorted(deltas, key=attrgetter("choice"))
-        return Completion(
-            id=self.id,
-            created=self.created,
-            model=self.model,
-            choices=[self.choice(delta) for delta in _best([*map(self.begin, ordered)], self.request)],
-            usage=self.usage(sum(delta.n_tokens for delta in ordered)),
-        )
 
-    def chunk(self, choices: list[Choice], usage: Usage | None) -> CompletionChunk:
-        """Write a piece of the answer."""
-        return CompletionChunk(
-            id=self.id, created=self.created, model=self.model, choices=choices, usage=usage
-        )
+    @abstractmethod
+    def opening(self) -> Sequence[PieceT]:
+        """Write what a stream begins with, a piece for each chunk."""
+
+    @abstractmethod
+    def pieces(self, delta: Delta) -> Sequence[PieceT]:
+        """Write what a delta adds to its choice, a piece for each chunk."""
+
+    @abstractmethod
+    def chunk(self, pieces: list[PieceT], usage: Usage | None) -> ChunkT:
+        """Write a chunk of one piece, or of none."""
+
+    def best(self, deltas: Sequence[Delta]) -> list[Delta]:
+        """Return the deltas that the answer shows, in the order of its choices."""
+        ordered = sorted(deltas, key=attrgetter("choice"))
+        return _best([*map(self.begin, ordered)], self.request)
 
     def begin(self, delta: Delta) -> Delta:
         """Complete the first delta of a choice."""
         return self.echoes[delta.choice // self.request.candidates].before(delta) if self.echoes else delta
-
-    def choice(self, delta: Delta) -> Choice:
-        """Write a choice, or a part of one."""
-        wanted = self.request.logprobs
-        return Choice(
-            text=delta.text,
-            index=delta.choice,
-            logprobs=None if wanted is None else logprobs_of(delta.scores, wanted, self.token_texts),
-            finish_reason=delta.finish_reason,
-        )
 
     def usage(self, completion_tokens: int) -> Usage:
         """Return the usage of the request, given the number of tokens that were generated."""
@@ -84,6 +93,47 @@ class ResponseBuilder:
             completion_tokens_details=CompletionTokensDetails(
                 accepted_prediction_tokens=accepted, rejected_prediction_tokens=drafted - accepted
             ),
+        )
+
+
+class CompletionBuilder(ResponseBuilder[Completion, CompletionChunk, Choice]):
+    """Builds a response of the completions shape."""
+
+    __slots__ = ()
+    id_prefix = "cmpl"
+
+    @override
+    def whole(self, deltas: Sequence[Delta]) -> Completion:
+        best = self.best(deltas)
+        return Completion(
+            id=self.id,
+            created=self.created,
+            model=self.model,
+            choices=[self._choice(delta) for delta in best],
+            usage=self.usage(sum(delta.n_tokens for delta in deltas)),
+        )
+
+    @override
+    def opening(self) -> Sequence[Choice]:
+        return ()
+
+    @override
+    def pieces(self, delta: Delta) -> Sequence[Choice]:
+        return (self._choice(delta),)
+
+    @override
+    def chunk(self, pieces: list[Choice], usage: Usage | None) -> CompletionChunk:
+        return CompletionChunk(
+            id=self.id, created=self.created, model=self.model, choices=pieces, usage=usage
+        )
+
+    def _choice(self, delta: Delta) -> Choice:
+        wanted = self.request.logprobs
+        return Choice(
+            text=delta.text,
+            index=delta.choice,
+            logprobs=None if wanted is None else logprobs_of(delta.scores, wanted, self.token_texts),
+            finish_reason=delta.finish_reason,
         )
 
 

@@ -6,29 +6,33 @@ import logging
 import time
 import uuid
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
-from engine.contract.parsing import parse_fields, parse_request
+from engine.contract.chat import ChatRequest
+from engine.contract.parsing import parse_chat, parse_fields, parse_request
 from engine.contract.requests import DetokenizeRequest, TokenizeRequest
 from engine.contract.responses import Detokenized, ModelCard, ModelList, Tokenized, TokenizerInfo
 from engine.errors import ModelNotFoundError, UnavailableError
 from engine.process_bound import ProcessBound
+from engine.service.chat_response import ChatBuilder
 from engine.service.deadline import Deadline
 from engine.service.faults import faults_as_internal_errors
 from engine.service.forms import Forms
 from engine.service.logprobs import Echo
-from engine.service.response import ResponseBuilder
+from engine.service.response import CompletionBuilder
 from engine.service.sequences import make_prompts
 from engine.service.snapshot import ServiceSnapshot
-from engine.service.stream import CompletionStream
+from engine.service.stream import AnswerStream
 from engine.service.token_texts import TokenTexts
 from engine.service.tokenizer import Tokenizer, check_ids
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from engine.contract.requests import CompletionRequest, Limits
-    from engine.contract.responses import Completion
+    from engine.contract.chat_responses import ChatCompletion, ChatCompletionChunk
+    from engine.contract.limits import Limits
+    from engine.contract.requests import CompletionRequest
+    from engine.contract.responses import Completion, CompletionChunk
     from engine.core.engine import Engine
     from engine.core.handle import RequestHandle
     from engine.core.sequence import Prompt
@@ -146,6 +150,11 @@ class CompletionService(ProcessBound):
         with faults_as_internal_errors():
             return parse_request(fields, self.limits)
 
+    def parse_chat(self, fields: Any) -> ChatRequest:
+        """Make a chat's request of plain Python values; see :func:`engine.contract.parsing.parse_chat`."""
+        with faults_as_internal_errors():
+            return parse_chat(fields, self.limits)
+
     async def tokenize(self, fields: Any) -> Tokenized:
         """Return the tokens of a text, from the plain Python values of a :class:`TokenizeRequest`.
 
@@ -184,10 +193,24 @@ class CompletionService(ProcessBound):
         )
         return TokenizerInfo(bos_token=bos, eos_token=eos, pad_token=pad, chat_template=info.chat_template)
 
+    @overload
     async def complete(
         self, request: CompletionRequest, caller: Hashable = None, *, seconds: float | None = None
-    ) -> Completion:
-        """Answer a request as a whole.
+    ) -> Completion: ...
+
+    @overload
+    async def complete(
+        self, request: ChatRequest, caller: Hashable = None, *, seconds: float | None = None
+    ) -> ChatCompletion: ...
+
+    async def complete(
+        self,
+        request: CompletionRequest | ChatRequest,
+        caller: Hashable = None,
+        *,
+        seconds: float | None = None,
+    ) -> Completion | ChatCompletion:
+        """Answer a request as a whole, in its shape.
 
         Args:
             request: What is asked for.
@@ -202,12 +225,26 @@ class CompletionService(ProcessBound):
                 builder, handle = await self._admit(request, caller, in_parts=False)
                 with closing(handle):
                     deltas = [delta async for delta in handle]
-            return builder.completion(deltas)
+            return builder.whole(deltas)
 
+    @overload
     async def stream(
         self, request: CompletionRequest, caller: Hashable = None, *, seconds: float | None = None
-    ) -> CompletionStream:
-        """Answer a request in chunks; the first is there when this returns.
+    ) -> AnswerStream[CompletionChunk]: ...
+
+    @overload
+    async def stream(
+        self, request: ChatRequest, caller: Hashable = None, *, seconds: float | None = None
+    ) -> AnswerStream[ChatCompletionChunk]: ...
+
+    async def stream(
+        self,
+        request: CompletionRequest | ChatRequest,
+        caller: Hashable = None,
+        *,
+        seconds: float | None = None,
+    ) -> AnswerStream[Any]:
+        """Answer a request in chunks of its shape; the first is there when this returns.
 
         Args:
             request: What is asked for.
@@ -226,7 +263,7 @@ class CompletionService(ProcessBound):
                 except BaseException:
                     handle.close()
                     raise
-            return CompletionStream(builder, handle, first, deadline)
+            return AnswerStream(builder, handle, first, deadline)
 
     def close(self) -> None:
         """End every request and free the model; it may be closed again, and by any thread."""
@@ -243,24 +280,25 @@ class CompletionService(ProcessBound):
         return Deadline(min(limits, default=None))
 
     async def _admit(
-        self, request: CompletionRequest, caller: Hashable, *, in_parts: bool
-    ) -> tuple[ResponseBuilder, RequestHandle]:
+        self, request: CompletionRequest | ChatRequest, caller: Hashable, *, in_parts: bool
+    ) -> tuple[CompletionBuilder | ChatBuilder, RequestHandle]:
         if self._is_draining:
             raise UnavailableError("The server is shutting down.")
         self.check_open()
         self._check_model(request.model)
-        tokenized = await self._tokenizer.tokenize_prompts(request)
+        completion, tokenized = await self._tokenizer.tokenize_prompts(request)
         client, info = (caller, request.user), self.engine.backend.info
         asked = request.asked_form
         matcher = None if asked is None else await self.forms.matcher(asked)
-        prompts = make_prompts(request, tokenized, info, client=client, in_parts=in_parts, matcher=matcher)
-        builder = ResponseBuilder(
-            request,
-            id=f"cmpl-{uuid.uuid4().hex}",
+        prompts = make_prompts(completion, tokenized, info, client=client, in_parts=in_parts, matcher=matcher)
+        shape = ChatBuilder if isinstance(request, ChatRequest) else CompletionBuilder
+        builder = shape(
+            completion,
+            id=f"{shape.id_prefix}-{uuid.uuid4().hex}",
             created=int(time.time()),
             model=self.name,
             prompts=prompts,
-            echoes=self._echoes(prompts, tokenized) if request.echo else [],
+            echoes=self._echoes(prompts, tokenized) if completion.echo else [],
             token_texts=self.token_texts,
         )
         if request.user is not None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from collections import deque
+from typing import TYPE_CHECKING, Any, Generic, Self
 
-from engine.contract.requests import StreamOptions
+from engine.contract.fields import StreamOptions
 from engine.errors import EngineError
 from engine.process_bound import ProcessBound
 from engine.service.faults import as_internal_error
+from engine.service.response import ChunkT
 
 if TYPE_CHECKING:
-    from engine.contract.responses import CompletionChunk
     from engine.core.delta import Delta
     from engine.core.handle import RequestHandle
     from engine.service.deadline import Deadline
     from engine.service.response import ResponseBuilder
 
 
-class CompletionStream(ProcessBound):
+class AnswerStream(ProcessBound, Generic[ChunkT]):
     """The chunks of one answer: an asynchronous iterator that must be closed.
 
     Args:
@@ -28,7 +29,11 @@ class CompletionStream(ProcessBound):
     """
 
     def __init__(
-        self, builder: ResponseBuilder, handle: RequestHandle, first: Delta, deadline: Deadline
+        self,
+        builder: ResponseBuilder[Any, ChunkT, Any],
+        handle: RequestHandle,
+        first: Delta,
+        deadline: Deadline,
     ) -> None:
         self._builder = builder
         self._handle = handle
@@ -36,6 +41,7 @@ class CompletionStream(ProcessBound):
         self._first: Delta | None = first
         self._n_tokens = 0
         self._begun: set[int] = set()  # the choices that have had a chunk
+        self._pieces: deque[Any] = deque(builder.opening())  # what is in no chunk yet
         options = builder.request.stream_options or StreamOptions()
         self.includes_usage = options.include_usage
         self._owes_usage = self.includes_usage
@@ -44,7 +50,7 @@ class CompletionStream(ProcessBound):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> CompletionChunk:
+    async def __anext__(self) -> ChunkT:
         """Return the next chunk.
 
         Raises:
@@ -68,21 +74,23 @@ class CompletionStream(ProcessBound):
     def __del__(self) -> None:  # a stream that was dropped before anybody could close it
         self.close()
 
-    async def _next_chunk(self) -> CompletionChunk:
-        builder = self._builder
-        try:
-            delta = await self._next_delta()
-        except StopAsyncIteration:
-            if not self._owes_usage:
-                raise
-            self._owes_usage = False
-            return builder.chunk([], builder.usage(self._n_tokens))
-        self._n_tokens += delta.n_tokens
-        if delta.choice not in self._begun:
-            self._begun.add(delta.choice)
-            delta = builder.begin(delta)
+    async def _next_chunk(self) -> ChunkT:
+        builder, pieces = self._builder, self._pieces
+        if not pieces:
+            try:
+                delta = await self._next_delta()
+            except StopAsyncIteration:
+                if not self._owes_usage:
+                    raise
+                self._owes_usage = False
+                return builder.chunk([], builder.usage(self._n_tokens))
+            self._n_tokens += delta.n_tokens
+            if delta.choice not in self._begun:
+                self._begun.add(delta.choice)
+                delta = builder.begin(delta)
+            pieces.extend(builder.pieces(delta))
         usage = builder.usage(self._n_tokens) if self._usage_on_every_chunk else None
-        return builder.chunk([builder.choice(delta)], usage)
+        return builder.chunk([pieces.popleft()], usage)
 
     async def _next_delta(self) -> Delta:
         first, self._first = self._first, None

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
+from engine.contract.conversation import Chat
+from engine.contract.fields import Gap
 from engine.contract.messages import abbreviate
-from engine.contract.requests import Chat
 from engine.core.text import whole_characters
 from engine.errors import ContextLengthError, InvalidRequestError
+from engine.service.chat_prompt import chat_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from engine.backend.base import Backend
+    from engine.contract.chat import ChatRequest
+    from engine.contract.fields import GivenPrompt, Wanted
     from engine.contract.requests import CompletionRequest
     from engine.service.token_texts import TokenTexts
 
@@ -45,22 +49,21 @@ class Tokenizer:
         self._texts = texts
         self._max_model_len = max_model_len
 
-    async def tokenize_prompts(self, request: CompletionRequest) -> list[TokenizedPrompt]:
-        """Return each prompt of a request.
+    async def tokenize_prompts(
+        self, request: CompletionRequest | ChatRequest
+    ) -> tuple[CompletionRequest, list[TokenizedPrompt]]:
+        """Return the completion that a request asks for, and each of its prompts.
 
         Raises:
             InvalidRequestError: one is too long, or the model has no tokens for it.
         """
         prompts = []
         for given in request.prompts:
-            if isinstance(given, list):
-                self._check_length(given, request)  # before each of a million ids is looked at
-            prompt = await self._prompt(given)
-            if request.suffix:
-                prompt = TokenizedPrompt(await self._around_gap(given, request.suffix), prompt.text)
-            self._check_length(prompt.tokens, request)
+            prompt = await self._prompt(given, request.wanted)
+            self._check_length(prompt.tokens, request.wanted)
             prompts.append(prompt)
-        return prompts
+        longest = max(len(prompt.tokens) for prompt in prompts)
+        return request.completion(self._max_model_len - longest), prompts
 
     async def tokenize(self, text: str, *, add_special: bool) -> list[int]:
         """Return a text's tokens, with those that the model puts round a text where they are asked for."""
@@ -81,19 +84,16 @@ class Tokenizer:
         added = [*range(info.n_before), *range(len(pieces) - info.n_behind, len(pieces))]
         return [b"" if i in added else piece for i, piece in enumerate(pieces)]
 
-    async def _prompt(self, given: str | list[int] | Chat) -> TokenizedPrompt:
-        if isinstance(given, str):
-            return TokenizedPrompt(await self._prompt_tokens(given), given, is_text=True)
-        if isinstance(given, Chat):
-            text = self._backend.apply_chat_template([(m.role, m.content) for m in given.messages])
-            if text is None:
-                raise InvalidRequestError(
-                    "'messages' needs a chat template that llama.cpp knows, and this model has none.",
-                    param="messages",
-                )
-            return TokenizedPrompt(await self._prompt_tokens(text), text, is_text=True)
-        check_ids("prompt", given, self._backend.info.n_vocab)
-        return TokenizedPrompt(given, *whole_characters(b"".join(self._texts.unnamed(given))))
+    async def _prompt(self, given: GivenPrompt, wanted: Wanted) -> TokenizedPrompt:
+        if isinstance(given, Gap):
+            prompt = await self._prompt(given.before, wanted)
+            return TokenizedPrompt(await self._around_gap(given), prompt.text)
+        if isinstance(given, list):
+            self._check_length(given, wanted)  # before each of a million ids is looked at
+            check_ids("prompt", given, self._backend.info.n_vocab)
+            return TokenizedPrompt(given, *whole_characters(b"".join(self._texts.unnamed(given))))
+        text = chat_prompt(self._backend, given) if isinstance(given, Chat) else given
+        return TokenizedPrompt(await self._prompt_tokens(text), text, is_text=True)
 
     async def _prompt_tokens(self, text: str) -> list[int]:
         """Return the tokens of a prompt; there is at least one."""
@@ -107,7 +107,7 @@ class Tokenizer:
             )
         return [start]
 
-    async def _around_gap(self, before: str | list[int] | Chat, suffix: str) -> list[int]:
+    async def _around_gap(self, given: Gap) -> list[int]:
         """Return the prompt that asks a model to fill the gap between two texts, the middle last."""
         gap = self._backend.info.gap_tokens
         if gap is None:
@@ -115,19 +115,20 @@ class Tokenizer:
                 "'suffix' needs a model with fill-in-the-middle tokens, and this one has none.",
                 param="suffix",
             )
+        before = given.before
         if isinstance(before, str):
             before = await self.tokenize(before, add_special=False)
-        after = await self.tokenize(suffix, add_special=False)
+        behind = await self.tokenize(given.behind, add_special=False)
         start = self._backend.tokenize("")  # what the model begins every text with
-        return [*start, gap.prefix, *before, gap.suffix, *after, gap.middle]
+        return [*start, gap.prefix, *before, gap.suffix, *behind, gap.middle]
 
-    def _check_length(self, tokens: list[int], request: CompletionRequest) -> None:
-        total = len(tokens) + request.max_tokens
-        if total > self._max_model_len:
+    def _check_length(self, tokens: list[int], wanted: Wanted) -> None:
+        total, most = len(tokens) + wanted.tokens, self._max_model_len
+        if total > most:
             raise ContextLengthError(
-                f"'max_tokens' and the prompt should be at most {self._max_model_len} tokens together, "
-                f"not {total} ({len(tokens)} of the prompt and {request.max_tokens} to generate).",
-                param="max_tokens",
+                f"'{wanted.field}' is too much: prompt and answer should be at most {most} tokens together, "
+                f"not {total} ({len(tokens)} of the prompt and {wanted.tokens} to generate).",
+                param=wanted.field,
             )
 
 

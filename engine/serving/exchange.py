@@ -10,6 +10,7 @@ from engine.errors import InvalidRequestError
 MAX_REQUEST_BYTES = 4 << 20
 """Largest request: the body over HTTP, the message over gRPC."""
 COMPLETIONS_PATH = "/v1/completions"
+CHAT_PATH = "/v1/chat/completions"
 IS_REFUSED = "is_refused"
 """Key of an HTTP request's state: True if there was no room for it when it came."""
 _MAX_ID_LENGTH = 128

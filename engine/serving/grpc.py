@@ -132,6 +132,26 @@ class _Completions(pb_grpc.CompletionServiceServicer):
                 yield pb.StreamCompletionResponse(chunk=wire.chunk_message(chunk, self._service.token_texts))
 
     @override
+    async def CreateChatCompletion(
+        self, request: pb.CreateChatCompletionRequest, context: Context
+    ) -> pb.CreateChatCompletionResponse:
+        parsed = self._service.parse_chat(wire.fields_of(request.request))
+        completion = await self._service.complete(parsed, _caller(context))
+        return pb.CreateChatCompletionResponse(
+            completion=wire.chat_completion_message(completion, self._service.token_texts)
+        )
+
+    @override
+    async def StreamChatCompletion(
+        self, request: pb.StreamChatCompletionRequest, context: Context
+    ) -> AsyncIterator[pb.StreamChatCompletionResponse]:
+        parsed = self._service.parse_chat({**wire.fields_of(request.request), "stream": True})
+        async with aclosing(await self._service.stream(parsed, _caller(context))) as stream:
+            async for chunk in stream:
+                message = wire.chat_chunk_message(chunk, self._service.token_texts)
+                yield pb.StreamChatCompletionResponse(chunk=message)
+
+    @override
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         return pb.ListModelsResponse(models=wire.model_messages(self._service.models()))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 
 from engine import __version__
+from engine.contract.chat_responses import ChatCompletion
 from engine.contract.responses import (
     Completion,
     Detokenized,
@@ -35,7 +36,7 @@ from engine.errors import (
 from engine.serving import openapi
 from engine.serving.auth import caller_of
 from engine.serving.bodies import read_json
-from engine.serving.exchange import COMPLETIONS_PATH, MAX_REQUEST_BYTES, seconds_of
+from engine.serving.exchange import CHAT_PATH, COMPLETIONS_PATH, MAX_REQUEST_BYTES, seconds_of
 from engine.serving.gate import Gate, Lingering, answer_of
 from engine.serving.metrics import CONTENT_TYPE, page_of
 
@@ -44,9 +45,11 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from engine.contract.responses import CompletionChunk
+    from engine.contract.chat import ChatRequest
+    from engine.contract.requests import CompletionRequest
+    from engine.contract.responses import Answer
     from engine.service.service import CompletionService
-    from engine.service.stream import CompletionStream
+    from engine.service.stream import AnswerStream
     from engine.serving.auth import ApiKeys
     from engine.serving.origins import OriginPolicy
 
@@ -108,13 +111,12 @@ def _add_request_routes(app: FastAPI, service: CompletionService, max_body_bytes
     @app.post(COMPLETIONS_PATH, response_model=Completion, **openapi.COMPLETIONS)
     async def create_completion(http: Request) -> Response:
         """Complete a prompt, as a whole or, with `stream`, as server-sent events."""
-        request = service.parse(await read_json(http, max_body_bytes))
-        caller = caller_of(http.client.host if http.client else "", http.headers.get("authorization"))
-        seconds = seconds_of(http.headers.get("x-request-timeout"))
-        if request.stream:
-            return _Events(await _while_connected(http, service.stream(request, caller, seconds=seconds)))
-        completion = await _while_connected(http, service.complete(request, caller, seconds=seconds))
-        return Response(completion.model_dump_json(), media_type="application/json")
+        return await _respond(http, service, service.parse(await read_json(http, max_body_bytes)))
+
+    @app.post(CHAT_PATH, response_model=ChatCompletion, **openapi.CHAT)
+    async def create_chat_completion(http: Request) -> Response:
+        """Answer a chat, as a whole or, with `stream`, as server-sent events."""
+        return await _respond(http, service, service.parse_chat(await read_json(http, max_body_bytes)))
 
     @app.get("/v1/models", **openapi.MODELS)
     async def list_models() -> ModelList:
@@ -163,6 +165,17 @@ def _add_information_routes(app: FastAPI, service: CompletionService) -> None:
         return ServerStatus(status="ready")
 
 
+async def _respond(
+    http: Request, service: CompletionService, request: CompletionRequest | ChatRequest
+) -> Response:
+    caller = caller_of(http.client.host if http.client else "", http.headers.get("authorization"))
+    seconds = seconds_of(http.headers.get("x-request-timeout"))
+    if request.stream:
+        return _Events(await _while_connected(http, service.stream(request, caller, seconds=seconds)))
+    answer = await _while_connected(http, service.complete(request, caller, seconds=seconds))
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
 def _require(condition: bool, otherwise: str) -> None:
     if not condition:
         raise UnavailableError(otherwise)
@@ -190,7 +203,7 @@ async def _disconnected(http: Request) -> None:
 class _Events(EventSourceResponse):
     """Sends chunks as server-sent events, and stops the work when the response ends for any reason."""
 
-    def __init__(self, stream: CompletionStream) -> None:
+    def __init__(self, stream: AnswerStream[Any]) -> None:
         super().__init__(self._frames(stream), sep="\n")
         self._stream = stream
 
@@ -201,7 +214,7 @@ class _Events(EventSourceResponse):
             await self._stream.aclose()
 
     @staticmethod
-    async def _frames(stream: CompletionStream) -> AsyncIterator[bytes]:
+    async def _frames(stream: AnswerStream[Any]) -> AsyncIterator[bytes]:
         try:
             async for chunk in stream:
                 yield _frame(_chunk_json(chunk, with_usage=stream.includes_usage))
@@ -217,7 +230,7 @@ def _frame(data: str | bytes | memoryview) -> bytes:
     return b"data: " + (data.encode() if isinstance(data, str) else bytes(data)) + b"\n\n"
 
 
-def _chunk_json(chunk: CompletionChunk, *, with_usage: bool) -> str:
+def _chunk_json(chunk: Answer, *, with_usage: bool) -> str:
     """Return a chunk as JSON; if the request asked for usage, every chunk has the key ``usage``."""
     return chunk.model_dump_json(exclude=None if with_usage else {"usage"})
 

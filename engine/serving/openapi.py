@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from engine.contract.json_schemas import EXAMPLES, request_schemas
+from engine.contract.chat_responses import ChatCompletionChunk
+from engine.contract.json_schemas import CHAT_EXAMPLES, EXAMPLES, request_schemas
 from engine.contract.responses import CompletionChunk, ErrorAnswer
 from engine.errors import (
     AuthenticationError,
@@ -19,12 +20,15 @@ from engine.errors import (
     UnavailableError,
     UnsupportedMediaTypeError,
 )
+from engine.serving.exchange import CHAT_PATH, COMPLETIONS_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from fastapi import FastAPI
 
+    from engine.contract.json_schemas import Examples
+    from engine.contract.responses import Answer
     from engine.errors import EngineError
     from engine.service.service import CompletionService
 
@@ -51,6 +55,11 @@ _EXAMPLES = {
 _EVENTS = (
     'data: {"id": "cmpl-0…", "object": "text_completion", "created": 1767225600, "model": "m", "choices": '
     '[{"text": " Paris", "index": 0, "logprobs": null, "finish_reason": "length"}]}\n\ndata: [DONE]\n\n'
+)
+_CHAT_EVENTS = (
+    'data: {"id": "chatcmpl-0…", "object": "chat.completion.chunk", "created": 1767225600, "model": "m", '
+    '"choices": [{"index": 0, "delta": {"content": "Paris"}, "logprobs": null, "finish_reason": null}]}'
+    "\n\ndata: [DONE]\n\n"
 )
 
 
@@ -85,10 +94,11 @@ _BODY = (
     RequestTooLargeError,
     UnsupportedMediaTypeError,
 )
-COMPLETIONS = _operation(
-    "completions", *_BODY, QueueFullError, UnavailableError, DeadlineExceededError, body="CompletionRequest"
-)
-COMPLETIONS["openapi_extra"]["parameters"].append({"$ref": "#/components/parameters/RequestTimeout"})
+_WORK = (*_BODY, QueueFullError, UnavailableError, DeadlineExceededError)
+COMPLETIONS = _operation("completions", *_WORK, body="CompletionRequest")
+CHAT = _operation("completions", *_WORK, body="ChatRequest")
+for _options in (COMPLETIONS, CHAT):
+    _options["openapi_extra"]["parameters"].append({"$ref": "#/components/parameters/RequestTimeout"})
 MODELS = _operation("models", *_ACCESS)
 MODEL = _operation("models", *_ACCESS, ModelNotFoundError)
 TOKENIZE = _operation("tokens", *_BODY, body="TokenizeRequest")
@@ -116,7 +126,11 @@ def install(
             page = framework()
             (card,) = service.models().data
             page["components"] = _components(page, request_schemas(service.limits, card, template=_REF))
-            _describe_completions(page["paths"]["/v1/completions"]["post"], card.id)
+            for path, chunk, examples, events in (
+                (COMPLETIONS_PATH, CompletionChunk, EXAMPLES, _EVENTS),
+                (CHAT_PATH, ChatCompletionChunk, CHAT_EXAMPLES, _CHAT_EVENTS),
+            ):
+                _describe_work(page["paths"][path]["post"], card.id, chunk, examples, events)
             metrics = page["paths"]["/metrics"]["get"]["responses"]["200"]
             metrics["content"] = {"text/plain": {"schema": {"type": "string"}}}
             for path, operations in page["paths"].items():
@@ -129,10 +143,11 @@ def install(
 
 
 def _components(page: Schema, requests: Schema) -> Schema:
-    chunk = CompletionChunk.model_json_schema(mode="serialization", ref_template=_REF)
-    schemas = {**page["components"]["schemas"], **chunk.pop("$defs"), **requests}
-    schemas["CompletionChunk"] = chunk
-    schemas["CompletionEvent"] = _event()
+    schemas = {**page["components"]["schemas"], **requests}
+    for kind in (CompletionChunk, ChatCompletionChunk):
+        chunk = kind.model_json_schema(mode="serialization", ref_template=_REF)
+        schemas |= chunk.pop("$defs")
+        schemas |= {kind.__name__: chunk, _event_name(kind): _event(kind)}
     text, integer = {"type": "string"}, {"type": "string", "pattern": "^[0-9]+$"}
     about_id = "Names the request, here and in the server's log."
     return {
@@ -175,11 +190,15 @@ def _components(page: Schema, requests: Schema) -> Schema:
     }
 
 
-def _event() -> Schema:
-    payloads = [{"$ref": _REF.format(model=name)} for name in ("CompletionChunk", "ErrorAnswer")]
+def _event_name(chunk: type[Answer]) -> str:
+    return f"{chunk.__name__.removesuffix('Chunk')}Event"
+
+
+def _event(chunk: type[Answer]) -> Schema:
+    payloads = [{"$ref": _REF.format(model=name)} for name in (chunk.__name__, "ErrorAnswer")]
     data = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"anyOf": payloads}}
     return {
-        "title": "CompletionEvent",
+        "title": _event_name(chunk),
         "description": "One event of a stream: a chunk, an error that ends the stream, or the end, `[DONE]`.",
         "type": "object",
         "properties": {"data": {"anyOf": [{"const": "[DONE]"}, data]}},
@@ -187,16 +206,18 @@ def _event() -> Schema:
     }
 
 
-def _describe_completions(operation: Schema, model: str) -> None:
+def _describe_work(
+    operation: Schema, model: str, chunk: type[Answer], examples: Examples, events: str
+) -> None:
     operation["requestBody"]["content"]["application/json"]["examples"] = {
         name: {"summary": summary, "value": {"model": model, **fields}}
-        for name, (summary, fields) in EXAMPLES.items()
+        for name, (summary, fields) in examples.items()
     }
     answer = operation["responses"]["200"]
     answer["description"] = "The answer; with `stream`, events, of which this schema describes each."
     answer["content"]["text/event-stream"] = {
-        "schema": {"$ref": _REF.format(model="CompletionEvent")},
-        "example": _EVENTS,
+        "schema": {"$ref": _REF.format(model=_event_name(chunk))},
+        "example": events,
     }
 
 

@@ -16,11 +16,14 @@ from google.rpc.error_details_pb2 import (  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from engine.pb.nucleus.v1 import completions_pb2 as pb
-from engine.service.logprobs import finite, top_by_id
+from engine.service.logprobs import alternatives_by_id, finite, top_by_id
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from google.protobuf.descriptor import FieldDescriptor
 
+    from engine.contract.chat_responses import ChatCompletion, ChatCompletionChunk, ChatLogprobs
     from engine.contract.responses import Choice, Completion, CompletionChunk, Logprobs, ModelList, Usage
     from engine.errors import EngineError
     from engine.service.token_texts import TokenTexts
@@ -86,6 +89,44 @@ def chunk_message(chunk: CompletionChunk, token_texts: TokenTexts) -> pb.Complet
     )
 
 
+def chat_completion_message(completion: ChatCompletion, token_texts: TokenTexts) -> pb.ChatCompletion:
+    """Write a whole answer to a chat."""
+    return pb.ChatCompletion(
+        id=completion.id,
+        created=completion.created,
+        model=completion.model,
+        choices=[
+            pb.ChatChoice(
+                index=choice.index,
+                message=pb.ChatMessage(role=choice.message.role, content=choice.message.content),
+                logprobs=_chat_logprobs(choice.logprobs, token_texts),
+                finish_reason=_REASONS[choice.finish_reason],
+            )
+            for choice in completion.choices
+        ],
+        usage=_usage(completion.usage),
+    )
+
+
+def chat_chunk_message(chunk: ChatCompletionChunk, token_texts: TokenTexts) -> pb.ChatCompletionChunk:
+    """Write a piece of a streamed answer to a chat."""
+    return pb.ChatCompletionChunk(
+        id=chunk.id,
+        created=chunk.created,
+        model=chunk.model,
+        choices=[
+            pb.ChatChunkChoice(
+                index=choice.index,
+                delta=pb.ChatDelta(role=choice.delta.role, content=choice.delta.content),
+                logprobs=_chat_logprobs(choice.logprobs, token_texts),
+                finish_reason=_REASONS[choice.finish_reason],
+            )
+            for choice in chunk.choices
+        ],
+        usage=None if chunk.usage is None else _usage(chunk.usage),
+    )
+
+
 def model_messages(models: ModelList) -> list[pb.Model]:
     """Write the list of models."""
     return [
@@ -119,22 +160,24 @@ def _packed(message: Message) -> AnyMessage:
 
 
 def _choice(choice: Choice, token_texts: TokenTexts) -> pb.Choice:
+    logprobs = choice.logprobs
     return pb.Choice(
         text=choice.text,
         index=choice.index,
-        logprobs=None if choice.logprobs is None else _logprobs(choice.logprobs, token_texts),
+        logprobs=None if logprobs is None else pb.Logprobs(tokens=_tokens(logprobs, top_by_id, token_texts)),
         finish_reason=_REASONS[choice.finish_reason],
     )
 
 
-def _logprobs(logprobs: Logprobs, token_texts: TokenTexts) -> pb.Logprobs:
-    written = pb.Logprobs()
-    for score in logprobs.scores:
-        written.tokens.add(
+def _tokens(
+    logprobs: Logprobs | ChatLogprobs, top_of: Callable[..., Mapping[int, float]], token_texts: TokenTexts
+) -> list[pb.TokenLogprob]:
+    return [
+        pb.TokenLogprob(
             token=token_texts[score.token],
             token_id=score.token,
             token_bytes=token_texts.raw(score.token),
-            logprob=finite(score.logprob),
+            logprob=None if score.logprob is None else finite(score.logprob),
             top_logprobs=[
                 pb.TopLogprob(
                     token=token_texts[token],
@@ -142,11 +185,18 @@ def _logprobs(logprobs: Logprobs, token_texts: TokenTexts) -> pb.Logprobs:
                     token_id=token,
                     token_bytes=token_texts.raw(token),
                 )
-                for token, logprob in top_by_id(score).items()
+                for token, logprob in top_of(score).items()
             ],
             text_offset=score.offset,
         )
-    return written
+        for score in logprobs.scores
+    ]
+
+
+def _chat_logprobs(logprobs: ChatLogprobs | None, token_texts: TokenTexts) -> pb.ChatLogprobs | None:
+    if logprobs is None:
+        return None
+    return pb.ChatLogprobs(content=_tokens(logprobs, alternatives_by_id, token_texts))
 
 
 def _usage(usage: Usage) -> pb.Usage:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import strategies as st
 
+from engine.contract.limits import Limits
 from engine.contract.parsing import parse_request
-from engine.contract.requests import CompletionRequest, Limits
 from engine.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from engine.contract.requests import CompletionRequest
 
 NAN, INF = math.nan, math.inf
 

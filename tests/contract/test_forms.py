@@ -7,9 +7,10 @@ from typing import Any, get_type_hints
 
 import pytest
 
+from engine.contract.conversation import Chat, Message
 from engine.contract.kwargs import CompletionFields
 from engine.contract.parsing import parse_request
-from engine.contract.requests import Chat, CompletionRequest, Message
+from engine.contract.requests import CompletionRequest
 from engine.errors import InvalidRequestError
 from tests.contract.cases import (
     DEFAULTS,

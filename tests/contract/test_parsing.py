@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.contract import parsing
+from engine.contract.fields import MAX_CHOICES
+from engine.contract.limits import Limits
 from engine.contract.messages import abbreviate
 from engine.contract.parsing import parse_request
-from engine.contract.requests import MAX_CHOICES, CompletionRequest, Limits
+from engine.contract.requests import CompletionRequest
 from engine.errors import InvalidRequestError
 from tests.contract.cases import (
     DEFAULTS,
@@ -100,32 +102,31 @@ class TestWhole:
 
 class TestLimits:
     def test_logprobs(self) -> None:
-        Limits(max_logprobs=7).check(CompletionRequest(model="m", prompt="p", logprobs=7))
+        CompletionRequest(model="m", prompt="p", logprobs=7).check(Limits(max_logprobs=7))
         with pytest.raises(InvalidRequestError, match=r"'logprobs' should be at most 7, not 8\.") as caught:
-            Limits(max_logprobs=7).check(CompletionRequest(model="m", prompt="p", logprobs=8))
+            CompletionRequest(model="m", prompt="p", logprobs=8).check(Limits(max_logprobs=7))
         assert caught.value.param == "logprobs"
 
     @pytest.mark.parametrize("item", ["a", [1]])
     def test_prompts(self, item: Any) -> None:
         limits = Limits(max_prompts=3)
-        limits.check(CompletionRequest(model="m", prompt=[item] * 3))
+        CompletionRequest(model="m", prompt=[item] * 3).check(limits)
         with pytest.raises(InvalidRequestError, match=r"at most 3 prompts, not 4\.") as caught:
-            limits.check(CompletionRequest(model="m", prompt=[item] * 4))
+            CompletionRequest(model="m", prompt=[item] * 4).check(limits)
         assert caught.value.param == "prompt"
 
     def test_choices_over_all_prompts(self) -> None:
         limits = Limits(max_sequences=12)
-        limits.check(CompletionRequest(model="m", prompt=["a"] * 3, n=4))
+        CompletionRequest(model="m", prompt=["a"] * 3, n=4).check(limits)
         with pytest.raises(
             InvalidRequestError, match=r"prompts \(3\) should be at most 12, not 5\."
         ) as caught:
-            limits.check(CompletionRequest(model="m", prompt=["a"] * 3, n=5))
+            CompletionRequest(model="m", prompt=["a"] * 3, n=5).check(limits)
         assert caught.value.param == "n"
 
     def test_token_ids_of_one_prompt_are_no_prompts(self) -> None:
-        Limits(max_prompts=1, max_sequences=MAX_CHOICES).check(
-            CompletionRequest(model="m", prompt=[1] * 1000, n=MAX_CHOICES)
-        )
+        request = CompletionRequest(model="m", prompt=[1] * 1000, n=MAX_CHOICES)
+        request.check(Limits(max_prompts=1, max_sequences=MAX_CHOICES))
 
     def test_a_request_is_checked_against_the_limits_it_is_parsed_with(self) -> None:
         with pytest.raises(InvalidRequestError):

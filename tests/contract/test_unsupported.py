@@ -8,9 +8,9 @@ import jsonschema_rs
 import pytest
 
 from benchmarks.client import CallError
+from engine.contract.limits import Limits
 from engine.contract.parsing import parse_request
-from engine.contract.requests import Limits
-from engine.contract.unsupported import pattern_properties
+from engine.contract.unsupported import COMPLETIONS
 from engine.errors import InvalidRequestError
 from tests.conftest import MODEL
 
@@ -79,7 +79,7 @@ def test_what_asks_for_nothing_is_ignored(field: str, value: object) -> None:
 
 def is_described(field: str, value: object) -> bool:
     """Return True if the JSON schema takes a value, as the code does."""
-    schema = {"patternProperties": pattern_properties()}
+    schema = {"patternProperties": COMPLETIONS.pattern_properties()}
     return jsonschema_rs.Draft202012Validator(schema).is_valid({field: value})
 
 

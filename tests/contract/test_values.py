@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from engine.contract.parsing import parse_fields, parse_request
-from engine.contract.requests import MAX_TEXT, DetokenizeRequest, TokenizeRequest
+from engine.contract.requests import DetokenizeRequest, TokenizeRequest
+from engine.contract.validators import MAX_TEXT
 from engine.errors import InvalidRequestError
 from tests.contract.cases import (
     CONTAINERS,

@@ -85,8 +85,10 @@ class FakeBackend:
     def native_tokenizer(self) -> None:
         return None
 
-    def apply_chat_template(self, messages: Sequence[tuple[str, str]]) -> str | None:
-        return "".join(content for _, content in messages)
+    def apply_chat_template(
+        self, messages: Sequence[tuple[str, str]], *, add_generation_prompt: bool
+    ) -> str | None:
+        return "".join(content for _, content in messages) + ">" * add_generation_prompt
 
     def start(self, batch: Batch) -> None:
         self.n_decodes += 1

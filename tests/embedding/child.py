@@ -43,4 +43,5 @@ def load(model: str) -> LLM:
 
 
 def ask(llm: LLM) -> str:
-    return llm.complete(**SHORT).choices[0].text
+    text: str = llm.complete(**SHORT).choices[0].text
+    return text

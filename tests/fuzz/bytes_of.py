@@ -9,7 +9,6 @@ from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import strategies as st
 
 from engine.contract.requests import CompletionRequest
-from engine.contract.unsupported import pattern_properties
 from tests.requests_strategy import Vocabulary, requests
 
 if TYPE_CHECKING:
@@ -17,7 +16,11 @@ if TYPE_CHECKING:
 
 VOCABULARY = Vocabulary(n_vocab=32, max_model_len=256, most_tokens=32)
 
-_UNSUPPORTED = [name for pattern in pattern_properties() for name in pattern.strip("^()$").split("|")]
+_UNSUPPORTED = [
+    name
+    for pattern in CompletionRequest.unsupported.pattern_properties()
+    for name in pattern.strip("^()$").split("|")
+]
 _KNOWN = st.sampled_from([*CompletionRequest.model_fields, "repeat_penalty"])
 NAMES = _KNOWN | _KNOWN | st.sampled_from([*_UNSUPPORTED, "nonsense", ""])
 """Names of fields: known, refused and unknown."""

@@ -9,8 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
+from engine.contract.limits import Limits
 from engine.contract.parsing import parse_fields, parse_request
-from engine.contract.requests import CompletionRequest, DetokenizeRequest, Limits, TokenizeRequest
+from engine.contract.requests import CompletionRequest, DetokenizeRequest, TokenizeRequest
 from engine.errors import RequestTooLargeError
 from engine.serving.bodies import read_json
 from tests.fuzz.bytes_of import BODIES, mutated

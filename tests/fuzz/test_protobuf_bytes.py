@@ -9,8 +9,9 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.contract.limits import Limits
 from engine.contract.parsing import parse_fields, parse_request
-from engine.contract.requests import DetokenizeRequest, Limits, TokenizeRequest
+from engine.contract.requests import DetokenizeRequest, TokenizeRequest
 from engine.errors import EngineError
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.serving import wire

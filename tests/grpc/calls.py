@@ -61,6 +61,20 @@ def tokens(*ids: int) -> pb.Prompt:
 FRANCE = text("The capital of France is")
 
 
+def request_of(method: str, request: pb.CompletionRequest) -> Any:
+    """Return the request of a method: of a chat method, one with the same text as a user's message."""
+    kind = getattr(pb, f"{method}Request")
+    if "Chat" not in method:
+        return kind(request=request)
+    known = {*pb.ChatRequest.DESCRIPTOR.fields_by_name} - {"messages", "logprobs"}
+    fields: Any = {field.name: value for field, value in request.ListFields() if field.name in known}
+    message = pb.Message(role="user", content=request.prompt.text)
+    return kind(request=pb.ChatRequest(messages=[message], **fields))
+
+
+METHODS = ("CreateCompletion", "StreamCompletion", "CreateChatCompletion", "StreamChatCompletion")
+
+
 async def create(stub: Stub, request: pb.CompletionRequest) -> pb.Completion:
     return (await stub.CreateCompletion(pb.CreateCompletionRequest(request=request))).completion
 

@@ -156,12 +156,16 @@ def test_every_form_becomes_plain_values() -> None:
 
 
 def test_the_wire_has_every_field_of_the_contract() -> None:
+    from engine.contract.chat import ChatRequest
+    from engine.contract.conversation import Message
+    from engine.contract.fields import StreamOptions
     from engine.contract.forms import NamedSchema, ResponseFormat, StructuredOutputs
-    from engine.contract.requests import CompletionRequest, Message, StreamOptions
+    from engine.contract.requests import CompletionRequest
 
-    wire = set(pb.CompletionRequest.DESCRIPTOR.fields_by_name)
-    older = {name for name in CompletionRequest.model_fields if name.startswith("guided_")}
-    assert wire == set(CompletionRequest.model_fields) - {"stream"} - older
+    for request, kind in ((pb.CompletionRequest, CompletionRequest), (pb.ChatRequest, ChatRequest)):
+        wire = set(request.DESCRIPTOR.fields_by_name)
+        older = {name for name in kind.model_fields if name.startswith("guided_")}
+        assert wire == set(kind.model_fields) - {"stream"} - older
     for message, model in (
         (pb.ResponseFormat, ResponseFormat),
         (pb.NamedSchema, NamedSchema),
@@ -175,7 +179,7 @@ def test_the_wire_has_every_field_of_the_contract() -> None:
 
 def test_every_scalar_of_a_request_knows_whether_it_is_set() -> None:
     forms = (pb.ResponseFormat, pb.NamedSchema, pb.StructuredOutputs)
-    for message in (pb.CompletionRequest, pb.Message, pb.StreamOptions, pb.Prompt, *forms):
+    for message in (pb.CompletionRequest, pb.ChatRequest, pb.Message, pb.StreamOptions, pb.Prompt, *forms):
         for field in message.DESCRIPTOR.fields:
             assert field.is_repeated or field.has_presence, field.full_name
 

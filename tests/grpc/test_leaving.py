@@ -15,7 +15,18 @@ from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 from engine.serving.auth import ApiKeys
 from engine.serving.grpc import start_grpc
 from engine.serving.listen import Endpoint
-from tests.grpc.calls import CODE, FRANCE, HOST, PATIENCE, create, error_of, serving, stub_of
+from tests.grpc.calls import (
+    CODE,
+    FRANCE,
+    HOST,
+    METHODS,
+    PATIENCE,
+    create,
+    error_of,
+    request_of,
+    serving,
+    stub_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -150,13 +161,12 @@ async def test_leaving_in_mid_stream_frees_the_slots(
         await watched.drained()
 
 
-@pytest.mark.parametrize("method", ["CreateCompletion", "StreamCompletion"])
+@pytest.mark.parametrize("method", METHODS)
 async def test_leaving_before_the_first_token_frees_the_slots(
     stub: Stub, watched: Watched, endless: pb.CompletionRequest, method: str
 ) -> None:
     watched.hold()
-    kind = getattr(pb, f"{method}Request")
-    call = getattr(stub, method)(kind(request=endless))
+    call = getattr(stub, method)(request_of(method, endless))
     waiting = asyncio.create_task(call.code())
     await watched.submitted()
     call.cancel()
@@ -185,13 +195,12 @@ async def test_leaving_the_queue(
     await watched.drained()
 
 
-@pytest.mark.parametrize("method", ["CreateCompletion", "StreamCompletion"])
+@pytest.mark.parametrize("method", METHODS)
 async def test_a_deadline_frees_the_slots(
     stub: Stub, watched: Watched, endless: pb.CompletionRequest, method: str
 ) -> None:
     watched.hold()  # so that the deadline passes on a machine of any speed
-    kind = getattr(pb, f"{method}Request")
-    error = await error_of(getattr(stub, method)(kind(request=endless), timeout=2.0))
+    error = await error_of(getattr(stub, method)(request_of(method, endless), timeout=2.0))
     assert error.code() is CODE.DEADLINE_EXCEEDED
     await watched.submitted()
     await watched.cancelled()

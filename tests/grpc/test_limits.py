@@ -17,7 +17,19 @@ from engine.serving.auth import ApiKeys
 from engine.serving.grpc import SERVICE_NAME, start_grpc
 from engine.serving.grpc_limits import GrpcLimits
 from engine.serving.listen import Endpoint
-from tests.grpc.calls import CODE, HOST, create, details, error_of, raw_call, serving, stub_of, text
+from tests.grpc.calls import (
+    CODE,
+    HOST,
+    METHODS,
+    create,
+    details,
+    error_of,
+    raw_call,
+    request_of,
+    serving,
+    stub_of,
+    text,
+)
 from tests.quick import AnyText, engine_of, service_of
 
 if TYPE_CHECKING:
@@ -148,12 +160,11 @@ async def test_an_answer_that_nobody_reads_ends_the_call(
         assert details(error, ErrorInfo).reason == "DEADLINE_EXCEEDED"
 
 
-@pytest.mark.parametrize("method", ["CreateCompletion", "StreamCompletion"])
+@pytest.mark.parametrize("method", METHODS)
 async def test_the_servers_time_for_a_request_is_told_in_the_details(backend: AnyText, method: str) -> None:
     backend.hold()
     async with served(backend, max_seconds=0.05) as strict, serving(strict, ApiKeys()) as channel:
-        kind = getattr(pb, f"{method}Request")
-        error = await error_of(getattr(stub_of(channel), method)(kind(request=ASK)))
+        error = await error_of(getattr(stub_of(channel), method)(request_of(method, ASK)))
         assert error.code() is CODE.DEADLINE_EXCEEDED
         assert "0.05 s" in (error.details() or "")
         assert details(error, ErrorInfo).reason == "DEADLINE_EXCEEDED"

@@ -45,6 +45,16 @@ class CompletionServiceStub:
                 request_serializer=nucleus_dot_v1_dot_completions__pb2.StreamCompletionRequest.SerializeToString,
                 response_deserializer=nucleus_dot_v1_dot_completions__pb2.StreamCompletionResponse.FromString,
                 _registered_method=True)
+        self.CreateChatCompletion = channel.unary_unary(
+                '/nucleus.v1.CompletionService/CreateChatCompletion',
+                request_serializer=nucleus_dot_v1_dot_completions__pb2.CreateChatCompletionRequest.SerializeToString,
+                response_deserializer=nucleus_dot_v1_dot_completions__pb2.CreateChatCompletionResponse.FromString,
+                _registered_method=True)
+        self.StreamChatCompletion = channel.unary_stream(
+                '/nucleus.v1.CompletionService/StreamChatCompletion',
+                request_serializer=nucleus_dot_v1_dot_completions__pb2.StreamChatCompletionRequest.SerializeToString,
+                response_deserializer=nucleus_dot_v1_dot_completions__pb2.StreamChatCompletionResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/nucleus.v1.CompletionService/ListModels',
                 request_serializer=nucleus_dot_v1_dot_completions__pb2.ListModelsRequest.SerializeToString,
@@ -82,6 +92,21 @@ class CompletionServiceServicer:
         """Answers a request in chunks, as the text is made. The texts of each index joined are the text that
         CreateCompletion gives for the same request and seed, and so are the log probabilities. What fails before the first
         token fails the call without any chunk.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateChatCompletion(self, request, context):
+        """Answers a chat as a whole: the same engine and fields in the shape of a message.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamChatCompletion(self, request, context):
+        """Answers a chat in chunks, as the text is made: for each index who speaks, then pieces of text, then the reason why
+        it ended. Otherwise as StreamCompletion.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -127,6 +152,16 @@ def add_CompletionServiceServicer_to_server(servicer, server):
                     servicer.StreamCompletion,
                     request_deserializer=nucleus_dot_v1_dot_completions__pb2.StreamCompletionRequest.FromString,
                     response_serializer=nucleus_dot_v1_dot_completions__pb2.StreamCompletionResponse.SerializeToString,
+            ),
+            'CreateChatCompletion': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateChatCompletion,
+                    request_deserializer=nucleus_dot_v1_dot_completions__pb2.CreateChatCompletionRequest.FromString,
+                    response_serializer=nucleus_dot_v1_dot_completions__pb2.CreateChatCompletionResponse.SerializeToString,
+            ),
+            'StreamChatCompletion': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamChatCompletion,
+                    request_deserializer=nucleus_dot_v1_dot_completions__pb2.StreamChatCompletionRequest.FromString,
+                    response_serializer=nucleus_dot_v1_dot_completions__pb2.StreamChatCompletionResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -204,6 +239,60 @@ class CompletionService:
             '/nucleus.v1.CompletionService/StreamCompletion',
             nucleus_dot_v1_dot_completions__pb2.StreamCompletionRequest.SerializeToString,
             nucleus_dot_v1_dot_completions__pb2.StreamCompletionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateChatCompletion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nucleus.v1.CompletionService/CreateChatCompletion',
+            nucleus_dot_v1_dot_completions__pb2.CreateChatCompletionRequest.SerializeToString,
+            nucleus_dot_v1_dot_completions__pb2.CreateChatCompletionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamChatCompletion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/nucleus.v1.CompletionService/StreamChatCompletion',
+            nucleus_dot_v1_dot_completions__pb2.StreamChatCompletionRequest.SerializeToString,
+            nucleus_dot_v1_dot_completions__pb2.StreamChatCompletionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -65,6 +65,12 @@ class CompletionServiceStub:
     CreateCompletion gives for the same request and seed, and so are the log probabilities. What fails before the first
     token fails the call without any chunk.
     """
+    CreateChatCompletion: _grpc.UnaryUnaryMultiCallable[_completions_pb2.CreateChatCompletionRequest, _completions_pb2.CreateChatCompletionResponse]
+    """Answers a chat as a whole: the same engine and fields in the shape of a message."""
+    StreamChatCompletion: _grpc.UnaryStreamMultiCallable[_completions_pb2.StreamChatCompletionRequest, _completions_pb2.StreamChatCompletionResponse]
+    """Answers a chat in chunks, as the text is made: for each index who speaks, then pieces of text, then the reason why
+    it ended. Otherwise as StreamCompletion.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_completions_pb2.ListModelsRequest, _completions_pb2.ListModelsResponse]
     """Lists the models that the server serves."""
     Tokenize: _grpc.UnaryUnaryMultiCallable[_completions_pb2.TokenizeRequest, _completions_pb2.TokenizeResponse]
@@ -85,6 +91,12 @@ class CompletionServiceAsyncStub(CompletionServiceStub):
     """Answers a request in chunks, as the text is made. The texts of each index joined are the text that
     CreateCompletion gives for the same request and seed, and so are the log probabilities. What fails before the first
     token fails the call without any chunk.
+    """
+    CreateChatCompletion: _aio.UnaryUnaryMultiCallable[_completions_pb2.CreateChatCompletionRequest, _completions_pb2.CreateChatCompletionResponse]  # type: ignore[assignment]
+    """Answers a chat as a whole: the same engine and fields in the shape of a message."""
+    StreamChatCompletion: _aio.UnaryStreamMultiCallable[_completions_pb2.StreamChatCompletionRequest, _completions_pb2.StreamChatCompletionResponse]  # type: ignore[assignment]
+    """Answers a chat in chunks, as the text is made: for each index who speaks, then pieces of text, then the reason why
+    it ended. Otherwise as StreamCompletion.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_completions_pb2.ListModelsRequest, _completions_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that the server serves."""
@@ -115,6 +127,24 @@ class CompletionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Answers a request in chunks, as the text is made. The texts of each index joined are the text that
         CreateCompletion gives for the same request and seed, and so are the log probabilities. What fails before the first
         token fails the call without any chunk.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateChatCompletion(
+        self,
+        request: _completions_pb2.CreateChatCompletionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_completions_pb2.CreateChatCompletionResponse, _abc.Awaitable[_completions_pb2.CreateChatCompletionResponse]]:
+        """Answers a chat as a whole: the same engine and fields in the shape of a message."""
+
+    @_abc_1.abstractmethod
+    def StreamChatCompletion(
+        self,
+        request: _completions_pb2.StreamChatCompletionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_completions_pb2.StreamChatCompletionResponse], _abc.AsyncIterator[_completions_pb2.StreamChatCompletionResponse]]:
+        """Answers a chat in chunks, as the text is made: for each index who speaks, then pieces of text, then the reason why
+        it ended. Otherwise as StreamCompletion.
         """
 
     @_abc_1.abstractmethod
