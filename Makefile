@@ -8,7 +8,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 SOURCES := setup.py $(wildcard csrc/*.c csrc/*.h csrc/*.inc csrc/*.p* csrc/simd/*.h engine/*.pxd)
 TESTING := $(VENV)/.installed-model,test,bench,eval
 SANITIZED := build/sanitize
-LITELLM := build/clients/litellm
+# Clients for the tests that want other versions of what others use too, each in an environment of its own.
+CLIENTS := build/clients/litellm build/clients/instructor
 
 # `make serve MODEL=...` is another spelling of `NUCLEUS_MODEL=... make serve`.
 ifeq ($(origin MODEL),command line)
@@ -58,7 +59,7 @@ endef
 serve: $(VENV)/.installed-model $(VENV)/.extension ## build what is missing, then serve (MODEL=..., ARGS="--http-port 8001")
 	@exec $(BIN)/nucleus serve $(ARGS)
 
-test: check $(LITELLM)/.installed ## build what is missing, then run every check and every test (ARGS="-k stop")
+test: check $(CLIENTS:=/.installed) ## build what is missing, then run every check and every test (ARGS="-k stop")
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: $(TESTING) $(VENV)/.extension proto-check ## linters, types, import rules, stubs, generated code
@@ -138,11 +139,10 @@ $(VENV)/.extension: $(SOURCES) | $(VENV)/.llama
 	$(call patiently,Compiling the sampler,$(BIN)/python setup.py build_ext --inplace)
 	@touch $@
 
-# A client for the tests, in an environment of its own: it wants older versions of what others use too. Exactly what
-# the list says, so an older environment goes; its modules are compiled when they are first imported.
-$(LITELLM)/.installed: tests/clients/litellm/requirements.txt | $(VENV)/.created
-	$(call patiently,Installing litellm,$(BIN)/python -m venv --clear --without-pip $(LITELLM) && \
-	$(PIP) --python $(LITELLM)/bin/python install --no-compile --only-binary :all: -r $<)
+# Exactly what the list says, so an older environment goes; its modules are compiled when they are first imported.
+build/clients/%/.installed: tests/clients/%/requirements.txt | $(VENV)/.created
+	$(call patiently,Installing $*,$(BIN)/python -m venv --clear --without-pip $(@D) && \
+	$(PIP) --python $(@D)/bin/python install --no-compile --only-binary :all: -r $<)
 	@touch $@
 
 # Built apart from the rest, so that no other target ever meets it.

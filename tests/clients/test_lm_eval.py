@@ -19,12 +19,15 @@ from engine.backend.llama_model import LlamaModel
 from engine.loading.models import locate
 from tests.clients import KEY
 from tests.conftest import MODEL
+from tests.doors import PythonDoor
 from tests.sampler.oracle import logprobs as log_softmax
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from numpy.typing import NDArray
+
+    from engine.service.service import CompletionService
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None,
@@ -97,11 +100,11 @@ def expected() -> dict[Pair, Likelihood]:
     return likelihoods
 
 
-async def evaluate(limit: int, arguments: dict[str, Any], folder: Path) -> dict[Pair, Likelihood]:
-    """Let the harness score every choice of the first contexts, in a process of its own."""
-    output = folder / "choices.jsonl"
+async def evaluate(task: str, limit: int, arguments: dict[str, Any], folder: Path) -> list[list[Any]]:
+    """Let the harness run a task on the first contexts, in a process of its own; return what it writes."""
+    output = folder / "told.jsonl"
     harness = await asyncio.create_subprocess_exec(
-        *(sys.executable, "evaluate.py", json.dumps(arguments), str(limit), output),
+        *(sys.executable, "evaluate.py", task, json.dumps(arguments), str(limit), output),
         cwd=FOLDER,
         env={**os.environ, "OPENAI_API_KEY": KEY, "HF_HOME": str(folder), "HF_HUB_OFFLINE": "1"},
         stdout=asyncio.subprocess.PIPE,
@@ -109,7 +112,12 @@ async def evaluate(limit: int, arguments: dict[str, Any], folder: Path) -> dict[
     )
     said, _ = await harness.communicate()
     assert harness.returncode == 0, said.decode()
-    choices = map(json.loads, output.read_text("utf-8").splitlines())
+    return [json.loads(line) for line in output.read_text("utf-8").splitlines()]
+
+
+async def score(limit: int, arguments: dict[str, Any], folder: Path) -> dict[Pair, Likelihood]:
+    """Let the harness score every choice of the first contexts."""
+    choices = await evaluate("nucleus_choices", limit, arguments, folder)
     return {(context, choice): Likelihood(*scored) for context, choice, *scored in choices}
 
 
@@ -120,7 +128,7 @@ async def found(
     """What the harness makes of each setting. It takes seconds to start, so all start at once."""
     server = {"base_url": f"{base_url}/completions", "auth_token": KEY, "model": model}
     runs = {
-        name: asyncio.create_task(evaluate(limit, server | setting, tmp_path_factory.mktemp("lm_eval")))
+        name: asyncio.create_task(score(limit, server | setting, tmp_path_factory.mktemp("lm_eval")))
         for name, (limit, setting) in SETTINGS.items()
     }
     yield runs
@@ -143,3 +151,17 @@ async def test_every_likelihood_is_that_of_the_raw_logits(
         if abs(likelihood.logprob - expected[pair].logprob) > 1e-3
     }
     assert not far
+
+
+@pytest.mark.timeout(300)
+async def test_every_answer_to_a_chat_is_that_of_the_python_door(
+    base_url: str, model: str, service: CompletionService, tmp_path: Path
+) -> None:
+    server = {"base_url": f"{base_url}/chat/completions", "auth_token": KEY, "model": model}
+    told = await evaluate("nucleus_answers", 4, server | {"num_concurrent": 4}, tmp_path)
+    assert len(told) == 4
+    async with PythonDoor(service) as door:
+        for asked, answered in told:
+            messages = json.loads(asked)
+            answer = await door.chat(messages=messages, temperature=0, max_tokens=6, stop=["\n\n"], seed=1234)
+            assert answer["choices"][0]["message"]["content"] == answered

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.answers import comparable, counted, joined
+from tests.answers import comparable, counted, joined, joined_chat
 from tests.clients import KEY
+from tests.clients.forms import ASKED, Weather, needs_forms
 from tests.doors import Answer, PythonDoor
 
 if TYPE_CHECKING:
@@ -35,6 +36,17 @@ CASES: dict[str, Answer] = {
     "the best of three": {"prompt": FRANCE, "max_tokens": 4, "best_of": 3, "stop": ["\n"]},
 }
 STREAMED = ("create", "several choices", "logprobs", "echo")
+MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": WEATHER}]
+CHATS: dict[str, Answer] = {
+    "chat": {"messages": MESSAGES, "temperature": 0, "max_completion_tokens": 6},
+    "chat with logprobs": {
+        "messages": MESSAGES,
+        "max_tokens": 4,
+        "n": 2,
+        "logprobs": True,
+        "top_logprobs": 2,
+    },
+}
 REFUSED: dict[str, tuple[Answer, Answer]] = {
     "a field out of range": (
         {"fields": {"temperature": 3}},
@@ -77,6 +89,13 @@ async def answers(client: Path, base_url: str, model: str) -> dict[str, Any]:
     for case in STREAMED:
         streamed = {"stream": True, "stream_options": {"include_usage": True}}
         requests[f"{case}, streamed"] = {"fields": requests[case]["fields"] | streamed}
+    for case, fields in CHATS.items():
+        requests[case] = {"fields": {"model": model, "seed": 7, **fields}}
+        requests[f"{case}, streamed"] = {"fields": requests[case]["fields"] | {"stream": True}}
+    schema = {"name": "weather", "schema": Weather.model_json_schema(), "strict": True}
+    form = {"type": "json_schema", "json_schema": schema}
+    chat = {"model": model, "messages": ASKED, "seed": 7, "max_tokens": 64, "response_format": form}
+    requests["parsed"] = {"fields": chat, "parsed": True}
     for case, (request, _) in REFUSED.items():
         requests[case] = request | {"fields": {"model": model, "prompt": "a", **request["fields"]}}
     node = await asyncio.create_subprocess_exec(
@@ -114,6 +133,21 @@ def test_a_stream_joined_is_that_answer(
     assert last["choices"] == []
     assert counted(last["usage"]) == expected[case]["usage"]
     assert all(chunk["usage"] is None for chunk in chunks)
+
+
+@pytest.mark.parametrize("case", CHATS)
+async def test_a_chat_is_that_of_the_python_door_whole_and_streamed(
+    answers: dict[str, Any], service: CompletionService, case: str
+) -> None:
+    async with PythonDoor(service) as door:
+        expected = comparable(await door.chat(seed=7, **CHATS[case]))
+    assert comparable(answers[case]) == expected
+    assert joined_chat(answers[f"{case}, streamed"]) == expected["choices"]
+
+
+@needs_forms
+def test_an_answer_is_parsed(answers: dict[str, Any]) -> None:
+    Weather.model_validate(answers["parsed"]["choices"][0]["message"]["parsed"])
 
 
 @pytest.mark.parametrize("case", REFUSED)
