@@ -16,8 +16,8 @@ from unittest.mock import patch
 import pytest
 
 from benchmarks.engine.conftest import FORMS
-from engine.grammar.matcher import Matcher
 from engine.async_llm import AsyncLLM
+from engine.grammar.matcher import Matcher
 from engine.service.event_loop import new_event_loop
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ class Sides:
 
     def run(self, form: dict[str, Any], streams: int) -> float:
         """Return the tokens per second of so many answers at once."""
-        return self._runner.run(self._answer(form, streams))
+        rate: float = self._runner.run(self._answer(form, streams))
+        return rate
 
     async def _answer(self, form: dict[str, Any], streams: int) -> float:
         fields: dict[str, Any] = {"prompt": "A patient's record as JSON: ", "max_tokens": _N_TOKENS} | form
