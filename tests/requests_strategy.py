@@ -90,6 +90,7 @@ def fields_of(vocabulary: Vocabulary) -> dict[str, Field]:
         **_numbers(),
         **_switches(),
         **_stops(vocabulary),
+        **_forms(),
         "logit_bias": _biases(vocabulary),
         "user": Field(st.none() | TEXT, NO_TEXTS),
         "suffix": Field(st.none() | st.just(""), ["B", *NO_TEXTS]),
@@ -197,6 +198,31 @@ def _stops(vocabulary: Vocabulary) -> dict[str, Field]:
     return {
         "stop": Field(stops, ["", [""], ["A", ""], [None], [1], {}, 5, "\ud800", *too_long]),
         "stop_token_ids": Field(ids, [*odd_ids, *too_many, [True], [1.0], ["1"], [None], "1", 5, {}]),
+    }
+
+
+def _forms() -> dict[str, Field]:
+    """Return forms that the fake model's few letters can write, too."""
+    schema = '{"type": "array", "maxItems": 0}'
+    schemas = Field(st.sampled_from([None, schema]), ["{", '{"uniqueItems": true}', "{}", 1, [], "\ud800"])
+    regexes = Field(st.sampled_from([None, "A+B?"]), ["", "(", 1, [], "\ud800", "(A{999}){999}"])
+    grammars = Field(st.sampled_from([None, 'start: "A"+', 'root ::= "A" "B"*']), ["start:", "root ::= x", 1])
+    choices = Field(st.sampled_from([None, ["A", "AB"]]), [[], ["A", 1], "A", [None], ["\ud800"], {}])
+    objects = Field(st.sampled_from([None, False]), NO_BOOLEANS)
+    named = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    odd_formats: list[Any] = [{"type": "json_schema"}, {"type": "xml"}, {}, {"type": "text", "a": 1}, [], 1]
+    outputs: list[Any] = [None, {}, {"choice": ["A", "AB"]}, {"regex": "A+B?"}, {"json": schema}]
+    odd_outputs: list[Any] = [{"regex": "A", "json": schema}, {"regex": ""}, {"a": 1}, [], 1]
+    return {
+        "response_format": Field(st.sampled_from([None, {"type": "text"}, named]), odd_formats),
+        "structured_outputs": Field(st.sampled_from(outputs), odd_outputs),
+        "grammar": Field(st.just("") | grammars.valid, grammars.odd),
+        "json_schema": schemas,
+        "guided_json": schemas,
+        "guided_regex": regexes,
+        "guided_choice": choices,
+        "guided_grammar": grammars,
+        "guided_json_object": objects,
     }
 
 

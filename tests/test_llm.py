@@ -14,7 +14,6 @@ from pydantic import BaseModel
 
 from engine import LLM, AsyncLLM, EngineError
 from engine.errors import InvalidRequestError, ModelLoadError, UnavailableError
-from tests.clients.forms import needs_forms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +68,6 @@ class Light(BaseModel):
     on: bool
 
 
-@needs_forms
 def test_answers_are_parsed_as_the_model_that_was_asked_for(llm: LLM) -> None:
     chat = llm.chat(messages=MESSAGES, json=Light, seed=1, n=2, max_tokens=40)
     assert all(isinstance(choice.parsed, Light) for choice in chat.choices)
@@ -80,7 +78,6 @@ def test_answers_are_parsed_as_the_model_that_was_asked_for(llm: LLM) -> None:
     assert "parsed" not in completion.model_dump_json()
 
 
-@needs_forms
 def test_a_schema_gives_plain_values(llm: LLM) -> None:
     schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}
     closed = schema | {"additionalProperties": False}
@@ -89,7 +86,6 @@ def test_a_schema_gives_plain_values(llm: LLM) -> None:
         assert answer.choices[0].parsed in ({"a": 1}, {"a": 2})
 
 
-@needs_forms
 def test_an_answer_that_is_cut_short_is_not_parsed(llm: LLM) -> None:
     answer = llm.complete(prompt=PROMPT, json=Light, seed=1, max_tokens=2)
     assert (answer.choices[0].finish_reason, answer.choices[0].parsed) == ("length", None)

@@ -133,7 +133,7 @@ def fits(name: str, value: Any) -> bool:
     if name == "stop" and isinstance(value, str):
         return is_unicode(value)
     field = pb.CompletionRequest.DESCRIPTOR.fields_by_name.get(name)
-    return value is False if field is None else is_of(field, value)
+    return (name == "stream" and value is False) if field is None else is_of(field, value)
 
 
 def is_of(field: FieldDescriptor, value: Any) -> bool:
@@ -152,7 +152,9 @@ def is_of(field: FieldDescriptor, value: Any) -> bool:
 def is_single(field: FieldDescriptor, value: Any) -> bool:
     if field.message_type is not None:
         parts = field.message_type.fields_by_name
-        return isinstance(value, dict) and all(v is None or is_of(parts[k], v) for k, v in value.items())
+        return isinstance(value, dict) and all(
+            v is None or (k in parts and is_of(parts[k], v)) for k, v in value.items()
+        )
     if field.type == field.TYPE_STRING:
         return isinstance(value, str) and is_unicode(value)
     if field.type == field.TYPE_DOUBLE:

@@ -83,7 +83,8 @@ class Sides:
         fields |= {} if form else {"logit_bias": self._no_end}
         began = perf_counter()
         answers = await asyncio.gather(*(self._llm.complete(**fields, seed=i) for i in range(streams)))
-        return sum(answer.usage.completion_tokens for answer in answers) / (perf_counter() - began)
+        n_tokens: int = sum(answer.usage.completion_tokens for answer in answers)
+        return n_tokens / (perf_counter() - began)
 
     def close(self) -> None:
         """End the server."""

@@ -158,11 +158,9 @@ class FormFields(StrictModel):
 
     @model_validator(mode="after")
     def _check_one_form(self) -> Self:
-        given = [asked.field for asked in self._forms()]
+        given = [asked.field.partition(".")[0] for asked in self._forms()]
         if len(given) > 1:
-            raise contract_error(
-                f"{given[1]}: is not allowed together with '{given[0]}': an answer has one form"
-            )
+            raise contract_error(f"{given[1]}: is not allowed together with '{given[0]}': one form is enough")
         return self
 
     @property

@@ -12,6 +12,7 @@ from engine.core.delta import TokenLogprob
 from engine.core.drawn import Drawn, Forced
 from engine.core.phases import Phase
 from engine.errors import EngineError, InternalError, InvalidRequestError
+from engine.grammar.form import GrammarError
 from engine.sampling import RowStatus
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from engine.core.plan import Plan, Span
     from engine.core.scheduler import Scheduler
     from engine.core.sequence import Sequence
+    from engine.grammar.matcher import Matcher
     from engine.sampling import Draws, Sampler
 
 log = logging.getLogger("nucleus.loop")
@@ -271,6 +273,8 @@ class Answers:
 
     def fail(self, sequence: Sequence, error: Exception) -> Output:
         """End one sequence with what went wrong for it; the others go on."""
+        if isinstance(error, GrammarError) and sequence.matcher is not None:
+            error = _lost_form(sequence.matcher, len(sequence.generated), error.message)
         if not isinstance(error, EngineError):
             log.error("a sequence failed", exc_info=error)
             error = InternalError.of(error)
@@ -285,10 +289,14 @@ def _no_token(sequence: Sequence, status: RowStatus) -> EngineError:
     """Return why nothing can be drawn."""
     if sequence.matcher is None or status is not RowStatus.NO_FINITE_LOGIT:
         return InternalError(status.message)
-    problem = sequence.matcher.problem or "no token is left that neither the form nor another field rules out"
-    return InvalidRequestError(
-        f"The answer's form cannot be followed after {sequence.length} tokens: {problem}."
-    )
+    problem = sequence.matcher.problem or "No token is left that neither it nor another field rules out."
+    return _lost_form(sequence.matcher, len(sequence.generated), problem)
+
+
+def _lost_form(matcher: Matcher, n_tokens: int, problem: str) -> InvalidRequestError:
+    """Return that a form cannot be followed any further, and why."""
+    where = f"'{matcher.field}' cannot be followed behind {n_tokens} tokens of the answer"
+    return InvalidRequestError(f"{where}: {problem}", param=matcher.field.partition(".")[0])
 
 
 def _goes_on(sequence: Sequence, draft: list[int], i: int) -> bool:

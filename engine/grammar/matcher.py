@@ -31,11 +31,13 @@ class Matcher:
         >>> matcher.take(token)  # doctest: +SKIP
     """
 
-    __slots__ = ("_wear", "raw")
+    __slots__ = ("_wear", "field", "raw")
 
     def __init__(self, raw: LLMatcher, wear: _Wear | None = None) -> None:
         self.raw = raw
         """llguidance's matcher, for :class:`llguidance.LLExecutor`."""
+        self.field = ""
+        """The field that asked for the form, for whoever has to tell what is wrong."""
         self._wear = wear or _Wear()
 
     def take(self, token: int) -> None:
@@ -109,4 +111,6 @@ class Matcher:
 
     def copy(self) -> Matcher:
         """Return another matcher at the same place."""
-        return Matcher(self.raw.deep_copy(), self._wear)
+        twin = Matcher(self.raw.deep_copy(), self._wear)
+        twin.field = self.field
+        return twin

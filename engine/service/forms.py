@@ -41,6 +41,11 @@ class Forms:
         Raises:
             InvalidRequestError: naming the field and, in a schema, the place.
         """
+        matcher = await self._compiled(asked)
+        matcher.field = asked.field
+        return matcher
+
+    async def _compiled(self, asked: AskedForm) -> Matcher:
         loop = asyncio.get_running_loop()
         try:
             compiler = self._compiler

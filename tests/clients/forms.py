@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-import pytest
 from pydantic import BaseModel, ConfigDict, Field
-
-from engine.sampling import Sampler
-
-needs_forms = pytest.mark.skipif(
-    not hasattr(Sampler, "advance"), reason="the sampler draws without masks, so no answer can have a form"
-)
 
 
 class Wind(BaseModel):

@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.clients import KEY
-from tests.clients.forms import ASKED, Weather, needs_forms
+from tests.clients.forms import ASKED, Weather
 
 SCRIPT = Path(__file__).parent / "instructor" / "ask.py"
 PYTHON = Path(__file__).parents[2] / "build" / "clients" / "instructor" / "bin" / "python"
 
 pytestmark = [
-    needs_forms,
     pytest.mark.skipif(
         not PYTHON.exists(), reason="instructor is not installed; make test installs it into build/"
     ),

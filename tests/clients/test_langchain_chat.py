@@ -12,7 +12,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from tests.clients import KEY
-from tests.clients.forms import ASKED, Weather, needs_forms
+from tests.clients.forms import ASKED, Weather
 from tests.doors import Answer, PythonDoor
 
 if TYPE_CHECKING:
@@ -67,7 +67,6 @@ async def test_a_stream_joined_is_that_answer(chat: Any, expected: Answer) -> No
     assert sum(chunk.usage_metadata["output_tokens"] for chunk in chunks if chunk.usage_metadata) == 6
 
 
-@needs_forms
 @pytest.mark.parametrize("method", ["json_schema", "json_mode"])
 async def test_structured_output(chat: Any, method: str) -> None:
     structured = chat(max_completion_tokens=64).with_structured_output(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.clients import KEY
-from tests.clients.forms import ASKED, Weather, needs_forms
+from tests.clients.forms import ASKED, Weather
 from tests.doors import PythonDoor
 
 if TYPE_CHECKING:
@@ -61,7 +61,6 @@ async def test_it_prints_the_answer_streamed_and_whole(folder: Path, service: Co
         assert await said(folder, *asked, *way, **OPTIONS) == f"{expected}\n"
 
 
-@needs_forms
 async def test_it_prints_an_answer_of_a_schema(folder: Path) -> None:
     schema = json.dumps(Weather.model_json_schema())
     printed = await said(folder, ASKED[0]["content"], "--schema", schema, seed=7, max_tokens=64)

@@ -10,7 +10,7 @@ from openai.lib.streaming.chat import ChunkEvent
 
 from tests.answers import counted
 from tests.clients import KEY
-from tests.clients.forms import ASKED, Weather, needs_forms
+from tests.clients.forms import ASKED, Weather
 from tests.doors import Answer, PythonDoor
 
 if TYPE_CHECKING:
@@ -89,7 +89,6 @@ async def test_a_refusal_names_its_field(client: openai.AsyncOpenAI, model: str)
         await client.chat.completions.create(model="gpt-4", messages=MESSAGES)
 
 
-@needs_forms
 async def test_an_answer_is_parsed_as_a_model(client: openai.AsyncOpenAI, model: str) -> None:
     asked: Any = ASKED
     answer = await client.chat.completions.parse(

@@ -13,7 +13,7 @@ import pytest
 
 from tests.answers import comparable, counted, joined, joined_chat
 from tests.clients import KEY
-from tests.clients.forms import ASKED, Weather, needs_forms
+from tests.clients.forms import ASKED, Weather
 from tests.doors import Answer, PythonDoor
 
 if TYPE_CHECKING:
@@ -145,7 +145,6 @@ async def test_a_chat_is_that_of_the_python_door_whole_and_streamed(
     assert joined_chat(answers[f"{case}, streamed"]) == expected["choices"]
 
 
-@needs_forms
 def test_an_answer_is_parsed(answers: dict[str, Any]) -> None:
     Weather.model_validate(answers["parsed"]["choices"][0]["message"]["parsed"])
 
