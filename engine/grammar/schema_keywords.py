@@ -231,7 +231,7 @@ def _bound(node: Node, word: str, direction: float, path: str) -> int | float:
     kinds = node.get("type", TYPES)
     kinds = [kinds] if isinstance(kinds, str) else kinds
     value: int | float = node[word]
-    if "number" not in kinds and abs(value) > _LARGEST:
+    if abs(value) > _LARGEST:
         if (value > 0) == (direction > 0):
             raise GrammarError(f"{word!r} has more than 18 digits.", under(path, word))
         value = _LARGEST if value > 0 else -_LARGEST
@@ -246,7 +246,7 @@ def _bound(node: Node, word: str, direction: float, path: str) -> int | float:
 
 
 def _is_exact(value: Any) -> bool:
-    """Return True if every number in a value is a double, as they are when they are written."""
+    """Return True if the library can write every number in a value: a double of up to 18 digits."""
     todo = [value]
     while todo:
         each = todo.pop()
@@ -254,7 +254,7 @@ def _is_exact(value: Any) -> bool:
             todo.extend(each.values())
         elif isinstance(each, list):
             todo.extend(each)
-        elif isinstance(each, int) and (abs(each) > _LARGEST or float(each) != each):
+        elif isinstance(each, int | float) and (abs(each) > _LARGEST or float(each) != each):
             return False
     return True
 

@@ -49,6 +49,8 @@ def _within(schema: Any, *names: str) -> Any:
         (_within({"type": "strin"}, "t"), "properties.t.type"),
         (_within({"enum": []}, "e"), "properties.e.enum"),
         (_within({"enum": [1, 2**63]}, "e"), "properties.e.enum"),
+        (_within({"const": [1e20]}, "e"), "properties.e.const"),
+        (_within({"minimum": 1e300}, "n"), "properties.n.minimum"),
         (_within({"maxLength": 2**31}, "s"), "properties.s.maxLength"),
         (_within({"minProperties": 2, "type": "object"}, "m"), "properties.m.minProperties"),
         (_within({"prefixItems": [{}], "additionalItems": False}, "p"), "properties.p.prefixItems"),

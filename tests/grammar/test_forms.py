@@ -147,6 +147,7 @@ def test_a_choice_that_begins_another_may_end_or_go_on() -> None:
             ["0", "-5"],
             ["9223372036854775808"],
         ),
+        ("json_schema", '{"type": "number", "maximum": 1.7976931348623157e308}', ["1.5", "-2"], []),
         ("json_schema", '{"type": "string", "pattern": "^[[&a]{3}$"}', ['"[&a"'], ['"[[b"']),
         ("json_schema", '{"type": "string", "pattern": "^[^\\\\W_]{2}$"}', ['"a1"'], ['"a_"', '"é1"']),
         (

@@ -22,7 +22,7 @@ VALUES = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-50, 50),
-    st.sampled_from([0.5, -1.25, 1e20]),
+    st.sampled_from([0.5, -1.25, 1e15]),
     st.text('ab"\\é\n', max_size=4),
 )
 
