@@ -108,8 +108,12 @@ def test_what_a_walk_writes_is_valid(schema: dict[str, Any], seed: int) -> None:
 @given(data=st.data())
 @pytest.mark.filterwarnings("ignore")
 def test_what_is_valid_can_be_written(data: st.DataObject) -> None:
-    schema = data.draw(_plain() | st.builds(lambda items: {"type": "array", "items": items}, _plain()))
-    matcher = compiled_or_skipped(schema)
+    schema = data.draw(_plain())
+    assume(isinstance(schema.get("multipleOf", 1), int))  # of 0.25, a half is written 0.50 only
+    matcher = compiled_or_skipped(schema)  # as `from_schema` fails for values that there are none of
+    if data.draw(st.booleans()):
+        schema = {"type": "array", "items": schema}
+        matcher = compiled_or_skipped(schema)
     value = data.draw(from_schema(schema))
     text = json.dumps(value, ensure_ascii=False)
     assume(
