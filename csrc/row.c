@@ -276,21 +276,37 @@ static void copy_piece(struct row *masked, const struct row *row, const struct p
     masked->piece_max[piece->number] = row->piece_max[piece->number];
 }
 
-/* Scan and pack a piece, and weigh all of it for the total at temperature 1. */
+/* Scan a piece, pack what is allowed of it, and weigh all of it for the total at temperature 1. Without the
+ * total, nobody asks for the maxima of the whole row, and those of what is packed take their place. */
 static void scan_and_pack_piece(struct row *row, struct row *masked, const struct piece *piece, bool total,
                                 bool *nan)
 {
-    scan_piece(row, piece, row->lane_max + piece->first * LANES, nan);
+    const size_t first = piece->first * LANES;
+    scan_piece(row, piece, total ? row->lane_max + first : masked->lane_max + first, nan);
     const float max = row->piece_max[piece->number];
     if (!total || isinf(max)) {
         row->piece_total[piece->number] = 0.0;
         pack_piece(masked, piece);
         return;
     }
-    masked->packed.lane_max = masked->lane_max + piece->first * LANES;
+    masked->packed.lane_max = masked->lane_max + first;
     row->piece_total[piece->number] =
         row->kernels->weigh_and_pack(row_group(row, piece->first), piece->groups, max, weighing_at(1.0),
                                      group_mask(masked, piece->first), &masked->packed);
+}
+
+/* Read a piece in which everything is allowed. */
+static void read_allowed_piece(struct row *row, struct row *masked, const struct piece *piece, bool total,
+                               double temperature, bool *nan)
+{
+    if (total) {
+        read_piece(row, piece, true, temperature, nan);
+        copy_piece(masked, row, piece);
+        return;
+    }
+    read_piece(masked, piece, false, temperature, nan);
+    const float max = masked->piece_max[piece->number];
+    row->max = max > row->max ? max : row->max;
 }
 
 void row_read_masked(struct row *row, struct row *masked, const uint32_t *mask, const float *logit,
@@ -302,8 +318,7 @@ void row_read_masked(struct row *row, struct row *masked, const uint32_t *mask, 
     set_mask(masked, mask);
     for (struct piece piece = {0}; next_piece(row, &piece);) {
         if (allows_all(masked, &piece)) {
-            read_piece(row, &piece, total, temperature, &nan);
-            copy_piece(masked, row, &piece);
+            read_allowed_piece(row, masked, &piece, total, temperature, &nan);
         } else {
             scan_and_pack_piece(row, masked, &piece, total, &nan);
             weigh_packed_piece(masked, &piece, temperature);

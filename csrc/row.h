@@ -60,7 +60,7 @@ void row_skim(struct row *row, const float *logit);
 
 /* Read a row, and weigh of it what a mask allows as `masked`, which then stands for the row in what follows:
  * its maxima, its weights and its status are those of the allowed entries. The total is that of the whole
- * row. */
+ * row; where it is not asked for, only the status of the whole row is known. */
 void row_read_masked(struct row *row, struct row *masked, const uint32_t *mask, const float *logit,
                      bool total, double temperature);
 

@@ -183,7 +183,7 @@ static struct row *row_for(struct workspace *workspace, const struct slot *slot,
     if (masked && workspace->mask != mask.words) {
         row_read_masked(&workspace->row, &workspace->masked, mask.words, logits, total, temperature);
         workspace->mask = mask.words;
-        workspace->read = true;
+        workspace->read = total;
     } else if (mask.narrow && !total) {
         if (first) {
             row_skim(&workspace->row, logits);

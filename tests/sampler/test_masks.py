@@ -18,6 +18,8 @@ from tests.sampler.test_exactness import MAX_LOGPROBS, random_choice, random_log
 from tests.sampler.test_kernels import assert_same_bits, sampler_on
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 SLOT = np.array([0], np.int32)
@@ -37,6 +39,10 @@ OPTIONS: list[dict[str, Any]] = [
 
 def int32(*values: int) -> NDArray[np.int32]:
     return np.array(values, np.int32)
+
+
+def one_of(n_vocab: int, *tokens: int) -> Bools:
+    return np.asarray(np.isin(np.arange(n_vocab), tokens))
 
 
 def some_rows(rows: int, n_vocab: int, seed: int = 5, scale: float = 2.0) -> NDArray[np.float32]:
@@ -85,6 +91,24 @@ def test_a_real_vocabulary_equals_the_reference(options: dict[str, Any], share: 
     assert check(Case(n_vocab, 5, [choice], [Step(logits, [0], masks=masks)])).faults == []
 
 
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize(
+    "allowed", [(1, 2, 3), range(12), range(0, 1_000, 3)], ids=["narrow", "less so", "wide"]
+)
+@pytest.mark.parametrize("wild", [False, True])
+def test_bias_and_penalties_count_for_what_a_mask_allows(
+    options: dict[str, Any], allowed: Sequence[int], wild: bool
+) -> None:
+    """Logits are so close that a bias or a penalty decides; half of what is adjusted is allowed."""
+    n_vocab = 1_000
+    bias = {1: 0.7, 2: -0.4, 4: -np.inf, 6: 5.0, 500: 9.0, 999: -1.0}
+    params = SamplingParams(seed=4, logit_bias=bias, **{"frequency_penalty": 0.2, **options})
+    choice = Choice(params, prompt=[3, 5, 700], generated=[2, 2, 3, 7, 7, 7, 9, 500, 501] if wild else [3])
+    logits = some_rows(1, n_vocab, scale=0.1)
+    masks = mask_of(one_of(n_vocab, *allowed))[None]
+    assert check(Case(n_vocab, 5, [choice], [Step(logits, [0], masks=masks)] * 3)).faults == []
+
+
 def draws_with(
     sampler: Sampler, logits: NDArray[np.float32], choices: list[Choice], masks: NDArray[np.int32] | None
 ) -> list[NDArray[np.generic]]:
@@ -126,10 +150,6 @@ def test_all_kernels_and_threads_give_the_same_bits(n_vocab: int) -> None:
         for kernels, threads in [*((name, 1) for name in KERNELS[1:]), (KERNELS[0], 3)]:
             found = draws_with(sampler_on(kernels, n_vocab, rows, threads), logits, choices, masks)
             assert_same_bits(found, expected)
-
-
-def one_of(n_vocab: int, *tokens: int) -> Bools:
-    return np.asarray(np.isin(np.arange(n_vocab), tokens))
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
