@@ -1,6 +1,6 @@
 """Tokens per second of answers of one JSON schema, from our server and from two others, over HTTP.
 
-All have the same model file, context, slots and threads. Sides take turns.
+All have the same model file, context, slots, threads and sampling. Sides take turns.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import httpx2
 from llama_cpp.llama_grammar import json_schema_to_gbnf
 
 from benchmarks.engine.test_forms import SCHEMA
+from benchmarks.prompts import SAMPLING
 from benchmarks.report import Table
 from benchmarks.servers import HOST, LLAMA_CPP_PYTHON, SERVERS, Running, Setting, install_peers, running
 from engine.loading.models import locate
@@ -58,7 +59,7 @@ def _form_for(server: str) -> dict[str, Any]:
 async def _tokens_per_second(server: Running, form: dict[str, Any], clients: int) -> float:
     """Return what so many clients get at once, after each has had a first answer."""
     url = f"http://{HOST}:{server.ports.http}/v1/completions"
-    fields = {"model": server.model, "prompt": "A patient's record as JSON: ", "temperature": 1.0} | form
+    fields = {"model": server.model, "prompt": "A patient's record as JSON: "} | SAMPLING | form
 
     async with httpx2.AsyncClient(timeout=600) as http:
 
