@@ -185,12 +185,14 @@ async def test_there_must_be_room_for_one_token(quick: Door) -> None:
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(made=requests(Vocabulary(n_vocab=N_VOCAB, max_model_len=256, most_tokens=400)))
 async def test_any_request_has_the_same_outcome_in_both_shapes(quick: Door, made: Generated) -> None:
-    fields = {"messages": MESSAGES, **made.fields}
+    given = {name: value for name, value in made.fields.items() if value is not None}
+    fields = {"messages": MESSAGES, "max_tokens": 4, **given}
     for name in ("prompt", "best_of", "echo", "suffix", "nonsense"):  # of the other shape alone, or of none
         fields.pop(name, None)
+    if quick.name == "grpc":  # names that its messages do not have
+        fields = {name: value for name, value in fields.items() if not name.startswith("guided_")}
     assume(quick.name == "python" or carries(quick, fields))
     assume(fields.get("logprobs") is None or type(fields["logprobs"]) is int)
-    assume(fields.get("messages") is not None and fields.get("max_tokens") is not None)
     assert await outcome(quick, fields, is_chat=True) == await outcome(quick, fields, is_chat=False)
 
 

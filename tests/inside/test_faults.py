@@ -15,7 +15,7 @@ from engine.core.sequence import Sequence
 from engine.core.text import TextStream
 from engine.service import response
 from engine.service.logprobs import logprobs_of
-from engine.service.response import ResponseBuilder
+from engine.service.response import CompletionBuilder
 from engine.serving import wire
 from tests.core.fake_backend import N_VOCAB
 from tests.doors import Door, GrpcDoor, HttpDoor, PythonDoor
@@ -127,7 +127,7 @@ PLACES: dict[str, Callable[[Injection], None]] = {
     "its text": lambda to: to.method(TextStream, "push", has_stop_strings),
     "the end of its text": lambda to: to.method(TextStream, "finish", has_stop_strings),
     "its choices": lambda to: to.method(
-        ResponseBuilder, "choice", lambda builder, _delta: builder.request.seed == 666
+        CompletionBuilder, "_choice", lambda builder, _delta: builder.request.seed == 666
     ),
     "its logprobs": lambda to: to.patch.setattr(
         response, "logprobs_of", raising(to.kind, logprobs_of, starts_faulty)
