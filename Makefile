@@ -95,7 +95,7 @@ bench-sampler: $(VENV)/.installed-model,bench $(VENV)/.extension ## time the sam
 bench-serving: $(VENV)/.installed-model,bench $(VENV)/.extension ## our server beside others: table, plot, JSON (ARGS="--quick")
 	$(BIN)/python -m benchmarks.serving $(ARGS)
 
-publish: $(VENV)/.created ## write docs/performance-results.md from benchmarks/results
+publish: $(VENV)/.installed-model,bench ## write docs/performance-results.md and the plot of steps from benchmarks/results
 	$(BIN)/python -m benchmarks.publish
 
 soak: $(VENV)/.installed-model,bench $(VENV)/.extension ## clients at random for half an hour; nothing may grow or be lost (ARGS="--minutes 2")

@@ -1,6 +1,6 @@
 """Write ``docs/performance-results.md`` from the JSON files of the last published runs.
 
-``python -m benchmarks.publish`` writes the page. With ``--check`` it compares the page with the files, and
+``python -m benchmarks.publish`` writes the page, and draws the plot of what steps cost. With ``--check`` it compares the page with the files, and
 exits with 1 and one line if they differ.
 """
 
@@ -41,8 +41,23 @@ def main(arguments: list[str]) -> None:
     page = "\n\n".join([_HEAD, *_sampler(sampler), *_serving(serving)]) + "\n"
     if "--check" not in arguments:
         _PAGE.write_text(page, encoding="utf-8")
+        _plot_step_cost()
     elif not _PAGE.exists() or _PAGE.read_text(encoding="utf-8") != page:
         sys.exit(f"{_PAGE.name} differs from benchmarks/results; run make publish")
+
+
+def _plot_step_cost() -> None:
+    """Draw what a step costs on CPUs and on a GPU."""
+    from benchmarks.report import Panel, plot
+
+    panels = [
+        Panel(
+            panel["title"],
+            {label: {int(x): y for x, y in line.items()} for label, line in panel["lines"].items()},
+        )
+        for panel in json.loads((_RESULTS / "step_cost.json").read_text(encoding="utf-8"))["panels"]
+    ]
+    plot(_RESULTS / "step_cost.svg", panels, "tokens of the step", "milliseconds, log", log_y=True)
 
 
 def _sampler(results: dict[str, Any]) -> Iterator[str]:

@@ -42,6 +42,10 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+_MOST_TICKS = 12
+"""Labels of an axis; beyond them, only powers of two have one."""
+
+
 class Panel(NamedTuple):
     """One part of a plot."""
 
@@ -69,10 +73,14 @@ def plot(path: Path, panels: Sequence[Panel], x_label: str, y_label: str, *, log
                 style = "none" if label in panel.dots else "solid"
                 axes.plot(*zip(*points.items(), strict=True), linestyle=style, marker="o", label=label)
             ticks = sorted({x for points in panel.lines.values() for x in points})
+            if len(ticks) > _MOST_TICKS:
+                ticks = [x for x in ticks if x.bit_count() == 1]
             axes.set_xticks(ticks, [f"{x:,}" for x in ticks])
             axes.minorticks_off()
             if not log_y:
                 axes.set_ylim(bottom=0)
+            if len(panels) > 1 and set(panel.lines) != set(panels[0].lines):
+                axes.legend(frameon=False)
             axes.set_xlabel(x_label)
             axes.grid(visible=True, alpha=0.3)
             axes.spines[["top", "right"]].set_visible(False)
