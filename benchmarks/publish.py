@@ -1,7 +1,7 @@
 """Write ``docs/performance-results.md`` from the JSON files of the last published runs.
 
-``python -m benchmarks.publish`` writes the page, and draws the plot of what steps cost. With ``--check`` it compares the page with the files, and
-exits with 1 and one line if they differ.
+``python -m benchmarks.publish`` writes the page, and draws the plot of what steps cost. With ``--check`` it
+compares the page with the files, and exits with 1 and one line if they differ.
 """
 
 from __future__ import annotations

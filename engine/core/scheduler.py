@@ -133,7 +133,7 @@ class Scheduler:
         plan.decodes = [sequence for sequence in decodes if not sequence.n_forced]
         plan.batch_invariant = self._needs_batch_invariance
         if len(plan.decodes) < len(decodes):
-            plan.prompts = self._forced_spans(decodes, plan)
+            plan.prompts = forced_spans(decodes, self._shape.room(plan))
         if len(decodes) < len(self._running):
             plan.prompts += self._prompt_spans(plan)
         elif self._drafted and not plan.prompts:
@@ -185,11 +185,6 @@ class Scheduler:
             if len(decodes) + sum([sequence.n_forced for sequence in decodes]) <= self.slots.free_cells:
                 return decodes
             self._preempt_last(plan)
-
-    def _forced_spans(self, decodes: list[Sequence], plan: Plan) -> list[Span]:
-        n_decodes = len(plan.decodes)
-        most = self._shape.most_tokens(n_decodes, batch_invariant=plan.batch_invariant)
-        return forced_spans(decodes, most - n_decodes)
 
     def _prompt_spans(self, plan: Plan) -> list[Span]:
         """Give the room that the decodes leave to prompts."""

@@ -52,6 +52,11 @@ class StepShape:
         most = self._invariance.max_tokens
         return min(self._budget, most) if batch_invariant and n_decodes < most else self._budget
 
+    def room(self, plan: Plan) -> int:
+        """Return how many tokens a step may have beside its decodes."""
+        n_decodes = len(plan.decodes)
+        return self.most_tokens(n_decodes, batch_invariant=plan.batch_invariant) - n_decodes
+
     def prompt_tokens(self, prompts: list[Sequence], n_prompts: int, n_taken: int, plan: Plan) -> int:
         """Return how many tokens of prompts fit beside the decodes.
 
@@ -61,8 +66,7 @@ class StepShape:
             n_taken: Tokens that the step has already: decodes, and what forms have forced.
             plan: The step.
         """
-        most = self.most_tokens(len(plan.decodes), batch_invariant=plan.batch_invariant)
-        room = max(most - n_taken, 0)
+        room = max(self.room(plan) + len(plan.decodes) - n_taken, 0)
         if self._cost is None or n_taken == 0:
             return room
         depth = Depth(_mean_length(plan.decodes), _mean_length(prompts))
