@@ -101,6 +101,14 @@ def _xllamacpp(setting: Setting, ports: Ports, _logprobs: bool) -> list[Any]:
     return [_PEERS_PYTHON, "-P", _LLAMA_SERVER, *arguments]
 
 
+def _nucleus_alone(setting: Setting, ports: Ports, logprobs: bool) -> list[Any]:
+    return [*_nucleus(setting, ports, logprobs), "--speculation", "off"]
+
+
+def _xllamacpp_lookup(setting: Setting, ports: Ports, logprobs: bool) -> list[Any]:
+    return [*_xllamacpp(setting, ports, logprobs), "lookup"]
+
+
 def _llama_cpp_python(setting: Setting, ports: Ports, logprobs: bool) -> list[Any]:
     # It keeps every row of logits to answer log-probabilities. By default it breaks a stream off when
     # the next request comes: that is switched off.
@@ -121,6 +129,13 @@ SERVERS = (
     Server(LLAMA_CPP_PYTHON, ("http",), _llama_cpp_python, _LLAMA_CPP_PYTHON_NOTE, is_told_of_logprobs=True),
 )
 """In the order in which they are measured."""
+GUESSING = (
+    Server(f"{OURS}, guessing", ("http",), _nucleus),
+    Server(OURS, ("http",), _nucleus_alone),
+    Server(f"{XLLAMACPP}, guessing", ("http",), _xllamacpp_lookup),
+    Server(XLLAMACPP, ("http",), _xllamacpp),
+)
+"""Those that guess tokens from the text before, and the same without."""
 
 
 @cache
