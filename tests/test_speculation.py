@@ -79,3 +79,11 @@ async def test_a_copy_takes_fewer_steps_than_tokens_and_says_so(door: Door) -> N
     counts = answer["usage"]["completion_tokens_details"]
     assert counts["accepted_prediction_tokens"] >= 20
     assert steps < 45
+
+
+@pytest.mark.parametrize("speculation", ["auto", "off"])
+def test_one_sequence_at_a_time_is_measured_too_if_it_may_guess(speculation: str) -> None:
+    """Without prices no guess would ever be worth its row."""
+    given = {"model": MODEL, "parallel": 1, "ctx_size": 256, "speculation": speculation}
+    with closing(launch(EngineOptions.model_validate(given)).service) as service:
+        assert service.engine.cost.is_known(1) == (speculation == "auto")

@@ -56,7 +56,7 @@ def _ask(server: Running) -> tuple[float, str]:
     fields: dict[str, Any] = {"model": server.model, "prompt": TEXTS["a copy"], "max_tokens": _N_TOKENS}
     url = f"http://{HOST}:{server.ports.http}/v1/completions"
     began = perf_counter()
-    response = httpx2.post(url, json=fields | {"temperature": 0, "seed": 1}, timeout=600)
+    response = httpx2.post(url, json=fields | {"temperature": 0, "seed": 1, "ignore_eos": True}, timeout=600)
     seconds = perf_counter() - began
     answer = response.raise_for_status().json()
     return answer["usage"]["completion_tokens"] / seconds, answer["choices"][0]["text"]

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _BATCH = 512  # tokens in one step; llama.cpp computes no larger piece at once by default
 _MEMORY_SHARE = 4  # the KV cache takes at most this part of the free memory, unless it is told otherwise
 _CALIBRATION_SECONDS = 1.0
+_CALIBRATION_SECONDS_ALONE = 0.3
 _WIDTHS = TypeAdapter(dict[int, bool])
 
 
@@ -72,7 +73,7 @@ def launch(options: EngineOptions, *, policy: SchedulingPolicy = DEFAULT_POLICY)
     model = llama_model.LlamaModel(file.path, n_gpu_layers=layers)
     cells, cells_reason = _cells(options, model)
     backend = _load_backend(file, model, options, n_cells=cells, n_threads=threads, n_gpu_layers=layers)
-    cost = _calibrated(backend)
+    cost = _calibrated(backend, speculates=options.speculation == "auto")
     drawing = fastest_threads(backend.info.n_vocab, backend.n_slots, threads)
     try:
         files = prefix_files(
@@ -145,12 +146,14 @@ def _widths_of(noted: str | None) -> dict[int, bool]:
         return {}
 
 
-def _calibrated(backend: LlamaBackend) -> StepCost:
+def _calibrated(backend: LlamaBackend, *, speculates: bool) -> StepCost:
     """Measure steps in a thread of its own, which takes llama.cpp's threads with it when it ends.
 
-    With one sequence at a time there is nothing to choose, so nobody waits for a measurement.
+    With one sequence at a time there is nothing to choose but the length of guesses.
     """
-    seconds = _CALIBRATION_SECONDS if backend.n_slots > 1 else 0.0
+    seconds = _CALIBRATION_SECONDS
+    if backend.n_slots == 1:
+        seconds = _CALIBRATION_SECONDS_ALONE if speculates and backend.n_drafted else 0.0
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(calibrate, backend, seconds=seconds).result()
 
