@@ -1,4 +1,4 @@
-"""What the tokens before cost: the part of a step that grows with the texts in it.
+"""What the tokens before a row cost: the part of a step that grows with its sequences.
 
 A row attends to every token before it. What that takes is no straight line: with sliding windows it stops to
 grow, and kernels change with the number of rows. So there is a curve for rows of decodes and one for those
@@ -12,7 +12,7 @@ from bisect import bisect_left
 from typing import NamedTuple
 
 _SHORTEST = 64
-"""Tokens: texts below are as good as none."""
+"""Tokens before a row; fewer cost next to nothing."""
 _KNOWN = 16
 """Steps after which a point moves slowly."""
 _LEAST_GAIN = 0.02

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engine.core.sequence import Sequence
+    from engine.grammar.executor import MaskExecutor
     from engine.grammar.matcher import Matcher
 
 log = logging.getLogger("nucleus.masks")
@@ -80,14 +81,21 @@ class Masks:
             self._thread.join()
 
     def _work(self) -> None:
-        from engine.grammar.executor import MaskExecutor
-
-        executor = MaskExecutor(min(len(self._masks), _MOST_THREADS, os.cpu_count() or 1))
+        executor: MaskExecutor | None = None
         while (jobs := self._jobs.get()) is not None:
             try:
+                executor = executor or _executor(len(self._masks))
                 executor.fill(jobs, self._masks)
-            except Exception:
+            except (
+                BaseException
+            ):  # a panic of the library is no Exception, and the engine waits for this thread
                 log.exception("masks could not be computed")
                 self._masks[[slot for _, slot in jobs]] = 0
             finally:
                 self._done.set()
+
+
+def _executor(n_slots: int) -> MaskExecutor:
+    from engine.grammar.executor import MaskExecutor
+
+    return MaskExecutor(min(n_slots, _MOST_THREADS, os.cpu_count() or 1))

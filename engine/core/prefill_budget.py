@@ -13,10 +13,10 @@ _URGENCY = 5
 """How strongly the share of sequences that wait for their prompts raises the budget."""
 _FEWEST = 4
 """Prompt tokens that a step takes at least."""
-_NO_TEXT = Depth()
+_NO_DEPTH = Depth()
 
 
-def prefill_budget(cost: StepCost, decodes: int, prompts: int, depth: Depth = _NO_TEXT) -> int:
+def prefill_budget(cost: StepCost, decodes: int, prompts: int, depth: Depth = _NO_DEPTH) -> int:
     """Return the most prompt tokens for a step.
 
     With ``waiting = prompts - 1``, prompts may add this many times what the decodes take alone::

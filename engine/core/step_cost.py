@@ -49,7 +49,7 @@ _CHOOSE_EVERY = 64
 """Steps after which the widths are chosen anew."""
 _TRY_EVERY = 128
 """Steps of decodes after which one has another width, to see what that costs now."""
-_NO_TEXT = Depth()
+_NO_DEPTH = Depth()
 
 
 @dataclass(slots=True)
@@ -117,7 +117,7 @@ class StepCost:
         return self._widths
 
     def seconds(
-        self, decodes: int, prompt_tokens: int = 0, *, padding: int = 0, depth: Depth = _NO_TEXT
+        self, decodes: int, prompt_tokens: int = 0, *, padding: int = 0, depth: Depth = _NO_DEPTH
     ) -> float:
         """Return how long a step is expected to take.
 
@@ -160,7 +160,7 @@ class StepCost:
         wider = range(decodes + 1, min(decodes + MOST_PADDING, len(self._decode)) + 1)
         return next((width - decodes for width in wider if not self.is_known(width)), 0)
 
-    def prompt_tokens(self, decodes: int, share: float, depth: Depth = _NO_TEXT) -> int:
+    def prompt_tokens(self, decodes: int, share: float, depth: Depth = _NO_DEPTH) -> int:
         """Return the most prompt tokens that add at most ``share`` times what the decodes cost alone."""
         alone = self._cost(decodes, 0)
         most = alone + share * (alone + self._attention(decodes, 0, depth))
@@ -180,7 +180,7 @@ class StepCost:
         seconds: float,
         *,
         padding: int = 0,
-        depth: Depth = _NO_TEXT,
+        depth: Depth = _NO_DEPTH,
     ) -> None:
         """Learn from a step that took so many seconds; the other arguments are those of :meth:`seconds`."""
         expected = self.seconds(decodes, prompt_tokens, padding=padding, depth=depth)
@@ -209,7 +209,7 @@ class StepCost:
         return self._of_decodes.take(depth.decodes, excess / decodes) if decodes else 0.0
 
     def _cost(self, decodes: int, prompt_tokens: int) -> float:
-        """Return the seconds of a step without text before it, at a pace of 1."""
+        """Return the seconds of a step with nothing before its rows, at a pace of 1."""
         if decodes == 0:
             return self._prefill_cost(prompt_tokens)
         alone = self._decode[decodes].seconds

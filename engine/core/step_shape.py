@@ -125,7 +125,7 @@ class StepShape:
 
 
 def _mean_length(sequences: list[Sequence]) -> float:
-    """Return how many tokens of their texts are computed, on average."""
+    """Return how many tokens of each are computed, on average."""
     return sum(sequence.computed for sequence in sequences) / max(len(sequences), 1)
 
 

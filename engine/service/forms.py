@@ -69,8 +69,8 @@ class Forms:
             return self._compiler
 
     def close(self) -> None:
-        """End the threads, as soon as they have nothing to do."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """End the threads when they have nothing to do; whoever waits is then told that all is closed."""
+        self._threads.shutdown(wait=False)
 
 
 def _refused(asked: AskedForm, problem: str) -> InvalidRequestError:

@@ -195,8 +195,16 @@ def test_a_form_of_which_nothing_is_left_hurts_nobody_else() -> None:
     assert without_sums(fine) == without_sums(alone)
 
 
-def test_masks_that_cannot_be_computed_fail_those_who_need_them_and_nobody_else() -> None:
-    with patch("engine.grammar.executor.MaskExecutor.fill", side_effect=MemoryError):
+class Panic(BaseException):
+    """What a panic of llguidance is to Python."""
+
+
+@pytest.mark.parametrize("where", ["fill", "__init__"])
+@pytest.mark.parametrize("kind", [MemoryError, Panic])
+def test_masks_that_cannot_be_computed_fail_those_who_need_them_and_nobody_else(
+    where: str, kind: type[BaseException]
+) -> None:
+    with patch(f"engine.grammar.executor.MaskExecutor.{where}", side_effect=kind):
         (failed, fine), _ = told(FakeBackend(endless=False), [asked("A+B"), asked(None, max_tokens=4)])
     assert failed[-1].error is not None
     assert fine[-1].error is None
