@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def _run(ending: Ending) -> None:
-    from engine.verbs import app
+    from engine.commands.app import app
 
     app(prog_name="nucleus", obj=ending)
 

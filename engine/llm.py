@@ -14,7 +14,7 @@ from engine.process_bound import ProcessBound
 from engine.service.event_loop import LoopThread
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine, Generator
     from types import TracebackType
 
     from typing_extensions import Unpack
@@ -66,7 +66,7 @@ class LLM(ProcessBound):
         """Answer a request as a whole; see :meth:`AsyncLLM.complete`."""
         return self._wait(self._llm.complete(json=json, **fields))
 
-    def stream(self, **fields: Unpack[CompletionFields]) -> Iterator[CompletionChunk]:
+    def stream(self, **fields: Unpack[CompletionFields]) -> Generator[CompletionChunk]:
         """Yield the answer in chunks; see :meth:`AsyncLLM.stream`. Closing the iterator stops the work."""
         yield from self._chunks(self._llm.open_stream(**fields))
 
@@ -88,7 +88,7 @@ class LLM(ProcessBound):
         """
         return self._wait(self._llm.chat(json=json, **fields))
 
-    def stream_chat(self, **fields: Unpack[ChatFields]) -> Iterator[ChatCompletionChunk]:
+    def stream_chat(self, **fields: Unpack[ChatFields]) -> Generator[ChatCompletionChunk]:
         """Yield the answer to a chat in chunks; see :meth:`AsyncLLM.stream_chat` and :meth:`stream`."""
         yield from self._chunks(self._llm.open_chat_stream(**fields))
 
@@ -121,7 +121,7 @@ class LLM(ProcessBound):
     ) -> None:
         self.close()
 
-    def _chunks(self, opening: Coroutine[Any, Any, AnswerStream[T]]) -> Iterator[T]:
+    def _chunks(self, opening: Coroutine[Any, Any, AnswerStream[T]]) -> Generator[T]:
         stream = self._wait(opening)
         with closing(stream), suppress(StopAsyncIteration):
             while True:

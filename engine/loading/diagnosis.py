@@ -1,0 +1,188 @@
+"""What this machine and this installation are, what is wrong with them, and how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import os
+import platform
+import shutil
+import socket
+import sys
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from engine.loading import hardware
+from engine.loading.packaged import cache_folder
+from engine.loading.report import format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+_LITTLE_MEMORY = 512 << 20
+_LITTLE_DISK = 1 << 30
+_FEATURES = {"avx512f": "AVX512", "avx2": "AVX2", "fma": "FMA", "f16c": "F16C"}
+"""What /proc/cpuinfo calls a feature of the processor -> what llama.cpp calls it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        what: What it is.
+        value: How it is.
+        problem: What is wrong with it; empty: nothing.
+        remedy: What to do about that.
+        is_grave: Whether nothing can be served before that is done.
+    """
+
+    what: str
+    value: str
+    problem: str = ""
+    remedy: str = ""
+    is_grave: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return asdict(self)
+
+
+def diagnose(*, known_variables: Collection[str], ports: Mapping[str, int]) -> Iterator[Finding]:
+    """Look at everything, and yield what is found, one thing after another.
+
+    Args:
+        known_variables: The ``NUCLEUS_*`` variables of the environment that mean something.
+        ports: Flag -> the port that a server would take without it.
+    """
+    yield _python()
+    yield from _llama()
+    yield _sampler()
+    yield _cores()
+    yield _memory()
+    yield _cache()
+    for flag, port in ports.items():
+        yield _port(flag, port)
+    yield from _variables(known_variables)
+
+
+def _python() -> Finding:
+    value = f"{platform.python_version()}, {platform.system()} {platform.machine()}, {sys.prefix}"
+    return Finding("python", value)
+
+
+def _llama() -> Iterator[Finding]:
+    version = importlib.metadata.version("llama-cpp-python")
+    try:
+        from engine.backend.devices import devices
+        from engine.backend.llama_model import kernels
+    except (ImportError, OSError, RuntimeError) as error:
+        yield Finding(
+            "llama.cpp",
+            f"llama-cpp-python {version}",
+            f"It cannot be loaded: {error}.",
+            "Build it anew: pip install --force-reinstall --no-cache-dir llama-cpp-python",
+            is_grave=True,
+        )
+        return
+    built = {
+        part.partition("=")[0].strip().rpartition(" ")[2] for part in kernels().split("|") if "= 1" in part
+    }
+    missing = [ours for name, ours in _FEATURES.items() if name in _cpu_flags() and ours not in built]
+    yield Finding(
+        "llama.cpp",
+        f"llama-cpp-python {version}: {' '.join(sorted(built)) or 'no special instructions'}",
+        f"This processor has {', '.join(missing)}, which it was built without: it is slower than it could be."
+        if missing
+        else "",
+        'CMAKE_ARGS="-DGGML_NATIVE=ON" pip install --force-reinstall --no-cache-dir llama-cpp-python'
+        if missing
+        else "",
+    )
+    gpus = [device for device in devices() if device.is_gpu]
+    for device in gpus:
+        memory = f", {format_size(device.free_bytes)} of {format_size(device.total_bytes)} free"
+        yield Finding("gpu", f"{device.name} {device.description}{memory if device.total_bytes else ''}")
+    if not gpus:
+        unused = shutil.which("nvidia-smi") is not None
+        yield Finding(
+            "gpu",
+            "none that this build of llama.cpp can use",
+            "There is an NVIDIA driver, but llama.cpp was built without CUDA." if unused else "",
+            'CMAKE_ARGS="-DGGML_CUDA=ON" pip install --force-reinstall --no-cache-dir llama-cpp-python'
+            if unused
+            else "",
+        )
+
+
+def _sampler() -> Finding:
+    try:
+        from engine.sampling import KERNELS, Sampler
+
+        used = Sampler(2, 1).kernels
+    except (ImportError, ValueError) as error:
+        return Finding(
+            "sampler",
+            "cannot be loaded",
+            f"{error}.",
+            "Install Nucleus anew: pip install -e .",
+            is_grave=True,
+        )
+    return Finding("sampler", f"{used} (this processor can run {', '.join(KERNELS)})")
+
+
+def _cores() -> Finding:
+    cores, processors = hardware.physical_cores(), os.cpu_count() or 1
+    return Finding("cores", f"{cores} to use, of {processors} hardware threads of the machine")
+
+
+def _memory() -> Finding:
+    free = hardware.available_memory()
+    if free is None:
+        return Finding("memory", "unknown on this system")
+    little = free < _LITTLE_MEMORY
+    return Finding(
+        "memory",
+        f"{format_size(free)} free",
+        "That is little: most models need more." if little else "",
+        "End other programs, or take a smaller model and --ctx-size." if little else "",
+    )
+
+
+def _cache() -> Finding:
+    folder = cache_folder()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    value = f"{folder}, {format_size(free)} free"
+    if not os.access(existing, os.W_OK):
+        return Finding("cache", value, "It cannot be written.", "Set XDG_CACHE_HOME to a folder that can be.")
+    if free < _LITTLE_DISK:
+        return Finding("cache", value, "The disk is nearly full.", "nucleus models; nucleus rm NAME")
+    return Finding("cache", value)
+
+
+def _port(flag: str, port: int) -> Finding:
+    with socket.socket() as tried:
+        try:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(("127.0.0.1", port))
+        except OSError as error:
+            return Finding(
+                "port", str(port), f"It cannot be listened on: {error.strerror}.", f"nucleus serve {flag} 0"
+            )
+    return Finding("port", f"{port} is free")
+
+
+def _variables(known: Collection[str]) -> Iterator[Finding]:
+    for name in sorted(os.environ):
+        if name.startswith("NUCLEUS_") and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            remedy = f"Did you mean {close[0]}?" if close else "Unset it."
+            yield Finding("variable", name, "It means nothing to Nucleus.", remedy)
+
+
+def _cpu_flags() -> set[str]:
+    for line in (hardware.read_text("/proc/cpuinfo") or "").splitlines():
+        if line.startswith("flags"):
+            return set(line.partition(":")[2].split())
+    return set()
