@@ -13,6 +13,7 @@ _OTHER_VARIABLES = {f"{ENV_PREFIX}{name}" for name in ("CONFIG", "DEBUG", "KERNE
 
 
 def doctor(
+    context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print JSON.")] = False,
 ) -> None:
     """Say what this machine and this installation are, what is wrong, and how to mend it.
@@ -28,7 +29,7 @@ def doctor(
         f"--{name}-port": int(ServeSettings.model_fields[f"{name}_port"].default) for name in ("http", "grpc")
     }
     findings = []
-    for finding in diagnose(known_variables=_known_variables(), ports=ports):
+    for finding in diagnose(known_variables=_known_variables(context), ports=ports):
         findings.append(finding)
         if as_json:
             continue
@@ -48,13 +49,9 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _known_variables() -> set[str]:
+def _known_variables(context: typer.Context) -> set[str]:
     """Return the variables of every verb's options."""
-    from typer.main import get_command
-
-    from engine.commands.app import app
-
-    verbs = getattr(get_command(app), "commands", {})
+    verbs = getattr(getattr(context.parent, "command", None), "commands", {})
     options = (option for verb in verbs.values() for option in verb.params)
     return _OTHER_VARIABLES | {name for option in options for name in _names(option.envvar)}
 
