@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from engine.core.attention_cost import AttentionCost
+from engine.core.attention_cost import AttentionCost, AttentionCosts
 from engine.core.step_cost import StepCost
 from engine.loading.report import step_setting
 
 
 def test_what_steps_cost_is_told_and_which_are_padded() -> None:
     decode = {1: 0.0147, 3: 0.0452, 4: 0.0352, 16: 0.117}
-    attention = AttentionCost(10e-6, at=256), AttentionCost()
+    attention = AttentionCosts.unknown()._replace(decodes=AttentionCost(10e-6, at=256))
     cost = StepCost(decode, {1: 0.005}, max_decodes=19, max_tokens=512, attention=attention)
     _, value, reason = step_setting(cost, n_slots=16)
     assert value == "14.7 ms for one token, 117 ms for 16, 2.6 ms more after 256 tokens"

@@ -1,9 +1,10 @@
 """What the tokens before a row cost: the part of a step that grows with its sequences.
 
 A row attends to every token before it. What that takes is no straight line: with sliding windows it stops to
-grow, and kernels change with the number of rows. So there is a curve for rows of decodes and one for those
-of prompts, with a point at each power of two. One point is measured when a model is loaded; the others lie on
-the line through it until a step shows them.
+grow, and kernels change with the number of rows that attend to the same tokens. So there is a curve for rows
+of decodes, one for guesses, which attend to what their decode attends to, and one for prompts. Each has a
+point at every power of two. One is measured when a model is loaded; the others lie on the line through it until
+a step shows them.
 """
 
 from __future__ import annotations
@@ -78,3 +79,16 @@ class AttentionCost:
         above = min(bisect_left(self._depths, depth), len(self._depths) - 1)
         low, high = self._depths[max(above - 1, 0)], self._depths[above]
         return above if depth * depth >= low * high or above == 0 else above - 1
+
+
+class AttentionCosts(NamedTuple):
+    """What rows take for the tokens before them, by what they are."""
+
+    decodes: AttentionCost
+    guesses: AttentionCost
+    prompts: AttentionCost
+
+    @classmethod
+    def unknown(cls, *, longest: int = 1 << 20) -> AttentionCosts:
+        """Return what is believed before anything is measured: that they take nothing."""
+        return cls(*(AttentionCost(longest=longest) for _ in range(3)))

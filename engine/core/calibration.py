@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.backend.base import BackendError, Batch, decode
 from engine.backend.invariance import Padding
-from engine.core.attention_cost import AttentionCost
+from engine.core.attention_cost import AttentionCost, AttentionCosts
 from engine.core.step_cost import StepCost, prefill_sizes
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ log = logging.getLogger("nucleus.calibration")
 
 _DEEP_ENOUGH = 64
 """Tokens before a row whose price is above the noise."""
+_GUESSES = 7
+"""Guesses beside one decode whose price behind others is measured."""
 _CHUNK = 64
 """Tokens of a prompt whose price behind others is measured."""
 
@@ -49,7 +51,7 @@ def calibrate(backend: Backend, *, seconds: float) -> StepCost:
         cost = StepCost(decode, prefill, max_decodes=max_decodes, max_tokens=backend.n_batch)
         for width in {width for pair in cost.widths.items() for width in pair if pair[0] != pair[1]}:
             decode[width] = min(decode[width], stopwatch.decodes(width))  # it was held up, perhaps
-        attention = stopwatch.attention(prefill, decode[1])
+        attention = stopwatch.attention(decode, prefill)
     except BackendError as error:  # a completion will report it; loading goes on
         log.warning("a step could not be measured: %s", error)
         return cost
@@ -91,38 +93,44 @@ class _Stopwatch:
         self._fill_prompt(count)
         return self._time(1)
 
-    def attention(self, prefill: dict[int, float], one: float) -> tuple[AttentionCost, AttentionCost]:
-        """Return what rows of decodes and of prompts take for the tokens before them.
+    def attention(self, decode: dict[int, float], prefill: dict[int, float]) -> AttentionCosts:
+        """Return what rows take for the tokens before them.
 
         Args:
+            decode: What steps of decodes took.
             prefill: What steps of a prompt took: the largest is computed again, to lie before some rows.
-            one: What a step of one decode took.
         """
         depth, longest = max(prefill), self._backend.n_cells
         chunk = max((size for size in prefill if size <= min(_CHUNK, longest - depth)), default=0)
+        guesses = max(width for width in decode if width <= 1 + _GUESSES) - 1
         if depth < _DEEP_ENOUGH or not chunk or not self._backend.prefix_cache:
-            return AttentionCost(longest=longest), AttentionCost(longest=longest)
+            return AttentionCosts.unknown(longest=longest)
         try:
             self._fill_prompt(depth)
             self._timed()
-            deep_one = min(self._behind(depth, 1) for _ in range(3))
-            deep_chunk = self._behind(depth, chunk)
+            of_one = min(self._behind(depth, 1) for _ in range(3)) - decode[1]
+            of_chunk = self._behind(depth, chunk) - prefill[chunk]
+            of_guesses = of_one
+            if guesses and guesses < longest - depth:
+                together = min(self._behind(depth, 1 + guesses, wants_all=True) for _ in range(2))
+                of_guesses = (together - decode[1 + guesses] - of_one) / guesses
         finally:
             self._backend.truncate(0, 0)
-        per_token = (deep_one - one) / depth, (deep_chunk - prefill[chunk]) / chunk / depth
-        of_decodes, of_prompts = (AttentionCost(max(each, 0.0), depth, longest=longest) for each in per_token)
-        return of_decodes, of_prompts
+        seconds = (of_one, of_guesses, of_chunk / chunk)
+        return AttentionCosts(
+            *(AttentionCost(max(each, 0.0) / depth, depth, longest=longest) for each in seconds)
+        )
 
-    def _behind(self, depth: int, count: int) -> float:
+    def _behind(self, depth: int, count: int, *, wants_all: bool = False) -> float:
         """Return the seconds of a step with so many tokens of a prompt behind its first ones."""
-        self._fill_prompt(count, depth)
+        self._fill_prompt(count, depth, wants_all=wants_all)
         try:
             return self._timed()
         finally:
             self._backend.truncate(0, depth)
 
-    def _fill_prompt(self, count: int, start: int = 0) -> None:
-        wants_logits = [False] * (count - 1) + [True]
+    def _fill_prompt(self, count: int, start: int = 0, *, wants_all: bool = False) -> None:
+        wants_logits = [wants_all] * (count - 1) + [True]
         self._batch.fill([0] * count, range(start, start + count), [0] * count, wants_logits)
 
     def _time(self, n_used: int) -> float:

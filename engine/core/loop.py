@@ -235,7 +235,14 @@ class StepLoop:
         """Learn what a step took."""
         n_decodes = len(plan.decodes) + plan.n_drafted
         n_prompt_tokens = self._batch.size - n_decodes
-        self.cost.note(n_decodes, n_prompt_tokens, seconds, padding=plan.padding.tokens, depth=self._depth)
+        self.cost.note(
+            n_decodes,
+            n_prompt_tokens,
+            seconds,
+            padding=plan.padding.tokens,
+            depth=self._depth,
+            guesses=plan.n_drafted,
+        )
         self.totals.steps += 1
         self.totals.padding += plan.padding.tokens
         self.totals.drafted += plan.n_drafted

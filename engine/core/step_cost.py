@@ -24,7 +24,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.core.attention_cost import AttentionCost, Depth
+from engine.core.attention_cost import AttentionCosts, Depth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -77,7 +77,7 @@ class StepCost:
         prefill: Seconds of steps with so many tokens of a prompt, and nothing else; powers of two.
         max_decodes: Most rows of decodes in a step, padding included.
         max_tokens: Most tokens of a step.
-        attention: What rows of decodes, and those of prompts, take for the tokens before them.
+        attention: What rows take for the tokens before them.
 
     What is not measured is interpolated, or extrapolated, until a step shows it.
     """
@@ -89,13 +89,13 @@ class StepCost:
         *,
         max_decodes: int,
         max_tokens: int,
-        attention: tuple[AttentionCost, AttentionCost] | None = None,
+        attention: AttentionCosts | None = None,
     ) -> None:
         self._max_tokens = max_tokens
         self._decode = _curve(decode, range(1, max_decodes + 1))
         self._sizes = prefill_sizes(max_tokens)
         self._prefill = _curve(prefill, self._sizes)
-        self._of_decodes, self._of_prompts = attention or (AttentionCost(), AttentionCost())
+        self._attention = attention or AttentionCosts.unknown()
         self._pace = 1.0
         self._n_asked = self._n_noted = 0
         self._widths = {decodes: decodes for decodes in self._decode}
@@ -117,7 +117,13 @@ class StepCost:
         return self._widths
 
     def seconds(
-        self, decodes: int, prompt_tokens: int = 0, *, padding: int = 0, depth: Depth = _NO_DEPTH
+        self,
+        decodes: int,
+        prompt_tokens: int = 0,
+        *,
+        padding: int = 0,
+        depth: Depth = _NO_DEPTH,
+        guesses: int = 0,
     ) -> float:
         """Return how long a step is expected to take.
 
@@ -126,12 +132,13 @@ class StepCost:
             prompt_tokens: Tokens of prompts.
             padding: Tokens for nobody.
             depth: How many tokens lie before them; those for nobody have none.
+            guesses: How many of the decodes are guesses, beside one that is not.
 
         >>> StepCost.uniform(8, 512).seconds(4, 6)
         0.01
         """
         alone = self._cost(*_with_padding(decodes, prompt_tokens, padding))
-        return self._pace * (alone + self._attention(decodes, prompt_tokens, depth))
+        return self._pace * (alone + self._for_depth(decodes, prompt_tokens, depth, guesses))
 
     def table(self, n_slots: int) -> dict[int, float]:
         """Return the seconds of steps with so many decodes as were measured: 1, 2, 4, … and ``n_slots``."""
@@ -140,7 +147,7 @@ class StepCost:
 
     def attention_table(self) -> dict[int, float]:
         """Return the seconds that a decode takes for so many tokens before it, where that was measured."""
-        return {depth: self._pace * seconds for depth, seconds in self._of_decodes.table().items()}
+        return {depth: self._pace * seconds for depth, seconds in self._attention.decodes.table().items()}
 
     def is_known(self, decodes: int) -> bool:
         """Return True if a step with so many decodes was measured."""
@@ -163,11 +170,11 @@ class StepCost:
     def prompt_tokens(self, decodes: int, share: float, depth: Depth = _NO_DEPTH) -> int:
         """Return the most prompt tokens that add at most ``share`` times what the decodes cost alone."""
         alone = self._cost(decodes, 0)
-        most = alone + share * (alone + self._attention(decodes, 0, depth))
+        most = alone + share * (alone + self._for_depth(decodes, 0, depth))
         low, high = 0, self._max_tokens - decodes
         while low < high:
             middle = (low + high + 1) // 2
-            if self._cost(decodes, middle) + self._attention(0, middle, depth) <= most:
+            if self._cost(decodes, middle) + self._for_depth(0, middle, depth) <= most:
                 low = middle
             else:
                 high = middle - 1
@@ -181,13 +188,14 @@ class StepCost:
         *,
         padding: int = 0,
         depth: Depth = _NO_DEPTH,
+        guesses: int = 0,
     ) -> None:
         """Learn from a step that took so many seconds; the other arguments are those of :meth:`seconds`."""
-        expected = self.seconds(decodes, prompt_tokens, padding=padding, depth=depth)
+        expected = self.seconds(decodes, prompt_tokens, padding=padding, depth=depth, guesses=guesses)
         surprise = math.log(max(seconds, 1e-9) / expected)
         surprise = min(max(surprise, -_MOST_SURPRISE), _MOST_SURPRISE)
         excess = min(seconds - expected, (math.exp(_MOST_SURPRISE) - 1) * expected) / self._pace
-        surprise *= 1 - self._note_attention(decodes, prompt_tokens, depth, excess)
+        surprise *= 1 - self._note_depth(decodes, prompt_tokens, depth, guesses, excess)
         width, of_prompts = _with_padding(decodes, prompt_tokens, padding)
         point = self._prefill[self._nearest(width + of_prompts)] if of_prompts else self._decode[width]
         self._pace *= math.exp(_PACE_GAIN * (1 - point.take(surprise)) * surprise)
@@ -195,18 +203,25 @@ class StepCost:
         if self._n_noted % _CHOOSE_EVERY == 0:
             self._choose_widths()
 
-    def _attention(self, decodes: int, prompt_tokens: int, depth: Depth) -> float:
+    def _for_depth(self, decodes: int, prompt_tokens: int, depth: Depth, guesses: int = 0) -> float:
         """Return the seconds that go to the tokens before, at a pace of 1."""
-        seconds = decodes * self._of_decodes.seconds(depth.decodes) if depth.decodes else 0.0
+        seconds = 0.0
+        if depth.decodes:
+            seconds = (decodes - guesses) * self._attention.decodes.seconds(depth.decodes)
+            seconds += guesses * self._attention.guesses.seconds(depth.decodes) if guesses else 0.0
         if prompt_tokens and depth.prompts:
-            seconds += prompt_tokens * self._of_prompts.seconds(depth.prompts)
+            seconds += prompt_tokens * self._attention.prompts.seconds(depth.prompts)
         return seconds
 
-    def _note_attention(self, decodes: int, prompt_tokens: int, depth: Depth, excess: float) -> float:
+    def _note_depth(
+        self, decodes: int, prompt_tokens: int, depth: Depth, guesses: int, excess: float
+    ) -> float:
         """Let the tokens before explain a part of the seconds beyond what was expected; return which part."""
         if prompt_tokens:
-            return self._of_prompts.take(depth.prompts, excess / prompt_tokens)
-        return self._of_decodes.take(depth.decodes, excess / decodes) if decodes else 0.0
+            return self._attention.prompts.take(depth.prompts, excess / prompt_tokens)
+        if guesses:
+            return self._attention.guesses.take(depth.decodes, excess / guesses)
+        return self._attention.decodes.take(depth.decodes, excess / decodes) if decodes else 0.0
 
     def _cost(self, decodes: int, prompt_tokens: int) -> float:
         """Return the seconds of a step with nothing before its rows, at a pace of 1."""

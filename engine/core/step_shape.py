@@ -90,22 +90,23 @@ class StepShape:
         room = min(room, most - n_decodes, cost.max_decodes - n_decodes)
         chances = heapq.merge(*(_chances(sequence, room) for sequence in plan.decodes), reverse=True)
         expected, depth = float(n_decodes), Depth(_mean_length(plan.decodes))
-        best, cheapest = 0, _WORTH * self._seconds(cost, n_decodes, plan, depth) / expected
+        best, cheapest = 0, _WORTH * self._seconds(cost, plan, depth) / expected
         counted: list[Sequence] = []
         for count, (chance, _, sequence) in enumerate(islice(chances, room), start=1):
             counted.append(sequence)
             expected += chance
-            if (price := self._seconds(cost, n_decodes + count, plan, depth) / expected) < cheapest:
+            if (price := self._seconds(cost, plan, depth, guesses=count) / expected) < cheapest:
                 best, cheapest = count, price
         lengths = Counter(counted[:best])
         return [(sequence, sequence.drafter.draft(length)) for sequence, length in lengths.items()]
 
-    def _seconds(self, cost: StepCost, n_rows: int, plan: Plan, depth: Depth) -> float:
-        """Return what a step with so many rows takes, once it is padded."""
+    def _seconds(self, cost: StepCost, plan: Plan, depth: Depth, *, guesses: int = 0) -> float:
+        """Return what a step of decodes with so many guesses takes, once it is padded."""
+        n_rows = len(plan.decodes) + guesses
         width = cost.widths[n_rows]
         if plan.batch_invariant:
             width = min(self._invariance.rows(width), cost.max_decodes)
-        return cost.seconds(n_rows, padding=width - n_rows, depth=depth)
+        return cost.seconds(n_rows, padding=width - n_rows, depth=depth, guesses=guesses)
 
     def padding(self, plan: Plan, reach: int) -> Padding:
         """Return what makes the decodes of a step cheaper, and what makes the step batch-invariant.

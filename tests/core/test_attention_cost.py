@@ -8,15 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.attention_cost import AttentionCost, Depth
+from engine.core.attention_cost import AttentionCost, AttentionCosts, Depth
 from engine.core.calibration import calibrate
 from engine.core.prefill_budget import prefill_budget
 from engine.core.step_cost import StepCost
 from tests.core.fake_backend import FakeBackend
 
 
+def costs(**known: AttentionCost) -> AttentionCosts:
+    return AttentionCosts.unknown()._replace(**known)
+
+
 def test_rows_of_long_texts_cost_more_and_those_of_padding_do_not() -> None:
-    attention = AttentionCost(0.001, at=64), AttentionCost(0.0005, at=64)
+    attention = costs(decodes=AttentionCost(0.001, at=64), prompts=AttentionCost(0.0005, at=64))
     cost = StepCost({1: 1.0, 2: 2.0}, {1: 1.0}, max_decodes=4, max_tokens=64, attention=attention)
     deep = Depth(decodes=1000, prompts=2000)
     assert cost.seconds(2, depth=deep) == pytest.approx(2 + 2 * 1.0)
@@ -25,7 +29,7 @@ def test_rows_of_long_texts_cost_more_and_those_of_padding_do_not() -> None:
 
 
 def test_prompts_may_add_as_much_as_decodes_of_long_texts_take() -> None:
-    attention = AttentionCost(0.001, at=64), AttentionCost(0.001, at=64)
+    attention = costs(decodes=AttentionCost(0.001, at=64), prompts=AttentionCost(0.001, at=64))
     cost = StepCost({1: 1.0}, {1: 1.0}, max_decodes=8, max_tokens=512, attention=attention)
     assert prefill_budget(cost, 8, 1) == 8
     assert prefill_budget(cost, 8, 1, Depth(decodes=1000)) == 16
@@ -34,7 +38,7 @@ def test_prompts_may_add_as_much_as_decodes_of_long_texts_take() -> None:
 
 def test_a_text_of_a_length_that_was_never_seen_is_learned_at_once() -> None:
     """A sliding window: from 512 tokens on, a row costs no more."""
-    attention = AttentionCost(0.001, at=512, longest=4096), AttentionCost(longest=4096)
+    attention = costs(decodes=AttentionCost(0.001, at=512, longest=4096))
     cost = StepCost({1: 1.0}, {1: 1.0}, max_decodes=8, max_tokens=512, attention=attention)
     assert cost.seconds(1, depth=Depth(4096)) > 4
     for _ in range(20):
@@ -51,6 +55,17 @@ def test_prompts_are_learned_apart_from_decodes() -> None:
         cost.note(0, 10, 1.2, depth=Depth(0, 1000))
     assert cost.seconds(1, depth=Depth(1000)) == pytest.approx(1.5, rel=0.05)
     assert cost.seconds(0, 10, depth=Depth(0, 1000)) == pytest.approx(1.2, rel=0.05)
+
+
+def test_guesses_are_priced_and_learned_apart_from_decodes() -> None:
+    attention = costs(decodes=AttentionCost(0.001, at=64), guesses=AttentionCost(0.0002, at=64))
+    cost = StepCost({1: 1.0, 4: 1.2}, {1: 1.0}, max_decodes=8, max_tokens=512, attention=attention)
+    deep = Depth(decodes=1000)
+    assert cost.seconds(4, depth=deep, guesses=3) == pytest.approx(1.2 + 1.0 + 3 * 0.2)
+    for _ in range(40):
+        cost.note(4, 0, 1.2 + 1.0 + 3 * 0.1, depth=deep, guesses=3)
+    assert cost.seconds(4, depth=deep, guesses=3) == pytest.approx(2.5, rel=0.05)
+    assert cost.seconds(1, depth=deep) == pytest.approx(2.0, rel=0.05)
 
 
 def test_calibration_leaves_the_slots_empty_and_prices_nothing_that_cannot_be_cut() -> None:
