@@ -6,7 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
     from engine.llm import LLM
 
@@ -26,7 +26,7 @@ class Conversation:
         self._llm, self._fields, self.system = llm, fields, system
         self.messages: list[Message] = []
 
-    def ask(self, text: str) -> Iterator[str]:
+    def ask(self, text: str) -> Generator[str]:
         """Say something, and yield the answer in pieces.
 
         Raises:
@@ -35,7 +35,7 @@ class Conversation:
         self.messages.append({"role": "user", "content": text})
         yield from self._answer()
 
-    def retry(self) -> Iterator[str]:
+    def retry(self) -> Generator[str]:
         """Forget the last answer, and yield another one in pieces; nothing if nothing was asked."""
         while self.messages and self.messages[-1]["role"] == "assistant":
             self.messages.pop()
@@ -54,7 +54,7 @@ class Conversation:
         """Forget all that was said."""
         self.messages.clear()
 
-    def _answer(self) -> Iterator[str]:
+    def _answer(self) -> Generator[str]:
         begun = [] if self.system is None else [{"role": "system", "content": self.system}]
         said: list[str] = []
         try:

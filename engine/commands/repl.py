@@ -44,7 +44,7 @@ class Repl:
             "/save": ("FILE: write the conversation as JSON", self._save),
             "/exit": ("end, as Ctrl-D does", self._exit),
         }
-        self._session = session or _terminal(list(self._orders))
+        self._session = session or terminal(list(self._orders))
 
     def run(self) -> None:
         """Read and answer until the end of the input."""
@@ -108,7 +108,13 @@ def _told(error: EngineError | OSError) -> str:
     return str(error)
 
 
-def _terminal(words: list[str]) -> PromptSession[str]:
+def terminal(words: list[str], **streams: Any) -> PromptSession[str]:
+    """Return what reads lines with a history that outlives it, and completes some words.
+
+    Args:
+        words: The words.
+        **streams: ``input`` and ``output``, where they are not this process's own.
+    """
     keys = KeyBindings()
 
     @keys.add("escape", "enter")
@@ -122,6 +128,7 @@ def _terminal(words: list[str]) -> PromptSession[str]:
         complete_while_typing=False,
         key_bindings=keys,
         prompt_continuation="  ",
+        **streams,
     )
 
 

@@ -97,7 +97,8 @@ def _piece(model: LlamaModel, token: int) -> str:
 def _text_of(model: LlamaModel, given: str) -> str:
     tokens = []
     for word in given.replace(",", " ").split():
-        if not word.isascii() or not word.isdecimal() or int(word) >= model.info.n_vocab:
+        is_number = word.isascii() and word.isdecimal() and len(word) < 20
+        if not is_number or int(word) >= model.info.n_vocab:
             raise InvalidRequestError(
                 f"--ids should be ids from 0 to {model.info.n_vocab - 1}, not {word!r:.40}.", param="--ids"
             )

@@ -3,8 +3,8 @@
 A row attends to every token before it. What that takes is no straight line: with sliding windows it stops to
 grow, and kernels change with the number of rows that attend to the same tokens. So there is a curve for rows
 of decodes, one for guesses, which attend to what their decode attends to, and one for prompts. Each has a
-point at every power of two. One is measured when a model is loaded; the others lie on the line through it until
-a step shows them.
+point at every power of two. One is measured when a model is loaded; the others lie on the line through it,
+until a step shows them.
 """
 
 from __future__ import annotations
