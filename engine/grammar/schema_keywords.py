@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from engine.grammar.form import GrammarError
-from engine.grammar.patterns import check_pattern
+from engine.grammar.patterns import UNWRITABLE, check_pattern
 
 Node = dict[str, Any]
 
@@ -222,8 +222,8 @@ def _check_numbers(node: Node, path: str) -> None:
         if isinstance(node.get(word), int | float) and not isinstance(node[word], bool):
             node[word] = _bound(node, word, direction, path)
     for word in ("const", "enum"):
-        if word in node and not _is_exact(node[word]):
-            raise GrammarError("A number in it has too many digits.", under(path, word))
+        if word in node:
+            _check_constants(node[word], under(path, word))
 
 
 def _bound(node: Node, word: str, direction: float, path: str) -> int | float:
@@ -245,8 +245,8 @@ def _bound(node: Node, word: str, direction: float, path: str) -> int | float:
     return value
 
 
-def _is_exact(value: Any) -> bool:
-    """Return True if the library can write every number in a value: a double of up to 18 digits."""
+def _check_constants(value: Any, path: str) -> None:
+    """Refuse what the library cannot write: numbers that are no double of up to 18 digits, and some texts."""
     todo = [value]
     while todo:
         each = todo.pop()
@@ -254,9 +254,10 @@ def _is_exact(value: Any) -> bool:
             todo.extend(each.values())
         elif isinstance(each, list):
             todo.extend(each)
+        elif isinstance(each, str) and not UNWRITABLE.isdisjoint(each):
+            raise GrammarError("A text in it has a control character, which cannot be written here.", path)
         elif isinstance(each, int | float) and (abs(each) > _LARGEST or float(each) != each):
-            return False
-    return True
+            raise GrammarError("A number in it has too many digits.", path)
 
 
 def _check_words(node: Node, path: str) -> None:
