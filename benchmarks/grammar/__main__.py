@@ -103,12 +103,12 @@ def main() -> None:
     parser.add_argument("--model", choices=list(PACKAGED), default=DEFAULT_MODEL, help="default: %(default)s")
     asked = parser.parse_args()
     measurement = Measurement(packaged_model(asked.model))
-    for line in _lines(asked.path):
+    for line in lines(asked.path):
         measurement.measure(line["name"], line["schema"], line["tests"])
     _print(measurement.found)
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def lines(path: Path) -> Iterator[dict[str, Any]]:
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
         yield from map(json.loads, file)
 
