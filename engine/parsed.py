@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import PrivateAttr, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import from_json
 from typing_extensions import override
 
 from engine.contract.chat_responses import ChatChoice, ChatCompletion
@@ -31,16 +32,25 @@ class _Parsed(Answer, Generic[T]):
 
     @cached_property
     def parsed(self) -> T | None:
-        """What the text says; None if the choice ended before its text was whole.
+        """What the text says; None if the choice ended before its text was whole: at a limit, or a stop string.
 
         Raises:
             pydantic.ValidationError: the schema allows the text, but a validator of the model does not.
         """
-        return None if self._json is None else self._adapter.validate_json(self._json)
+        text = self._json
+        return None if text is None or not _is_whole(text) else self._adapter.validate_json(text)
 
     @property
     @abstractmethod
     def _json(self) -> str | None: ...
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        from_json(text)
+    except ValueError:
+        return False
+    return True
 
 
 class ParsedChoice(Choice, _Parsed[T], Generic[T]):

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.client import CallError
 from tests.answers import comparable, joined
+from tests.grammar.hostile import SCHEMAS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,3 +131,28 @@ async def test_a_form_that_cannot_be_had_is_refused(
     assert (refused.value.code, refused.value.param) == ("invalid_request_error", param)
     assert told in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+async def test_hostile_forms_hurt_nobody_beside_them(door: Door) -> None:
+    """They are refused or answered; those beside them get what they get alone."""
+    names = ("pairs of alternatives", "many multiples", "references into each other", "long counts")
+    hostile = [ASK | {"json_schema": SCHEMAS[name], "max_tokens": 8} for name in names]
+    regex = {"structured_outputs": {"regex": "(.{0,100}a){0,100}"}}
+    polite = [
+        {"prompt": "Once upon a time", "max_tokens": 24, "seed": 1},
+        ASK | {"json_schema": RECORD},
+    ]
+    alone = [comparable(await door.complete(**each)) for each in polite]
+    together = await asyncio.gather(
+        *(door.complete(**each) for each in polite),
+        *(door.complete(**each) for each in [*hostile, ASK | regex]),
+        return_exceptions=True,
+    )
+    beside, ends = together[: len(polite)], together[len(polite) :]
+    assert [comparable(each) for each in beside if isinstance(each, dict)] == alone
+    refusals = [end for end in ends if isinstance(end, BaseException)]
+    assert refusals
+    assert [(end.code, end.param) for end in refusals if isinstance(end, CallError)] == [
+        ("invalid_request_error", "structured_outputs" if end is ends[-1] else "json_schema")
+        for end in refusals
+    ]

@@ -89,6 +89,8 @@ def test_a_schema_gives_plain_values(llm: LLM) -> None:
 def test_an_answer_that_is_cut_short_is_not_parsed(llm: LLM) -> None:
     answer = llm.complete(prompt=PROMPT, json=Light, seed=1, max_tokens=2)
     assert (answer.choices[0].finish_reason, answer.choices[0].parsed) == ("length", None)
+    answer = llm.complete(prompt=PROMPT, json=Light, seed=1, max_tokens=40, stop="}")
+    assert (answer.choices[0].finish_reason, answer.choices[0].parsed) == ("stop", None)
 
 
 def test_a_form_that_cannot_be_is_refused(llm: LLM) -> None:
