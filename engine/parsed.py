@@ -32,7 +32,7 @@ class _Parsed(Answer, Generic[T]):
 
     @cached_property
     def parsed(self) -> T | None:
-        """What the text says; None if the choice ended before its text was whole: at a limit, or a stop string.
+        """What the text says; None if the text was cut off, by a limit or a stop string.
 
         Raises:
             pydantic.ValidationError: the schema allows the text, but a validator of the model does not.
