@@ -10,7 +10,7 @@ from rich.text import Text
 from engine.commands.terminal import harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from rich.console import Console
 
@@ -41,14 +41,7 @@ class ShadedText:
 
     def piece(self, choice: Choice) -> Text:
         """Return the next piece of the choice."""
-        shaded = Text(end="")
-        for text, logprob in self._tokens(choice):
-            style = style_of(logprob)
-            lines = harmless(text).split("\n")
-            for number, line in enumerate(lines):  # a shaded line break would shade the rest of the line
-                shaded.append("\n" if number else "")
-                shaded.append(line, style=style)
-        return shaded
+        return shaded(self._tokens(choice))
 
     def _tokens(self, choice: Choice) -> Iterator[tuple[str, float | None]]:
         """Yield the pieces of the text that belong to a token each, with its log-probability.
@@ -67,6 +60,18 @@ class ShadedText:
             end = min(max(border - begin, done), len(choice.text))
             yield choice.text[done:end], logprob
             done = end
+
+
+def shaded(tokens: Iterable[tuple[str, float | None]]) -> Text:
+    """Return tokens in their shades: pairs of a text and a log-probability."""
+    written = Text(end="")
+    for text, logprob in tokens:
+        style = style_of(logprob)
+        lines = harmless(text).split("\n")
+        for number, line in enumerate(lines):  # a shaded line break would shade the rest of the line
+            written.append("\n" if number else "")
+            written.append(line, style=style)
+    return written
 
 
 def style_of(logprob: float | None) -> str:
