@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Final
 
 from engine.errors import ModelLoadError
+from engine.loading.gguf_header import GGUF_HEADER_BYTES, GGUF_MAGIC
 from engine.loading.hub import from_hub
 from engine.loading.packaged import PACKAGED, packaged_file
 
-GGUF_MAGIC: Final = b"GGUF"
-GGUF_HEADER_BYTES: Final = 24  # magic, u32 version, u64 tensor count, u64 metadata count
 _FORMS: Final = "Give the path of a GGUF file, a packaged model, or user/repo:QUANT for one on the hub."
 
 # Words joined by single dots or dashes: no "..", no leading dot, nothing a path or a URL could hide behind.
