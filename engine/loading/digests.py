@@ -10,18 +10,30 @@ from engine.loading.notes import Note
 if TYPE_CHECKING:
     from pathlib import Path
 
+_KIND: Final = "digests"
 _SHA256_LENGTH: Final = 64
 _BLOCK: Final = 1 << 20
 
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's contents, in hexadecimal."""
-    note = Note("digests", path)
-    if (known := note.read()) is not None:
+    known = known_sha256(path)
+    if known is not None:
         return known
     digest = digest_like("0" * _SHA256_LENGTH, path)
-    note.write(digest)
+    remember_digest(path, digest)
     return digest
+
+
+def known_sha256(path: Path) -> str | None:
+    """Return the SHA-256 of a file if it has been computed before, as long as the file has not changed."""
+    return Note(_KIND, path).read()
+
+
+def remember_digest(path: Path, digest: str) -> None:
+    """Note a digest that a file was found to have, if it is a SHA-256."""
+    if len(digest) == _SHA256_LENGTH:
+        Note(_KIND, path).write(digest)
 
 
 def digest_like(known: str, path: Path) -> str:
