@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.loading import hardware
 from engine.loading.packaged import cache_folder
-from engine.loading.report import format_size
+from engine.loading.display import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
-
 from engine.contract.limits import Limits
 from engine.core.calibration import calibrate
 from engine.core.engine import Engine
@@ -16,19 +14,20 @@ from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.core.sampler_threads import fastest_threads
 from engine.errors import ModelLoadError
 from engine.loading import hardware
+from engine.loading.display import format_size
+from engine.loading.fit import affordable_context
 from engine.loading.models import locate
-from engine.loading.notes import Note
 from engine.loading.prefixes import prefix_files
 from engine.loading.report import (
     Setting,
     StartupReport,
-    format_size,
     gpu_setting,
     prefix_cache_setting,
     seeds_setting,
     step_setting,
 )
 from engine.loading.trial import try_out
+from engine.loading.widths import MOST_TOKENS, read_widths, widths_note
 from engine.service.service import CompletionService
 
 if TYPE_CHECKING:
@@ -39,11 +38,8 @@ if TYPE_CHECKING:
     from engine.loading.models import ModelFile
     from engine.loading.options import EngineOptions
 
-_BATCH = 512  # tokens in one step; llama.cpp computes no larger piece at once by default
-_MEMORY_SHARE = 4  # the KV cache takes at most this part of the free memory, unless it is told otherwise
 _CALIBRATION_SECONDS = 1.0
 _CALIBRATION_SECONDS_ALONE = 0.3
-_WIDTHS = TypeAdapter(dict[int, bool])
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +110,17 @@ def _load_backend(
     n_gpu_layers: int,
 ) -> LlamaBackend:
     from engine.backend.llama import LlamaBackend, LlamaOptions
-    from engine.backend.llama_model import kernels
 
-    note = Note("widths", file.path, kernels(), n_threads)
+    note = widths_note(file.path, n_threads)
     llama_options = LlamaOptions(
         n_slots=options.parallel,
         prefix_cache=options.prefix_cache,
         n_cells=n_cells,
-        n_batch=max(_BATCH, options.parallel),
+        n_batch=max(MOST_TOKENS, options.parallel),
         n_threads=n_threads,
         n_gpu_layers=n_gpu_layers,
         batch_invariant=options.batch_invariant,
-        tried_widths=_widths_of(note.read()),
+        tried_widths=read_widths(note),
     )
     backend = LlamaBackend(model, llama_options)
     if options.batch_invariant == "on" and not backend.batch_invariance.widest:
@@ -137,13 +132,6 @@ def _load_backend(
     if backend.tried_widths != llama_options.tried_widths:
         note.write(json.dumps(backend.tried_widths))
     return backend
-
-
-def _widths_of(noted: str | None) -> dict[int, bool]:
-    try:
-        return _WIDTHS.validate_json(noted or "{}")
-    except ValidationError:  # half a note: they are tried again
-        return {}
 
 
 def _calibrated(backend: LlamaBackend, *, speculates: bool) -> StepCost:
@@ -212,15 +200,12 @@ def _cells(options: EngineOptions, model: LlamaModel) -> tuple[int, str]:
     if options.ctx_size is not None:
         return options.ctx_size, "as asked" if options.ctx_size <= trained else f"trained for {trained}"
     memory = hardware.available_memory()
-    if memory is None or not model.cell_bytes:
+    cells = affordable_context(trained, model.cell_bytes, memory)
+    if memory is None or cells == trained:
         return trained, "what the model was trained for"
-    affordable = memory // _MEMORY_SHARE // model.cell_bytes
-    if affordable >= trained:
-        return trained, "what the model was trained for"
-    if affordable < 256:
+    if not cells:
         raise ModelLoadError(
             f"{format_size(memory)} of memory are free, too little for the KV cache of {options.model}.",
             hint="Choose a smaller model, or --ctx-size by hand.",
         )
-    cells = affordable // 256 * 256
     return cells, f"what a quarter of {format_size(memory)} free memory holds; trained for {trained}"

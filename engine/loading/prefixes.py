@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from engine.core.prefix_files import PrefixFiles
 from engine.errors import ModelLoadError
-from engine.loading.notes import Note
+from engine.loading.digests import sha256_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ def prefix_files(
     build = importlib.metadata.version("llama-cpp-python")
     rule = backend.batch_invariance
     what = [
-        _digest(path),
+        sha256_of(path),
         build,
         backend.n_batch,
         rule.widest,
@@ -52,14 +52,3 @@ def prefix_files(
         raise ModelLoadError(
             f"--prefix-cache-dir {str(options.prefix_cache_dir)!r} cannot be written: {error.strerror}."
         ) from error
-
-
-def _digest(path: Path) -> str:
-    """Return the digest of a file's contents; it is computed once for each file, and remembered."""
-    note = Note("digests", path)
-    if (known := note.read()) is not None:
-        return known
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    note.write(digest)
-    return digest

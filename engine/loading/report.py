@@ -72,8 +72,3 @@ def step_setting(cost: StepCost, *, n_slots: int) -> Setting:
     padded = [f"{n} to {width}" for n, width in cost.widths.items() if n <= n_slots and n != width]
     reason = f"measured; padded, as that is cheaper: {', '.join(padded)}" if padded else "measured"
     return Setting("step", times, reason)
-
-
-def format_size(n_bytes: int) -> str:
-    """Return a size for a person, as ``1.2 GB`` or ``92 MB``."""
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"

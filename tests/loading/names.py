@@ -18,10 +18,10 @@ GGUF = b"GGUF" + (3).to_bytes(4, "little") + bytes(16)
 """The smallest file that begins as a GGUF file does: version 3, no tensors, no metadata."""
 
 
-def failure(name: str) -> str:
+def failure(name: str, *, offline: bool = False) -> str:
     """Return what ``locate(name)`` complains of."""
     with pytest.raises(ModelLoadError) as caught:
-        locate(name)
+        locate(name, offline=offline)
     return str(caught.value)
 
 

@@ -32,7 +32,7 @@ class TestHub:
         first = locate("acme/tiny")
         hub.seen.clear()
         assert locate("acme/tiny") == first
-        assert [seen for seen in hub.seen if seen.method == "GET" and "resolve" in seen.path] == []
+        assert hub.fetched == []
 
     @pytest.mark.parametrize(
         ("files", "quant", "chosen"),
@@ -85,8 +85,7 @@ class TestHub:
         assert found.path.name == "m-Q8_0-00001-of-00003.gguf"
         assert {f"Q8_0/{path.name}": path.read_bytes() for path in found.path.parent.iterdir()} == files
 
-    def test_download_goes_on_after_a_cut(self, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 500)  # it goes on from the last whole chunk
+    def test_download_goes_on_after_a_cut(self, hub: Hub) -> None:
         body = blob("tiny" * 1000)
         hub.repositories["acme/tiny"] = Repository({"tiny-Q8_0.gguf": body})
         hub.cut_after = 1000
@@ -123,8 +122,8 @@ class TestHub:
 
     def test_file_name_that_climbs_out_of_the_cache(self, hub: Hub, tmp_path: Path) -> None:
         hub.repositories["acme/m"] = Repository({"../../../evil.Q8_0.gguf": GGUF})
-        assert "cannot be fetched" in failure("acme/m")
-        assert list(tmp_path.rglob("*evil*")) == []
+        assert "may lie outside of the cache" in failure("acme/m")
+        assert not (tmp_path / "hub").exists()
 
     @pytest.mark.usefixtures("hub")
     def test_unreachable(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,13 +131,13 @@ class TestHub:
             use(stopped, monkeypatch)
         assert f"cannot be fetched from the hub at {stopped.url}" in failure("acme/m")
 
-    @pytest.mark.parametrize("outage", ["unreachable", "failing", "offline"])
+    @pytest.mark.parametrize("outage", ["unreachable", "failing", "busy", "offline"])
     def test_downloaded_before_an_outage(
         self, outage: str, hub: Hub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         hub.repositories["acme/m"] = Repository({"m.Q4_0.gguf": GGUF, "m.Q8_0.gguf": GGUF})
         before = locate("acme/m:Q8_0")
-        hub.failing = 503
+        hub.failing = 429 if outage == "busy" else 503
         if outage == "unreachable":
             with Hub() as stopped:
                 use(stopped, monkeypatch)

@@ -1,13 +1,14 @@
-"""A model hub on the loopback interface: as much of the real one's HTTP API as a download uses."""
+"""A model hub on the loopback interface: as much of the real one's HTTP API as downloads use, and faults."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
@@ -36,6 +37,32 @@ class Repository:
     files: dict[str, bytes]
     gated: bool = False
     """Anyone may list it; only :data:`TOKEN` may download from it."""
+    commit: str = COMMIT
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Sizes that the listing gives instead of the true ones."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """The same for digests."""
+    in_git: bool = False
+    """Whether its files are small ones, of which git has the SHA-1."""
+    licence: str | None = None
+
+    def listed(self, name: str) -> dict[str, Any]:
+        """Return what the listing says of a file."""
+        body = self.files[name]
+        size, sha256 = self.sizes.get(name, len(body)), hashlib.sha256(body).hexdigest()
+        entry: dict[str, Any] = {
+            "rfilename": name,
+            "size": size,
+            "blobId": self.digests.get(name, sha1(body)),
+        }
+        if not self.in_git:
+            entry["lfs"] = {"size": size, "sha256": self.digests.get(name, sha256), "pointerSize": 134}
+        return entry
+
+
+def sha1(body: bytes) -> str:
+    """Return the name that git has for a file."""
+    return hashlib.sha1(b"blob %d\0%b" % (len(body), body), usedforsecurity=False).hexdigest()
 
 
 @dataclass(slots=True)
@@ -45,18 +72,41 @@ class Hub:
     repositories: dict[str, Repository] = field(default_factory=dict)
     cut_after: int | None = None
     """Cut the next download after so many bytes of its body."""
+    stall_after: int | None = None
+    """The same, but leave the connection open until the hub is stopped."""
+    drips: bool = False
+    """Send the beginning of a file, where only that is asked for, byte by byte."""
+    endless: bool = False
+    """Go on behind the end of a file, for as long as somebody reads; no header says how long the body is."""
+    ignores_ranges: bool = False
+    elsewhere: str = ""
+    """The address of another hub that has the files; empty for this one."""
     failing: int | None = None
     """Answer everything with this status."""
+    failing_files: int | None = None
+    """Answer requests for files with this status."""
     nonsense: bool = False
     """Answer the question for a listing with a web page."""
+    lists_names_alone: bool = False
+    """List neither sizes nor digests, as some mirrors do."""
+    etag: str | None = None
+    """The ETag of every file; None for its SHA-256."""
     seen: list[Seen] = field(default_factory=list)
-    _server: ThreadingHTTPServer = field(init=False)
+    stalled: threading.Event = field(default_factory=threading.Event)
+    """Set when a download has been stalled."""
+    _server: _Server = field(init=False)
     _thread: threading.Thread = field(init=False)
+    stopping: threading.Event = field(default_factory=threading.Event)
 
     @property
     def url(self) -> str:
         """The hub's address, as HF_ENDPOINT wants it."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def fetched(self) -> list[Seen]:
+        """The requests for files."""
+        return [seen for seen in self.seen if seen.method == "GET" and "/resolve/" in seen.path]
 
     def __enter__(self) -> Self:
         hub = self
@@ -66,8 +116,7 @@ class Hub:
                 self.hub = hub
                 super().setup()
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), name="hub")
         self._thread.start()
         return self
@@ -75,9 +124,19 @@ class Hub:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stopping.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that have gone."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -122,8 +181,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.hub.nonsense:
             self._send(200, b"<h1>Welcome to the hotel's network</h1>", {})
         elif found := self._find(repo):
-            siblings = [{"rfilename": name} for name in found.files]
-            self._send(200, json.dumps({"id": repo, "sha": COMMIT, "siblings": siblings}).encode(), {})
+            names = self.hub.lists_names_alone or "blobs=" not in self.path
+            siblings = [{"rfilename": name} if names else found.listed(name) for name in found.files]
+            card = {"cardData": {"license": found.licence}} if found.licence else {}
+            answer = {"id": repo, "sha": found.commit, "siblings": siblings, **card}
+            self._send(200, json.dumps(answer).encode(), {})
 
     def _resolve(self, repo: str, name: str) -> None:
         found = self._find(repo)
@@ -133,21 +195,30 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(401, "GatedRepo", f"Access to model {repo} is restricted.")
         elif name not in found.files:
             self._refuse(404, "EntryNotFound", "Entry not found")
+        elif self.hub.failing_files is not None:
+            self._refuse(self.hub.failing_files, "", "Out of order")
+        elif self.hub.elsewhere:
+            self._send(302, b"", {"Location": f"{self.hub.elsewhere}{self.path}"})
         else:
-            self._send_file(found.files[name])
+            self._send_file(found.files[name], found.commit)
 
-    def _send_file(self, body: bytes) -> None:
+    def _send_file(self, body: bytes, commit: str) -> None:
         headers = {
-            "ETag": f'"{hashlib.sha256(body).hexdigest()}"',
-            "X-Repo-Commit": COMMIT,
+            "ETag": f'"{self.hub.etag or hashlib.sha256(body).hexdigest()}"',
+            "X-Repo-Commit": commit,
             "Accept-Ranges": "bytes",
         }
-        if (wanted := self.headers["Range"]) is None:
+        wanted = self.headers["Range"]
+        if wanted is None or self.hub.ignores_ranges:
             self._send(200, body, headers)
             return
-        start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-        headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-        self._send(206, body[start:], headers)
+        first, _, last = wanted.removeprefix("bytes=").partition("-")
+        start, end = int(first), min(int(last) + 1, len(body)) if last else len(body)
+        if start >= len(body):
+            self._send(416, b"", {"Content-Range": f"bytes */{len(body)}"})
+            return
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(body)}"
+        self._send(206, body[start:end], headers)
 
     def _refuse(self, status: int, code: str, message: str) -> None:
         self._send(status, b"", {"X-Error-Code": code, "X-Error-Message": message})
@@ -156,10 +227,36 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        is_download = "ETag" in headers and self._asks_to_the_end
+        if not (is_download and self.hub.endless):
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "HEAD":
             return
-        if "ETag" in headers and self.hub.cut_after is not None:
-            body, self.hub.cut_after = body[: self.hub.cut_after], None
+        if is_download:
+            self._send_body(body)
+        elif "ETag" in headers and self.hub.drips:
+            for i in range(len(body)):
+                self.wfile.write(body[i : i + 1])
+                self.hub.stopping.wait(0.01)
+        else:
+            self.wfile.write(body)
+
+    @property
+    def _asks_to_the_end(self) -> bool:
+        """Whether the request is for a file, or its rest; a glance at its beginning says where to end."""
+        return self.command == "GET" and (self.headers["Range"] or "-").endswith("-")
+
+    def _send_body(self, body: bytes) -> None:
+        hub = self.hub
+        if hub.cut_after is not None:
+            body, hub.cut_after = body[: hub.cut_after], None
+        if hub.stall_after is not None:
+            body, hub.stall_after = body[: hub.stall_after], None
+            self.wfile.write(body)
+            hub.stalled.set()
+            hub.stopping.wait()
+            return
         self.wfile.write(body)
+        while hub.endless and not hub.stopping.is_set():
+            self.wfile.write(bytes(1 << 16))
