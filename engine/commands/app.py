@@ -12,6 +12,7 @@ from engine.commands.bench import bench
 from engine.commands.chat import chat
 from engine.commands.complete import complete
 from engine.commands.doctor import doctor
+from engine.commands.models import models, pull, rm
 from engine.commands.serve import serve
 from engine.commands.tokenize import tokenize
 from engine.settings import ENV_PREFIX
@@ -37,6 +38,7 @@ app = typer.Typer(
 _PANELS = {
     "Run a model": (serve, complete, chat),
     "Look at texts": (tokenize,),
+    "Models": (models, pull, rm),
     "This machine": (bench, doctor),
 }
 for _panel, _verbs in _PANELS.items():

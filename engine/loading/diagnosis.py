@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.loading import hardware
-from engine.loading.packaged import cache_folder
 from engine.loading.display import format_size
+from engine.loading.packaged import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
