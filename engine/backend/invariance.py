@@ -64,22 +64,35 @@ class BatchInvariance:
         """
         return max(-(-count // self.unit) * self.unit, self.least) if count else 0
 
+    def width(self, tokens: int, reach: int) -> int:
+        """Return the tokens that a step of so many has once it is padded.
+
+        Args:
+            tokens: Its tokens, at least one.
+            reach: The cells in use are all among this many at the beginning of the cache.
+
+        >>> [BatchInvariance(63).width(1, reach) for reach in (256, 257)]
+        [1, 2]
+        """
+        width = self.rows(tokens)
+        return 2 if width == 1 and reach > _REACH else width
+
     def padding(self, tokens: int, rows: int, reach: int) -> Padding:
         """Return what a step needs besides; nothing if it is too wide to be batch-invariant.
 
         Args:
             tokens: Its tokens.
             rows: Those of them that leave a row of logits.
-            reach: The cells in use are all among this many at the beginning of the cache.
+            reach: As in :meth:`width`.
 
         >>> BatchInvariance(63, least=4, unit=4).padding(12, 1, reach=20)
         Padding(tokens=4, rows=3)
         """
+        if not tokens:
+            return NO_PADDING
         more_rows = self.rows(rows) - rows
-        width = self.rows(tokens + more_rows)
-        if width == 1 and reach > _REACH:
-            width = 2
-        return Padding(width - tokens, more_rows) if tokens and width <= self.widest else NO_PADDING
+        width = self.width(tokens + more_rows, reach)
+        return Padding(width - tokens, more_rows) if width <= self.widest else NO_PADDING
 
 
 NEVER: Final = BatchInvariance()

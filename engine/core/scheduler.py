@@ -139,7 +139,7 @@ class Scheduler:
         elif self._drafted and not plan.prompts:
             plan.drafts = self._drafts(plan)
         plan.count()
-        plan.padding = self._shape.padding(plan, max(self.slots.reach, self.slots.used_cells + plan.n_tokens))
+        plan.padding = self._shape.padding(plan, self._reach(plan.n_tokens))
         plan.cache = self.slots.take_operations()
         return plan
 
@@ -169,6 +169,10 @@ class Scheduler:
             if drawer is not leader:
                 drawer.computed = span.end
                 self.slots.share(leader.slot, drawer.slot, span.end)
+
+    def _reach(self, n_tokens: int) -> int:
+        """Return among how many cells at the beginning of the cache all are that so many more make used."""
+        return max(self.slots.reach, self.slots.used_cells + n_tokens)
 
     @property
     def _needs_batch_invariance(self) -> bool:
@@ -201,7 +205,9 @@ class Scheduler:
         """Return guesses that are worth their rows, unless they would put cells out of order."""
         if plan.batch_invariant and len(self._running) > 1:
             return []
-        return self._shape.drafts(plan, min(self.slots.free_cells - len(plan.decodes), self._drafted))
+        n_decodes = len(plan.decodes)
+        room = min(self.slots.free_cells - n_decodes, self._drafted)
+        return self._shape.drafts(plan, room, self._reach(n_decodes))
 
     # --- admission ---------------------------------------------------------------------------------------
 

@@ -73,7 +73,7 @@ class StepShape:
         n_decodes = min(n_taken, self._cost.max_decodes)
         return min(room, prefill_budget(self._cost, n_decodes, n_prompts, depth))
 
-    def drafts(self, plan: Plan, room: int) -> list[tuple[Sequence, list[int]]]:
+    def drafts(self, plan: Plan, room: int, reach: int) -> list[tuple[Sequence, list[int]]]:
         """Return guesses at the next tokens of decodes, as many as make a token cheapest.
 
         The chance that the ``i``-th guess for a sequence counts is ``chance ** i``, so ``e`` guesses beside
@@ -82,6 +82,7 @@ class StepShape:
         Args:
             plan: The step, which has decodes only.
             room: Tokens for which there is room beside them.
+            reach: As in :meth:`padding`.
         """
         cost, n_decodes = self._cost, len(plan.decodes)
         if cost is None or not n_decodes:
@@ -90,22 +91,24 @@ class StepShape:
         room = min(room, most - n_decodes, cost.max_decodes - n_decodes)
         chances = heapq.merge(*(_chances(sequence, room) for sequence in plan.decodes), reverse=True)
         expected, depth = float(n_decodes), Depth(_mean_length(plan.decodes))
-        best, cheapest = 0, _WORTH * self._seconds(cost, plan, depth) / expected
+        best, cheapest = 0, _WORTH * self._seconds(cost, plan, depth, reach) / expected
         counted: list[Sequence] = []
         for count, (chance, _, sequence) in enumerate(islice(chances, room), start=1):
             counted.append(sequence)
             expected += chance
-            if (price := self._seconds(cost, plan, depth, guesses=count) / expected) < cheapest:
+            if (price := self._seconds(cost, plan, depth, reach, guesses=count) / expected) < cheapest:
                 best, cheapest = count, price
         lengths = Counter(counted[:best])
         return [(sequence, sequence.drafter.draft(length)) for sequence, length in lengths.items()]
 
-    def _seconds(self, cost: StepCost, plan: Plan, depth: Depth, *, guesses: int = 0) -> float:
+    def _seconds(
+        self, cost: StepCost, plan: Plan, depth: Depth, reach: int, *, guesses: int = 0
+    ) -> float:
         """Return what a step of decodes with so many guesses takes, once it is padded."""
         n_rows = len(plan.decodes) + guesses
         width = cost.widths[n_rows]
         if plan.batch_invariant:
-            width = min(self._invariance.rows(width), cost.max_decodes)
+            width = min(self._invariance.width(width, reach), cost.max_decodes)
         return cost.seconds(n_rows, padding=width - n_rows, depth=depth, guesses=guesses)
 
     def padding(self, plan: Plan, reach: int) -> Padding:

@@ -118,6 +118,24 @@ class TestSteps:
         assert not any(plan.drafts for plan in together)
         steps.finish()
 
+    @pytest.mark.parametrize("batch_invariant", [False, True])
+    def test_a_row_that_would_be_padding_is_a_guess_instead(self, batch_invariant: bool) -> None:
+        """Where a lone decode behind many cells is padded to two, a guess beside it is for nothing."""
+        steps = Steps(
+            n_slots=1,
+            n_cells=600,
+            budget=40,
+            drafted=16,
+            invariance=BatchInvariance(40),
+            cost=costs(_1=1.0, _2=2.0, _24=24.0),
+        )
+        steps.submit(prompt(300, max_tokens=60, batch_invariant=batch_invariant))
+        plans = [steps.step() for _ in range(40)]
+        guesses = {plan.n_drafted for plan in plans}
+        assert guesses == ({0, 1} if batch_invariant else {0})
+        assert all(plan.padding.tokens == 0 for plan in plans if plan.n_drafted)
+        steps.finish()
+
 
 class RepeatingBackend(FakeBackend):
     """A model that soon repeats itself, since it looks at no more than the last token."""
