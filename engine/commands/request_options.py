@@ -95,7 +95,11 @@ class RequestOptions:
         try:
             self._request.model_validate({**self._stand_in, **values})
         except ValidationError as error:
-            raise to_invalid_request(error, spell=_flag, param=_flag) from None
+            refusal = to_invalid_request(error, spell=_flag, param=_flag)
+            message = refusal.message
+            for name in _SHORT_NAMES:
+                message = message.replace(f"'{name}'", _flag(name))
+            raise InvalidRequestError(message, param=refusal.param) from None
         return values
 
 
