@@ -37,7 +37,7 @@ def models(
     from engine.loading.inventory import cache_usage, list_models
 
     quiet_logging()
-    found, usage = list_models(folders or ()), cache_usage()
+    found, usage = list_models([folder.expanduser() for folder in folders or ()]), cache_usage()
     if as_json:
         write_json({"models": [_as_json(model) for model in found], "cache": usage.as_json()})
         return

@@ -89,5 +89,5 @@ def legend() -> Text:
         words = (
             f" {least:.0%} or more " if not above else f" below {below} " if not least else f" {least:.0%} "
         )
-        shown.append(words, style=style or "dim")
+        shown.append(words, style=f"not dim {style}" if style else "")
     return shown
