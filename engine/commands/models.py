@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from engine.commands.completion import pulled_names
 from engine.commands.terminal import harmless, out, quiet_logging, write_json
 from engine.loading.display import format_size
 
@@ -73,7 +74,10 @@ def pull(
 
 
 def rm(
-    name: Annotated[str, typer.Argument(metavar="USER/REPO[:QUANT]", help="The model to remove.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="USER/REPO[:QUANT]", help="The model to remove.", autocompletion=pulled_names),
+    ],
     everything: Annotated[
         bool,
         typer.Option("--all", metavar="", help="All models of the repository, and what is only half here."),

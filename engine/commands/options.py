@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar
 import typer
 from pydantic import BaseModel, ValidationError
 
+from engine.commands.completion import model_names
 from engine.commands.config import CONFIG_PARAMETER
 from engine.contract.messages import to_invalid_request
 from engine.settings import ENV_PREFIX, flag_of, is_port
@@ -23,6 +24,7 @@ T_co = TypeVar("T_co", covariant=True)
 _HIDDEN: dict[str, Any] = {"show_default": False, "show_envvar": False}
 """The help says the default in its own words, and once for all that each option has a variable."""
 _SHORT_FLAGS = {"model": ("-m",)}
+_COMPLETIONS = {"model": model_names}
 _LIMITS = {"ge": "at least {}", "gt": "above {}", "le": "at most {}", "lt": "below {}"}
 
 
@@ -108,7 +110,13 @@ def takes(**groups: OptionGroup[Any]) -> Callable[[Callable[..., None]], Callabl
 
 def argument(name: str, help_: str) -> inspect.Parameter:
     """Return a positional parameter, which may be left out."""
-    declared = typer.Argument(metavar=name.upper(), help=help_, **_HIDDEN, envvar=twin_of(name))
+    declared = typer.Argument(
+        metavar=name.upper(),
+        help=help_,
+        envvar=twin_of(name),
+        autocompletion=_COMPLETIONS.get(name),
+        **_HIDDEN,
+    )
     return _parameter(name, str | None, declared)
 
 
@@ -129,6 +137,7 @@ def option(name: str, kind: type, *, metavar: str, help_: str, panel: str) -> in
         help=help_,
         envvar=twin_of(name),
         rich_help_panel=panel or None,
+        autocompletion=_COMPLETIONS.get(name),
         **_HIDDEN,
     )
     return _parameter(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.commands.completion import model_names
 from engine.commands.terminal import columns, harmless, quiet_logging, write_json
 from engine.commands.texts import FileOption, given_text
 from engine.errors import InvalidRequestError
@@ -30,6 +31,7 @@ def tokenize(
             envvar=f"{ENV_PREFIX}MODEL",
             show_envvar=False,
             help="The model whose tokens these are.",
+            autocompletion=model_names,
         ),
     ] = DEFAULT_MODEL,
     special: Annotated[

@@ -101,9 +101,7 @@ class StepShape:
         lengths = Counter(counted[:best])
         return [(sequence, sequence.drafter.draft(length)) for sequence, length in lengths.items()]
 
-    def _seconds(
-        self, cost: StepCost, plan: Plan, depth: Depth, reach: int, *, guesses: int = 0
-    ) -> float:
+    def _seconds(self, cost: StepCost, plan: Plan, depth: Depth, reach: int, *, guesses: int = 0) -> float:
         """Return what a step of decodes with so many guesses takes, once it is padded."""
         n_rows = len(plan.decodes) + guesses
         width = cost.widths[n_rows]

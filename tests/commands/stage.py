@@ -51,7 +51,12 @@ def list_models(_: object) -> list[ListedModel]:
     return [
         ListedModel("smollm2-135m-instruct", "packaged", Path("a.gguf"), 98_000_000, facts, True),
         ListedModel(
-            "someone/a-model-with-a-long-name-GGUF:Q4_K_M", "hub", Path("b.gguf"), 142_000_000_000, large, False
+            "someone/a-model-with-a-long-name-GGUF:Q4_K_M",
+            "hub",
+            Path("b.gguf"),
+            142_000_000_000,
+            large,
+            False,
         ),
         ListedModel("half/there", "hub", None, 12_000_000, ModelFacts(), None, "12 MB of a download"),
     ]
