@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from engine.commands.options import SettingsOptions
+from engine.commands.terminal import harmless
 from engine.loading.options import EngineOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from engine.llm import LLM
 
 _PANEL = "Model and machine"
@@ -30,4 +35,18 @@ def load(options: EngineOptions, *, parallel: int = 1, **more: Any) -> LLM:
     from engine.llm import LLM
 
     chosen = {"parallel": min(parallel, _MOST_AT_ONCE), "max_logprobs": _MOST_LOGPROBS, **more}
-    return LLM(**options.model_dump() | chosen)
+    with _said(f"Loading {options.model} …"):
+        return LLM(**options.model_dump() | chosen)
+
+
+@contextmanager
+def _said(text: str) -> Iterator[None]:
+    """Show a text while something takes its time, to a person."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    print(harmless(text), end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
