@@ -113,7 +113,7 @@ chaos: $(VENV)/.installed-model,bench $(VENV)/.extension ## clients on a network
 
 clean: ## remove the virtual environment and everything built (pip keeps its cache)
 	rm -rf $(VENV) build dist *.egg-info engine/*.so
-	rm -rf .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+	rm -rf .cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

@@ -28,10 +28,14 @@ class MissingFileError(Exception):
     """A page, or what a page links to, is not there."""
 
 
+def _project() -> dict[str, Any]:
+    settings: dict[str, Any] = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]
+    return settings
+
+
 def pages() -> list[Path]:
     """Return the pages in the order of the navigation."""
-    config = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))
-    return [ROOT / page for page in _leaves(config["project"]["nav"])]
+    return [ROOT / page for page in _leaves(_project()["nav"])]
 
 
 def _leaves(nav: Any) -> Iterator[str]:
@@ -65,12 +69,12 @@ def linked_files(page: Path) -> list[Path]:
 
 
 def files() -> dict[Path, None]:
-    """Return the pages and the files that they link to.
+    """Return the pages, the files that they link to, and the style sheets.
 
     Raises:
         MissingFileError: naming the page or the link.
     """
-    found = dict.fromkeys(pages())
+    found = dict.fromkeys((*pages(), *(ROOT / sheet for sheet in _project()["extra_css"])))
     for page in pages():
         if not page.is_file():
             raise MissingFileError(f"zensical.toml: there is no page {str(page.relative_to(ROOT))!r}")

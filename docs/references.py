@@ -1,4 +1,4 @@
-"""Docstrings on the site: what they mark as a reference becomes code."""
+"""Docstrings on the site: what they mark as a reference, or as typed at a prompt, becomes code."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from griffe import Extension, Object
 
 _REFERENCE = re.compile(r":\w+:`~?([^`]+)`")
+_PROMPTS = re.compile(r"(?:^(?:>>>|\.\.\.) .*\n?)+", re.MULTILINE)
 
 
 class References(Extension):  # type: ignore[misc]
@@ -16,4 +17,9 @@ class References(Extension):  # type: ignore[misc]
     def on_object(self, *, obj: Object, **kwargs: Any) -> None:  # noqa: ARG002 - griffe's own names
         """Rewrite the docstring of an object."""
         if obj.docstring is not None:
-            obj.docstring.value = _REFERENCE.sub(r"`\1`", obj.docstring.value)
+            text = _REFERENCE.sub(r"`\1`", obj.docstring.value)
+            obj.docstring.value = _PROMPTS.sub(_fenced, text)
+
+
+def _fenced(prompts: re.Match[str]) -> str:
+    return f"```pycon\n{prompts[0].rstrip()}\n```\n"

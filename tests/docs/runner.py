@@ -91,7 +91,7 @@ class Runner:
     async def _run_sh(self, code: str) -> None:
         commands = re.sub(r"\\\n", " ", code).splitlines()
         if any(command.startswith("nucleus serve") for command in commands):
-            for command in commands:
+            for command in filter(None, commands):
                 await asyncio.to_thread(self._serve, shlex.split(command, comments=True)[2:])
             return
         status, self._output = await self._shell(_STRICT_CURL + code)
@@ -123,8 +123,6 @@ class Runner:
 
     def _serve(self, arguments: list[str]) -> None:
         """Start a server, and end it once it is ready."""
-        if not arguments:
-            return
         # A server starts elsewhere, so a file of the page needs its whole path.
         files = {name: self._folder / name for name in arguments if (self._folder / name).is_file()}
         with nucleus(*(files.get(argument, argument) for argument in arguments)) as server:
