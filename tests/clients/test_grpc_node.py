@@ -86,7 +86,9 @@ def choices_of(answer: Answer) -> list[Answer]:
             "index": choice["index"],
             "text": choice["text"],
             "finish_reason": _REASONS[choice["finish_reason"]],
-            "token_logprobs": [token["logprob"] for token in (choice["logprobs"] or {}).get("tokens", [])],
+            "token_logprobs": [
+                token["logprob"] for token in (choice.get("logprobs") or {}).get("tokens", [])
+            ],
         }
         for choice in answer["choices"]
     ]
@@ -104,7 +106,7 @@ async def test_an_answer_is_that_of_the_python_door(
             "index": choice["index"],
             "text": choice["text"],
             "finish_reason": choice["finish_reason"],
-            "token_logprobs": (choice["logprobs"] or {}).get("token_logprobs", []),
+            "token_logprobs": (choice.get("logprobs") or {}).get("token_logprobs", []),
         }
         for choice in expected["choices"]
     ]

@@ -7,7 +7,8 @@ import grpc from "@grpc/grpc-js";
 import protoLoader from "@grpc/proto-loader";
 
 const [proto, address, ownKey] = process.argv.slice(2);
-const definition = protoLoader.loadSync(proto, { keepCase: true, longs: Number, enums: String, oneofs: true });
+const style = { keepCase: true, longs: Number, enums: String, defaults: true };
+const definition = protoLoader.loadSync(proto, style);
 const { CompletionService } = grpc.loadPackageDefinition(definition).nucleus.v1;
 const client = new CompletionService(address, grpc.credentials.createInsecure());
 
