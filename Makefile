@@ -19,7 +19,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # the compilers under pip use every core already
-.PHONY: serve test check sanitize fuzz proto proto-check bench bench-sampler bench-serving publish soak flood chaos clean help
+.PHONY: serve test check docs sanitize fuzz proto proto-check bench bench-sampler bench-serving publish soak flood chaos clean help
 
 # $(call patiently,what,command): the command's output goes to the log; a line every 15 seconds says it is alive.
 # The command stays in the foreground, so that Ctrl-C reaches the compilers under it.
@@ -59,7 +59,7 @@ endef
 serve: $(VENV)/.installed-model $(VENV)/.extension ## build what is missing, then serve (MODEL=..., ARGS="--http-port 8001")
 	@exec $(BIN)/nucleus serve $(ARGS)
 
-test: check $(CLIENTS:=/.installed) ## build what is missing, then run every check and every test (ARGS="-k stop")
+test: check docs $(CLIENTS:=/.installed) ## build what is missing, then run every check and every test (ARGS="-k stop")
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: $(TESTING) $(VENV)/.extension proto-check ## linters, types, import rules, stubs, generated code
@@ -70,6 +70,10 @@ check: $(TESTING) $(VENV)/.extension proto-check ## linters, types, import rules
 	$(call tool,cython-lint csrc)
 	$(call tool,python -m mypy.stubtest --mypy-config-file pyproject.toml engine._sampler)
 	$(call tool,python -m benchmarks.publish --check)
+
+docs: $(VENV)/.docs ## these pages as a site in build/site; every link and anchor leads somewhere
+	$(call tool,python docs/pages.py build/pages)
+	$(call tool,zensical build --clean --strict)
 
 sanitize: $(TESTING) $(VENV)/.sanitized ## tests of the sampler and of HTTP on a build with ASan and UBSan (ARGS="-k seed")
 	$(call sanitized,pytest --import-mode=append tests/sampler tests/test_http.py tests/test_doors.py $(ARGS))
@@ -109,7 +113,7 @@ chaos: $(VENV)/.installed-model,bench $(VENV)/.extension ## clients on a network
 
 clean: ## remove the virtual environment and everything built (pip keeps its cache)
 	rm -rf $(VENV) build dist *.egg-info engine/*.so
-	rm -rf .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+	rm -rf .cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -134,6 +138,13 @@ $(VENV)/.llama: pyproject.toml | $(VENV)/.created
 $(VENV)/.installed-%: pyproject.toml setup.py $(VENV)/.llama
 	$(call patiently,Installing Nucleus [$*],$(PIP) install --no-build-isolation -e ".[$*]")
 	@touch $(VENV)/.extension $@
+
+# Without Nucleus itself: the generator reads its sources, so nothing is compiled.
+$(VENV)/.docs: pyproject.toml | $(VENV)/.created
+	@$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); \
+	print(*p["project"]["optional-dependencies"]["docs"], sep="\n")' >$(VENV)/docs.txt
+	$(call patiently,Installing what makes the documentation,$(PIP) install --only-binary :all: -r $(VENV)/docs.txt)
+	@touch $@
 
 $(VENV)/.extension: $(SOURCES) | $(VENV)/.llama
 	$(call patiently,Compiling the sampler,$(BIN)/python setup.py build_ext --inplace)

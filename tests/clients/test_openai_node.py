@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.answers import comparable, counted, joined, joined_chat
-from tests.clients import KEY
+from tests.clients import KEY, npm
 from tests.clients.forms import ASKED, Weather
 from tests.doors import Answer, PythonDoor
 
 if TYPE_CHECKING:
     from engine.service.service import CompletionService
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("node") and shutil.which("npm")), reason="node and npm are not on the PATH"
-)
+pytestmark = pytest.mark.skipif(not npm.is_at_hand(), reason="node and npm are not on the PATH")
 
-SOURCES = Path(__file__).parent / "node"
-INSTALLED = Path(__file__).parents[2] / "build" / "clients" / "node"
 FRANCE, WEATHER = "The capital of France is", "天气非常好"
 CASES: dict[str, Answer] = {
     "create": {"prompt": FRANCE, "temperature": 0, "max_tokens": 8},
@@ -68,20 +61,7 @@ REFUSED: dict[str, tuple[Answer, Answer]] = {
 
 
 @pytest.fixture(scope="module")
-def client() -> Path:
-    """Return a script that asks, beside the SDK of the lock file; what is installed already stays."""
-    INSTALLED.mkdir(parents=True, exist_ok=True)
-    for name in ("ask.mjs", "package.json", "package-lock.json"):
-        shutil.copy(SOURCES / name, INSTALLED)
-    lock, stamp = INSTALLED / "package-lock.json", INSTALLED / "installed.json"
-    if not stamp.exists() or stamp.read_text() != lock.read_text():
-        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=INSTALLED, check=True)
-        shutil.copy(lock, stamp)
-    return INSTALLED / "ask.mjs"
-
-
-@pytest.fixture(scope="module")
-async def answers(client: Path, base_url: str, model: str) -> dict[str, Any]:
+async def answers(base_url: str, model: str) -> dict[str, Any]:
     """What the SDK makes of the answers to all requests, from one process."""
     requests: dict[str, Answer] = {"models": {}}
     for case, fields in CASES.items():
@@ -98,6 +78,7 @@ async def answers(client: Path, base_url: str, model: str) -> dict[str, Any]:
     requests["parsed"] = {"fields": chat, "parsed": True}
     for case, (request, _) in REFUSED.items():
         requests[case] = request | {"fields": {"model": model, "prompt": "a", **request["fields"]}}
+    client = npm.install() / "ask.mjs"
     node = await asyncio.create_subprocess_exec(
         *("node", client, base_url, KEY),
         stdin=asyncio.subprocess.PIPE,

@@ -1,0 +1,1 @@
+"""Pages: their code runs, their links lead somewhere."""
