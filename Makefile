@@ -8,6 +8,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 SOURCES := setup.py $(wildcard csrc/*.c csrc/*.h csrc/*.inc csrc/*.p* csrc/simd/*.h engine/*.pxd)
 TESTING := $(VENV)/.installed-model,test,bench,eval
 SANITIZED := build/sanitize
+# They check every access to memory and undefined arithmetic.
+SANITIZERS := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-wrapv \
+	-fno-omit-frame-pointer -g -O1
 # Clients for the tests that want other versions of what others use too, each in an environment of its own.
 CLIENTS := build/clients/litellm build/clients/instructor
 
@@ -159,6 +162,6 @@ build/clients/%/.installed: tests/clients/%/requirements.txt | $(VENV)/.created
 # Built apart from the rest, so that no other target ever meets it.
 $(VENV)/.sanitized: $(SOURCES) | $(VENV)/.llama
 	@rm -rf $(SANITIZED)
-	$(call patiently,Compiling the sampler with ASan and UBSan,NUCLEUS_BUILD_SANITIZE=1 $(BIN)/python setup.py \
+	$(call patiently,Compiling the sampler with ASan and UBSan,NUCLEUS_BUILD_FLAGS="$(SANITIZERS)" $(BIN)/python setup.py \
 	build_ext --build-lib $(SANITIZED)/lib --build-temp $(SANITIZED)/temp)
 	@touch $@

@@ -22,10 +22,33 @@ def physical_cores() -> int:
 
 
 def available_memory() -> int | None:
-    """Return the bytes of memory that can be used without swapping, or None where that is unknown."""
-    for line in (read_text("/proc/meminfo") or "").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
+    """Return the bytes of memory that can be used without swapping, or None where that is unknown.
+
+    It is what the machine has, or what a container's limit leaves, if that is less.
+    """
+    known = [room for room in (_machine_room(), _container_room()) if room is not None]
+    return min(known, default=None)
+
+
+def _machine_room() -> int | None:
+    return _counter("/proc/meminfo", "MemAvailable:", unit=1024)
+
+
+def _container_room() -> int | None:
+    """Return the bytes that a cgroup's limit leaves, or None without one."""
+    limit, used = (read_text(f"/sys/fs/cgroup/memory.{name}") or "max" for name in ("max", "current"))
+    if "max" in (limit, used):
+        return None
+    # Copies of files, as of the model, can be dropped.
+    droppable = _counter("/sys/fs/cgroup/memory.stat", "inactive_file") or 0
+    return max(0, int(limit) - int(used) + droppable)
+
+
+def _counter(path: str, name: str, unit: int = 1) -> int | None:
+    """Return the number behind a name in a file of such lines, or None."""
+    for line in (read_text(path) or "").splitlines():
+        if line.split()[:1] == [name]:
+            return int(line.split()[1]) * unit
     return None
 
 

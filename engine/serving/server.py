@@ -24,6 +24,7 @@ from engine.serving.http_server import HttpServer
 from engine.serving.listen import Endpoint
 from engine.serving.origins import OriginPolicy
 from engine.serving.signals import Signals, StoppedError
+from engine.serving.systemd import keep_watchdog, notify, notify_stopping
 from engine.serving.tls import Certificate
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ async def _serve(settings: ServeSettings, say: Callable[..., None]) -> None:
         grpc_at.listen().close()  # before minutes of loading
         at_end.callback(grpc_at.remove_file)
         say(f"Nucleus {__version__}: loading {settings.model}")
+        notify(f"STATUS=Loading {settings.model}")
         launched = await signals.unless(partial(launch, settings))
         service = at_end.enter_context(closing(launched.service))
         # Use the address, not the name: a name may stand for several addresses, and some may be taken.
@@ -85,7 +87,7 @@ async def _serve(settings: ServeSettings, say: Callable[..., None]) -> None:
             limits=ConnectionLimits(max_connections=settings.max_connections),
             certificate=certificate,
         )
-        signals.hand_over(partial(http.handle_exit, frame=None))
+        signals.hand_over(partial(_leave, http, settings.shutdown_grace))
         try:
             for line in start_lines(
                 launched,
@@ -99,6 +101,9 @@ async def _serve(settings: ServeSettings, say: Callable[..., None]) -> None:
             if keys.is_empty and not settings.allow_unauthenticated:
                 for line in warnings(http_at, grpc.endpoint):
                     say(line, style="bold red")
+            notify("READY=1", f"STATUS=Serving {service.name} at {http_at} and {grpc.endpoint}")
+            watchdog = asyncio.create_task(keep_watchdog(lambda: service.is_alive))
+            at_end.callback(watchdog.cancel)
             await http.serve(sockets=[listening])
         finally:
             await grpc.stop(http.seconds_left)
@@ -107,6 +112,12 @@ async def _serve(settings: ServeSettings, say: Callable[..., None]) -> None:
                 http_at.remove_file()
                 grpc_at.remove_file()
                 _end_process(0)
+
+
+def _leave(http: HttpServer, grace: float, number: int) -> None:
+    """Do what a signal asks for."""
+    notify_stopping(grace)
+    http.handle_exit(number, None)
 
 
 def _endpoints(settings: ServeSettings) -> tuple[Endpoint, Endpoint]:
