@@ -5,23 +5,17 @@ from __future__ import annotations
 import asyncio
 import warnings
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from pydantic import ValidationError
-
-from engine.contract.messages import to_invalid_request
 from engine.errors import UnavailableError
-from engine.loading.launch import launch
-from engine.loading.options import EngineOptions
 from engine.loading.packaged import DEFAULT_MODEL
+from engine.loading.threaded import load
 from engine.parsed import JsonForm
 from engine.process_bound import ProcessBound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from concurrent.futures import Future
     from types import TracebackType
 
     from typing_extensions import Unpack
@@ -36,7 +30,6 @@ if TYPE_CHECKING:
         Tokenized,
         TokenizerInfo,
     )
-    from engine.loading.launch import Launched
     from engine.parsed import ParsedChatCompletion, ParsedCompletion
     from engine.service.service import CompletionService
     from engine.service.stream import AnswerStream
@@ -65,7 +58,7 @@ class AsyncLLM(ProcessBound):
     _finalizer: weakref.finalize[[CompletionService], AsyncLLM] | None = None
 
     def __init__(self, model: str = DEFAULT_MODEL, **options: Any) -> None:
-        self._hold(_load(_options(model, options)))
+        self._hold(load(model, options))
         self._finalizer = weakref.finalize(self, _stop_forgotten, self.service)
         self._finalizer.atexit = False
 
@@ -241,30 +234,3 @@ def _stop_forgotten(service: CompletionService) -> None:
     if service.is_alive:
         service.stop()
         warnings.warn(f"The model {service.name!r} was not closed.", ResourceWarning, stacklevel=2)
-
-
-def _load(options: EngineOptions) -> CompletionService:
-    """Load a model in a thread of its own.
-
-    An interrupt at the keyboard is raised in the main thread, and llama.cpp would swallow it there, whenever
-    it is calling Python to log.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="nucleus-load") as thread:
-        loading = thread.submit(launch, options)
-        try:
-            return loading.result().service
-        except BaseException:
-            loading.add_done_callback(_stop_loaded)
-            raise
-
-
-def _stop_loaded(loading: Future[Launched]) -> None:
-    if loading.exception() is None:
-        loading.result().service.stop()
-
-
-def _options(model: str, options: dict[str, Any]) -> EngineOptions:
-    try:
-        return EngineOptions(model=model, **options)
-    except ValidationError as error:
-        raise to_invalid_request(error, is_flat=True) from None
