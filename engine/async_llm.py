@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import warnings
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from pydantic import ValidationError
+from typing_extensions import override
 
-from engine.contract.messages import to_invalid_request
+from engine.async_many import AsyncMany
 from engine.errors import UnavailableError
-from engine.loading.launch import launch
-from engine.loading.options import EngineOptions
 from engine.loading.packaged import DEFAULT_MODEL
+from engine.loading.threaded import load
 from engine.parsed import JsonForm
 from engine.process_bound import ProcessBound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from concurrent.futures import Future
     from types import TracebackType
 
     from typing_extensions import Unpack
@@ -36,15 +33,15 @@ if TYPE_CHECKING:
         Tokenized,
         TokenizerInfo,
     )
-    from engine.loading.launch import Launched
     from engine.parsed import ParsedChatCompletion, ParsedCompletion
     from engine.service.service import CompletionService
     from engine.service.stream import AnswerStream
 
+
 T = TypeVar("T")
 
 
-class AsyncLLM(ProcessBound):
+class AsyncLLM(AsyncMany, ProcessBound):
     """A model in this process, for an event loop.
 
     Loading blocks for as long as the file takes to read. Use it as an asynchronous context manager, or call
@@ -65,7 +62,7 @@ class AsyncLLM(ProcessBound):
     _finalizer: weakref.finalize[[CompletionService], AsyncLLM] | None = None
 
     def __init__(self, model: str = DEFAULT_MODEL, **options: Any) -> None:
-        self._hold(_load(_options(model, options)))
+        self._hold(load(model, options))
         self._finalizer = weakref.finalize(self, _stop_forgotten, self.service)
         self._finalizer.atexit = False
 
@@ -81,6 +78,7 @@ class AsyncLLM(ProcessBound):
         self._name = service.name
 
     @property
+    @override
     def service(self) -> CompletionService:
         """The running service.
 
@@ -241,30 +239,3 @@ def _stop_forgotten(service: CompletionService) -> None:
     if service.is_alive:
         service.stop()
         warnings.warn(f"The model {service.name!r} was not closed.", ResourceWarning, stacklevel=2)
-
-
-def _load(options: EngineOptions) -> CompletionService:
-    """Load a model in a thread of its own.
-
-    An interrupt at the keyboard is raised in the main thread, and llama.cpp would swallow it there, whenever
-    it is calling Python to log.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="nucleus-load") as thread:
-        loading = thread.submit(launch, options)
-        try:
-            return loading.result().service
-        except BaseException:
-            loading.add_done_callback(_stop_loaded)
-            raise
-
-
-def _stop_loaded(loading: Future[Launched]) -> None:
-    if loading.exception() is None:
-        loading.result().service.stop()
-
-
-def _options(model: str, options: dict[str, Any]) -> EngineOptions:
-    try:
-        return EngineOptions(model=model, **options)
-    except ValidationError as error:
-        raise to_invalid_request(error, is_flat=True) from None

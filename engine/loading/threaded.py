@@ -1,0 +1,50 @@
+"""A model loaded beside the thread that asks for it, from Python's keyword arguments."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from engine.contract.messages import to_invalid_request
+from engine.loading.launch import launch
+from engine.loading.options import EngineOptions
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from engine.loading.launch import Launched
+    from engine.service.service import CompletionService
+
+
+def load(model: str, options: dict[str, Any]) -> CompletionService:
+    """Load a model in a thread of its own.
+
+    An interrupt at the keyboard is raised in the main thread, and llama.cpp would swallow it there, whenever
+    it is calling Python to log.
+
+    Raises:
+        ModelLoadError: the model cannot be found or loaded.
+        InvalidRequestError: an option is unknown or out of range.
+    """
+    checked = _options(model, options)
+    with ThreadPoolExecutor(1, thread_name_prefix="nucleus-load") as thread:
+        loading = thread.submit(launch, checked)
+        try:
+            return loading.result().service
+        except BaseException:
+            loading.add_done_callback(_stop_loaded)
+            raise
+
+
+def _stop_loaded(loading: Future[Launched]) -> None:
+    if loading.exception() is None:
+        loading.result().service.stop()
+
+
+def _options(model: str, options: dict[str, Any]) -> EngineOptions:
+    try:
+        return EngineOptions(model=model, **options)
+    except ValidationError as error:
+        raise to_invalid_request(error, is_flat=True) from None
