@@ -13,6 +13,7 @@ from engine.commands.chat import chat
 from engine.commands.complete import complete
 from engine.commands.doctor import doctor
 from engine.commands.models import models, pull, rm
+from engine.commands.score import score
 from engine.commands.serve import serve
 from engine.commands.tokenize import tokenize
 from engine.settings import ENV_PREFIX
@@ -37,7 +38,7 @@ app = typer.Typer(
 
 _PANELS = {
     "Run a model": (serve, complete, chat),
-    "Look at texts": (tokenize,),
+    "Look at texts": (tokenize, score),
     "Models": (models, pull, rm),
     "This machine": (bench, doctor),
 }
