@@ -172,7 +172,7 @@ class Lab:
         return LlamaModel(self._files[candidate.recipe.name], n_gpu_layers=self.gpu_layers)
 
     def _groups(self, candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:
-        """Yield candidates that fit into the memory together with the original, at least one at a time."""
+        """Yield candidates that fit into the memory beside the original, at least one at a time, if any."""
         room = _MEMORY_SHARE * (hardware.available_memory() or float("inf"))
         group: list[Candidate] = []
         taken = 0.0
@@ -183,7 +183,7 @@ class Lab:
                 group, taken = [], 0.0
             group.append(candidate)
             taken += size
-        if group:
+        if group or not candidates:
             yield group
 
     def _bench_bytes(self, candidate: Candidate) -> float:

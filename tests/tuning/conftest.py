@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+ONE_HEAD = {"attention.head_count": 1}
+"""Its keys are as long as a block of the types that a KV cache can have."""
+
+
 @pytest.fixture(scope="package", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep notes and temporary files elsewhere than in the user's own cache."""
@@ -29,7 +33,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a model whose matrices are in full precision, so that every type loses something."""
     path = tmp_path_factory.mktemp("original") / "tiny.gguf"
-    ModelSpec(vocabularies.bpe("gpt-2"), quantized=False).write(path)
+    ModelSpec(vocabularies.bpe("gpt-2"), metadata=ONE_HEAD, quantized=False).write(path)
     trial.remember(path)  # tests of trials try them
     return path
 
@@ -37,7 +41,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="package")
 def other(original: Path) -> Path:
     """Return the same model with other types."""
-    spec = ModelSpec(vocabularies.bpe("gpt-2"), quantized=True)
+    spec = ModelSpec(vocabularies.bpe("gpt-2"), metadata=ONE_HEAD, quantized=True)
     return spec.write(original.with_name("other.gguf"))
 
 
