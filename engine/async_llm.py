@@ -51,7 +51,8 @@ class AsyncLLM(AsyncMany, ProcessBound):
     Args:
         model: A GGUF file, a packaged model's name, or ``user/repo:QUANT`` of the hub.
         **options: The fields of :class:`engine.loading.options.EngineOptions`: ``alias``, ``parallel``,
-            ``ctx_size``, ``prefix_cache``, ``threads``, ``gpu_layers``, ``max_logprobs``, ``max_requests``,
+            ``ctx_size``, ``prefix_cache``, ``threads``, ``ubatch_size``, ``flash_attn``, ``cache_type_k``,
+            ``cache_type_v``, ``profile``, ``gpu_layers``, ``max_logprobs``, ``max_requests``,
             ``max_seconds``.
 
     Raises:

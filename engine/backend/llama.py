@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from engine.backend.base import BackendError, Batch
+from engine.backend.cache_types import DEFAULT_CACHE_TYPE, is_quantized
 from engine.backend.invariance import NEVER
 from engine.backend.llama_log import lib, load_errors
 from engine.backend.probe import batch_invariance, try_widths
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engine.backend.base import SavedPrefix
+    from engine.backend.cache_types import CacheType, FlashAttention
     from engine.backend.invariance import BatchInvariance
     from engine.backend.llama_model import LlamaModel
 
@@ -35,6 +37,11 @@ _PIECE = 256
 """Tokens that are copied out of the cache at once."""
 _RESERVE = 256
 """Cells for the sequences that the backend needs: what is padded, saved or restored fits into them."""
+_FLASH_ATTENTION = {
+    "auto": lib.LLAMA_FLASH_ATTN_TYPE_AUTO,
+    "on": lib.LLAMA_FLASH_ATTN_TYPE_ENABLED,
+    "off": lib.LLAMA_FLASH_ATTN_TYPE_DISABLED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,12 @@ class LlamaOptions:
     """Whether steps are made batch-invariant: where that is free, wherever it is possible, or nowhere."""
     tried_widths: Mapping[int, bool] = field(default_factory=dict)
     """What is known of the model's kernels; see :mod:`engine.backend.probe`."""
+    n_ubatch: int = 0
+    """Most tokens that llama.cpp computes at once, 64 or more; 0: as many as a batch has."""
+    flash_attn: FlashAttention = "auto"
+    cache_type_k: CacheType = DEFAULT_CACHE_TYPE
+    cache_type_v: CacheType = DEFAULT_CACHE_TYPE
+    """A quantized type needs flash attention."""
 
 
 class LlamaBackend:
@@ -58,6 +71,7 @@ class LlamaBackend:
 
     def __init__(self, model: LlamaModel, options: LlamaOptions) -> None:
         self.model = model
+        self.options = options
         self.info = model.info
         self.tokenize = model.tokenize
         self.apply_chat_template = model.apply_chat_template
@@ -68,7 +82,7 @@ class LlamaBackend:
             raise ModelLoadError(
                 f"llama.cpp cannot hold {options.n_slots} sequences in {options.n_cells} tokens of context: "
                 f"{errors.reason or 'it gives no reason'}.",
-                hint="Less memory is needed with a smaller --ctx-size.",
+                hint=_hint(options),
             )
         self._memory = lib.llama_get_memory(self._context)
         self.n_slots = options.n_slots
@@ -101,6 +115,8 @@ class LlamaBackend:
             return NEVER, "layers on a GPU are not batch-invariant"
         if not self.model.can_cut:
             return NEVER, "its memory cannot be cut"
+        if options.flash_attn == "off":  # a sum over all cells, in an order that others' cells change
+            return NEVER, "attention is batch-invariant only as flash attention"
         free_only = options.batch_invariant == "auto"
         self.tried_widths = try_widths(self, self.tried_widths, free_only=free_only)
         found = batch_invariance(self.tried_widths, self.n_batch)
@@ -250,10 +266,23 @@ def _pointer(array: NDArray[Any], kind: Any) -> Any:
     return ctypes.cast(array.ctypes.data, kind)
 
 
+def _hint(options: LlamaOptions) -> str:
+    if is_quantized(options.cache_type_k) or is_quantized(options.cache_type_v):
+        return "Leave out --cache-type-k and --cache-type-v, or try a smaller --ctx-size."
+    return "Less memory is needed with a smaller --ctx-size."
+
+
+def _type_of(cache_type: CacheType) -> int:
+    return int(getattr(lib, f"GGML_TYPE_{cache_type.upper()}"))
+
+
 def _context_params(options: LlamaOptions) -> Any:
     params = lib.llama_context_default_params()
     params.n_ctx = options.n_cells + _RESERVE
-    params.n_batch = params.n_ubatch = options.n_batch
+    params.n_batch = options.n_batch
+    params.n_ubatch = options.n_ubatch or options.n_batch
+    params.flash_attn_type = _FLASH_ATTENTION[options.flash_attn]
+    params.type_k, params.type_v = _type_of(options.cache_type_k), _type_of(options.cache_type_v)
     params.n_seq_max = options.n_slots + 2  # two that the backend needs
     scored = min(_SCORED, options.n_batch)
     params.n_outputs_max = options.n_slots + scored + _MOST_PADDING  # by default, a batch

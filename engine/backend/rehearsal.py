@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 
+from engine.backend import lifeline
 from engine.backend.base import BackendError, Batch, decode
 from engine.backend.llama import LlamaBackend, LlamaOptions
 from engine.backend.llama_log import lib
@@ -97,18 +96,13 @@ def _decode(backend: LlamaBackend, path: Path) -> None:
 
 def main() -> None:
     """Rehearse with the file that is named on the command line, for as long as somebody holds our input."""
-    threading.Thread(target=_end_with_input, daemon=True).start()
+    lifeline.watch()
     try:
         rehearse(Path(sys.argv[1]))
     except ModelLoadError as error:
         _say(refused=error.message, hint=error.hint)
     else:
         _say(passed=True)
-
-
-def _end_with_input() -> None:
-    os.read(0, 1)  # without sys.stdin's lock, which would be asked for when the interpreter ends
-    os._exit(1)
 
 
 def _say(**fields: object) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.backend.cache_types import scaled_cell_bytes
 from engine.contract.limits import Limits
 from engine.core.calibration import calibrate
 from engine.core.engine import Engine
@@ -18,16 +20,19 @@ from engine.loading.display import format_size
 from engine.loading.fit import affordable_context
 from engine.loading.models import locate
 from engine.loading.prefixes import prefix_files
+from engine.loading.profiles import BATCH, Place, RunSettings, default_settings, settings_with
 from engine.loading.report import (
     Setting,
     StartupReport,
+    attention_setting,
     gpu_setting,
     prefix_cache_setting,
     seeds_setting,
     step_setting,
+    tuned_settings,
 )
 from engine.loading.trial import try_out
-from engine.loading.widths import MOST_TOKENS, read_widths, widths_note
+from engine.loading.widths import read_widths, widths_note
 from engine.service.service import CompletionService
 
 if TYPE_CHECKING:
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
     from engine.loading.models import ModelFile
     from engine.loading.options import EngineOptions
 
+_CORES = "the cores that this process may use"
 _CALIBRATION_SECONDS = 1.0
 _CALIBRATION_SECONDS_ALONE = 0.3
 
@@ -64,16 +70,18 @@ def launch(options: EngineOptions, *, policy: SchedulingPolicy = DEFAULT_POLICY)
     try_out(file)
     from engine.backend import llama_model  # loads llama.cpp; nothing before this needs it
 
-    layers, layers_reason = _gpu_layers(options, has_gpu=llama_model.supports_gpu())
-    threads, threads_reason = _threads(options)
+    layers, layers_reason = hardware.gpu_layers(options.gpu_layers, has_gpu=llama_model.supports_gpu())
+    place = Place(file.path, llama_model.kernels(), layers)
+    profile = place.read() if options.profile else None
+    run, reasons = settings_with(options, profile, default_settings())
     model = llama_model.LlamaModel(file.path, n_gpu_layers=layers)
-    cells, cells_reason = _cells(options, model)
-    backend = _load_backend(file, model, options, n_cells=cells, n_threads=threads, n_gpu_layers=layers)
+    cells, cells_reason = _cells(options, run, model)
+    backend = _load_backend(file, model, options, run, n_cells=cells, n_gpu_layers=layers)
     cost = _calibrated(backend, speculates=options.speculation == "auto")
-    drawing = fastest_threads(backend.info.n_vocab, backend.n_slots, threads)
+    drawing = fastest_threads(backend.info.n_vocab, backend.n_slots, run.threads)
     try:
         files = prefix_files(
-            options, file.path, backend, kernels=llama_model.kernels(), threads=threads, layers=layers
+            options, file.path, backend, kernels=place.kernels, layers=layers, **dataclasses.asdict(run)
         )
     except ModelLoadError:
         backend.close()
@@ -93,9 +101,11 @@ def launch(options: EngineOptions, *, policy: SchedulingPolicy = DEFAULT_POLICY)
         Setting("parallel", f"{options.parallel} sequences", f"share {backend.n_cells} tokens of KV cache"),
         prefix_cache_setting(service, asked=options.prefix_cache, folder=options.prefix_cache_dir),
         seeds_setting(backend, cost),
-        Setting("threads", f"{threads}, and {drawing} of the sampler", threads_reason),
+        Setting("threads", f"{run.threads}, and {drawing} of the sampler", reasons["threads"] or _CORES),
+        *attention_setting(run, reasons),
         gpu_setting(layers, layers_reason),
         step_setting(cost, n_slots=options.parallel),
+        *tuned_settings(profile),
     ]
     return Launched(service, StartupReport(settings))
 
@@ -104,21 +114,25 @@ def _load_backend(
     file: ModelFile,
     model: LlamaModel,
     options: EngineOptions,
+    run: RunSettings,
     *,
     n_cells: int,
-    n_threads: int,
     n_gpu_layers: int,
 ) -> LlamaBackend:
     from engine.backend.llama import LlamaBackend, LlamaOptions
 
-    note = widths_note(file.path, n_threads)
+    note = widths_note(file.path, run)
     llama_options = LlamaOptions(
         n_slots=options.parallel,
         prefix_cache=options.prefix_cache,
         n_cells=n_cells,
-        n_batch=max(MOST_TOKENS, options.parallel),
-        n_threads=n_threads,
+        n_batch=max(BATCH, run.ubatch_size, options.parallel),
+        n_threads=run.threads,
         n_gpu_layers=n_gpu_layers,
+        n_ubatch=run.ubatch_size,
+        flash_attn=run.flash_attn,
+        cache_type_k=run.cache_type_k,
+        cache_type_v=run.cache_type_v,
         batch_invariant=options.batch_invariant,
         tried_widths=read_widths(note),
     )
@@ -180,27 +194,14 @@ def _model_setting(name: str, file: ModelFile, model: LlamaModel) -> Setting:
     return Setting("model", name, f"{model.info.description}, {size}, {file.source}")
 
 
-def _gpu_layers(options: EngineOptions, *, has_gpu: bool) -> tuple[int, str]:
-    if options.gpu_layers != "auto":
-        return options.gpu_layers, "as asked"
-    if has_gpu:
-        return -1, "this llama.cpp was built with a GPU backend"
-    return 0, "this llama.cpp was built without a GPU backend"
-
-
-def _threads(options: EngineOptions) -> tuple[int, str]:
-    if options.threads is not None:
-        return options.threads, "as asked"
-    return hardware.physical_cores(), "the cores that this process may use"
-
-
-def _cells(options: EngineOptions, model: LlamaModel) -> tuple[int, str]:
+def _cells(options: EngineOptions, run: RunSettings, model: LlamaModel) -> tuple[int, str]:
     """Return the cells of the KV cache, and the reason."""
     trained = model.info.n_ctx_train
     if options.ctx_size is not None:
         return options.ctx_size, "as asked" if options.ctx_size <= trained else f"trained for {trained}"
     memory = hardware.available_memory()
-    cells = affordable_context(trained, model.cell_bytes, memory)
+    cell_bytes = scaled_cell_bytes(model.cell_bytes, *run.attention[1:])
+    cells = affordable_context(trained, cell_bytes, memory)
     if memory is None or cells == trained:
         return trained, "what the model was trained for"
     if not cells:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from engine.backend.cache_types import CacheType, FlashAttention, is_quantized
 from engine.contract.messages import contract_error
 from engine.loading.packaged import DEFAULT_MODEL
 
@@ -60,6 +61,24 @@ class EngineOptions(BaseModel):
     threads: int | None = Field(
         None, ge=1, le=512, description=f"Threads of llama.cpp, and most of the sampler. {_AUTOMATIC}"
     )
+    ubatch_size: int | None = Field(
+        None, ge=64, le=8192, description=f"Tokens of prompts that llama.cpp computes at once. {_AUTOMATIC}"
+    )
+    flash_attn: FlashAttention = Field(
+        "auto",
+        description="Flash attention: auto, on or off; seeds repeat beside other requests only with it.",
+    )
+    cache_type_k: CacheType | None = Field(
+        None,
+        description="Type of the keys in the KV cache, such as f16 or q8_0. (default: f16, unless tuned)",
+    )
+    cache_type_v: CacheType | None = Field(
+        None,
+        description="Type of the values; a quantized one needs flash attention. (default: f16, unless tuned)",
+    )
+    profile: bool = Field(
+        True, description="on or off: whether what `nucleus tune` found for the file on this machine is used."
+    )
     gpu_layers: int | Literal["auto"] = Field("auto", description="Layers to put on a GPU.")
     max_logprobs: int = Field(5, ge=0, le=100, description="Most alternatives a request may ask for.")
     max_requests: int = Field(1024, ge=1, description="Unfinished requests beyond which 429 is answered.")
@@ -69,3 +88,9 @@ class EngineOptions(BaseModel):
         allow_inf_nan=False,
         description="Seconds after which a request is given up, with 504. (default: none)",
     )
+
+    @model_validator(mode="after")
+    def _check_attention(self) -> Self:
+        if self.flash_attn == "off" and self.cache_type_v is not None and is_quantized(self.cache_type_v):
+            raise contract_error(f"cache_type_v: {self.cache_type_v} needs flash attention, which is off")
+        return self

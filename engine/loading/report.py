@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from engine.backend.llama import LlamaBackend
     from engine.core.step_cost import StepCost
+    from engine.loading.profiles import Profile, RunSettings
     from engine.service.service import CompletionService
 
 
@@ -72,3 +74,29 @@ def step_setting(cost: StepCost, *, n_slots: int) -> Setting:
     padded = [f"{n} to {width}" for n, width in cost.widths.items() if n <= n_slots and n != width]
     reason = f"measured; padded, as that is cheaper: {', '.join(padded)}" if padded else "measured"
     return Setting("step", times, reason)
+
+
+def attention_setting(run: RunSettings, reasons: Mapping[str, str]) -> Iterator[Setting]:
+    """Yield how attention and prompts are computed, where that was asked for or tuned."""
+    if reasons["attention"]:
+        types = f"flash {run.flash_attn}, keys {run.cache_type_k}, values {run.cache_type_v}"
+        yield Setting("attention", types, reasons["attention"])
+    if reasons["ubatch"]:
+        yield Setting("ubatch", f"{run.ubatch_size} tokens", reasons["ubatch"])
+
+
+def tuned_settings(profile: Profile | None) -> Iterator[Setting]:
+    """Yield what was found for the file, and which other one is faster: that one is used if it is named."""
+    if profile is None:
+        return
+    worth = _worth(profile.speedup, profile.streams, profile.mean_kl)
+    yield Setting("tuned", f"on {profile.date}", f"{worth}; --profile off does without")
+    faster = profile.faster_file
+    if faster is not None and faster.is_there():
+        worth = _worth(faster.speedup, faster.streams, faster.mean_kl)
+        yield Setting("faster", str(faster.path), f"{worth}; used if it is named")
+
+
+def _worth(speedup: float, streams: int, mean_kl: float) -> str:
+    worth = f"{speedup:.2f} times the tokens/s at {streams} {'stream' if streams == 1 else 'streams'}"
+    return f"{worth}, at a mean KL of {mean_kl:.2g} nats" if mean_kl else worth

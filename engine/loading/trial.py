@@ -12,13 +12,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
-import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Final
 
 from engine.errors import ModelLoadError
+from engine.loading.child import Child, interpreter
 from engine.loading.notes import Note
 
 if TYPE_CHECKING:
@@ -41,7 +38,7 @@ def try_out(file: ModelFile) -> None:
     """
     if file.source == "packaged" or _note(file.path).read() is not None:
         return
-    python = _interpreter()
+    python = interpreter()
     if python is None:
         log.warning("%s is not tried before it is loaded: there is no Python to start", file.path)
         return
@@ -58,53 +55,16 @@ def _note(path: Path) -> Note:
     return Note("tried", path, _RULES)
 
 
-def _interpreter() -> str | None:
-    """Return a Python to start, or None: a program that embeds Python names itself as the executable."""
-    if getattr(sys, "frozen", False):
-        return None
-    if os.path.basename(sys.executable or "").lower().startswith(("python", "pypy")):
-        return sys.executable
-    beside = os.path.join(sys.prefix, "bin", "python3")
-    return beside if os.path.exists(beside) else None
-
-
 def _rehearse(python: str, path: Path) -> None:
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "PYTHONWARNINGS": "ignore",
-        "GGML_NO_BACKTRACE": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    nothing, lifeline = os.pipe()  # the child ends when this process does, and the pipe with it
     try:
-        run = subprocess.run(  # noqa: S603  (our own interpreter and module; the path is one argument)
-            [python, "-m", "engine.backend.rehearsal", os.fspath(path)],
-            env=environment,
-            stdin=nothing,
-            capture_output=True,
-            timeout=_PATIENCE_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ModelLoadError(f"Loading {str(path)!r} on trial takes more than {_PATIENCE_S} s.") from None
-    finally:
-        os.close(nothing)
-        os.close(lifeline)
+        run = Child(python, "engine.backend.rehearsal", os.fspath(path)).wait(_PATIENCE_S)
+    except TimeoutError as error:
+        raise ModelLoadError(f"Loading {str(path)!r} on trial: {error}.") from None
     said = [{"begun": "is loaded"}, *map(json.loads, run.stdout.splitlines())]
     if "begun" in said[-1]:
         raise ModelLoadError(
             f"llama.cpp fails when {str(path)!r} {said[-1]['begun']}, and would have ended this process: "
-            f"{_last_words(run.stderr) or _how_it_ended(run.returncode)}."
+            f"{run.reason}."
         )
     if "refused" in said[-1]:
         raise ModelLoadError(said[-1]["refused"], hint=said[-1]["hint"])
-
-
-def _how_it_ended(status: int) -> str:
-    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
-
-
-def _last_words(stderr: bytes) -> str:
-    """Return the last line of what a process has written, without the folder of llama.cpp's source."""
-    lines = [line for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-    return re.sub(r"^\S*/(?=\S+:\d+: )", "", lines[-1])[:300].strip(" .") if lines else ""

@@ -6,24 +6,24 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from engine.loading import hardware
 from engine.loading.notes import Note
 from engine.loading.packaged import cache_folder
+from engine.loading.profiles import BATCH, default_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MOST_TOKENS: Final = 512
-"""Tokens in one step; llama.cpp computes no larger piece at once by default."""
+    from engine.loading.profiles import RunSettings
+
 _KIND: Final = "widths"
 _WIDTHS: Final = TypeAdapter(dict[int, bool])
 
 
-def widths_note(path: Path, n_threads: int) -> Note:
-    """Return the note about a file, for these threads and this processor."""
+def widths_note(path: Path, run: RunSettings) -> Note:
+    """Return the note about a file that is run so on this processor."""
     from engine.backend.llama_model import kernels  # loads llama.cpp
 
-    return Note(_KIND, path, kernels(), n_threads)
+    return Note(_KIND, path, kernels(), run.threads, run.attention)
 
 
 def read_widths(note: Note) -> dict[int, bool]:
@@ -44,7 +44,7 @@ def known_invariance(path: Path) -> bool | None:
     from engine.backend.llama_model import supports_gpu
     from engine.backend.probe import batch_invariance
 
-    widths = read_widths(widths_note(path, hardware.physical_cores()))
+    widths = read_widths(widths_note(path, default_settings()))
     if not widths:
         return None
-    return not supports_gpu() and batch_invariance(widths, MOST_TOKENS).is_free
+    return not supports_gpu() and batch_invariance(widths, BATCH).is_free

@@ -52,7 +52,7 @@ def test_a_graph_without_logits_is_found_by_running_it(family: Path) -> None:
     script = (
         "import sys; from engine.backend import llama_model, rehearsal; "
         "llama_model.why_not_generating = lambda model: None; "
-        "rehearsal._end_with_input = lambda: None; rehearsal.main()"
+        "rehearsal.lifeline.watch = lambda: None; rehearsal.main()"
     )
     command = [sys.executable, "-c", script, str(family / "bert.gguf")]
     run = subprocess.run(command, capture_output=True, text=True, check=True)

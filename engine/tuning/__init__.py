@@ -1,0 +1,1 @@
+"""What is fastest for a model on this machine, and what that costs in quality: ``nucleus tune``."""
