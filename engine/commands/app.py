@@ -16,6 +16,7 @@ from engine.commands.models import models, pull, rm
 from engine.commands.score import score
 from engine.commands.serve import serve
 from engine.commands.tokenize import tokenize
+from engine.commands.tune import tune
 from engine.settings import ENV_PREFIX
 
 _WIDE = 60
@@ -40,7 +41,7 @@ _PANELS = {
     "Run a model": (serve, complete, chat),
     "Look at texts": (tokenize, score),
     "Models": (models, pull, rm),
-    "This machine": (bench, doctor),
+    "This machine": (tune, bench, doctor),
 }
 for _panel, _verbs in _PANELS.items():
     for _verb in _verbs:

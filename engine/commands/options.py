@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Protocol, TypeVar, get_args, get_origin
 
 import typer
 from pydantic import BaseModel, ValidationError
@@ -190,4 +190,8 @@ def _shown(default: Any) -> str:
 def _metavar(field: FieldInfo) -> str:
     if is_port(field):
         return "PORT"
+    if field.annotation is bool:
+        return "on|off"
+    if get_origin(field.annotation) is Literal:
+        return "|".join(map(str, get_args(field.annotation)))
     return "N" if any(kind in str(field.annotation) for kind in ("int", "float")) else "TEXT"

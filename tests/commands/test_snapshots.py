@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from syrupy.assertion import SnapshotAssertion
 
-VERBS = ("serve", "complete", "chat", "tokenize", "models", "pull", "rm", "bench", "doctor")
+VERBS = ("serve", "complete", "chat", "tokenize", "score", "models", "pull", "rm", "tune", "bench", "doctor")
 FRANCE = "The capital of France is"
 SMALL = ("--ctx-size", "256", "--speculation", "off", "--threads", "1")
 RUNS: dict[str, list[str]] = {
