@@ -169,7 +169,7 @@ def test_complete_streams_to_the_terminal() -> None:
 
 def test_a_flag_wins_over_its_twin_in_the_environment() -> None:
     run = nucleus("complete", "a", "--max-tokens", "0", NUCLEUS_MAX_TOKENS="5")
-    check_failure(run, "max_tokens", "0")
+    check_failure(run, "--max-tokens", "0")
 
 
 @pytest.mark.parametrize(
@@ -203,13 +203,11 @@ def test_a_value_out_of_range_is_one_line() -> None:
     check_failure(nucleus("serve", NUCLEUS_GPU_LAYERS="some"), "--gpu-layers should", "'some'")
 
 
-def test_help_names_every_flag_and_its_twin() -> None:
+def test_help_names_every_flag_and_how_to_name_its_twin() -> None:
     text = nucleus("serve", "--help").stdout
     for name in ("HOST", "HTTP_PORT", "GRPC_PORT", "ALIAS", "API_KEY", "PARALLEL", "CTX_SIZE", "THREADS"):
-        assert f"NUCLEUS_{name}" in text
         assert "--" + name.lower().replace("_", "-") in text
-    assert "NUCLEUS_MODEL" in text
-    assert "NUCLEUS_GPU_LAYERS" in text
+    assert "NUCLEUS_CTX_SIZE" in text
 
 
 def test_importing_the_package_loads_no_heavy_library() -> None:

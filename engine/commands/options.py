@@ -25,6 +25,8 @@ _HIDDEN: dict[str, Any] = {"show_default": False, "show_envvar": False}
 """The help says the default in its own words, and once for all that each option has a variable."""
 _SHORT_FLAGS = {"model": ("-m",)}
 _COMPLETIONS = {"model": model_names}
+_MOST_WORDS = 3
+"""Words of a choice that stand in its metavar."""
 _LIMITS = {"ge": "at least {}", "gt": "above {}", "le": "at most {}", "lt": "below {}"}
 
 
@@ -192,6 +194,6 @@ def _metavar(field: FieldInfo) -> str:
         return "PORT"
     if field.annotation is bool:
         return "on|off"
-    if get_origin(field.annotation) is Literal:
+    if get_origin(field.annotation) is Literal and len(get_args(field.annotation)) <= _MOST_WORDS:
         return "|".join(map(str, get_args(field.annotation)))
     return "N" if any(kind in str(field.annotation) for kind in ("int", "float")) else "TEXT"
