@@ -48,5 +48,5 @@ CGROUP = "/sys/fs/cgroup/memory."
 def test_available_memory_is_the_least_that_any_limit_leaves(
     files: Mapping[str, str], expected: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hardware, "_read", files.get)
+    monkeypatch.setattr(hardware, "read_text", files.get)
     assert hardware.available_memory() == expected

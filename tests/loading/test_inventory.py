@@ -11,12 +11,12 @@ import pytest
 
 from engine.backend.llama_model import supports_gpu
 from engine.errors import ModelLoadError
-from engine.loading import hardware
 from engine.loading.facts import ModelFacts
 from engine.loading.hub_cache import RepositoryCache
 from engine.loading.inventory import ListedModel, cache_usage, fits, list_models
 from engine.loading.models import locate
 from engine.loading.packaged import PACKAGED
+from engine.loading.profiles import default_settings
 from engine.loading.widths import widths_note
 from tests.loading.names import GGUF
 from tests.models.files import ModelSpec
@@ -170,7 +170,7 @@ class TestLocal:
 
     def test_what_a_start_has_found_of_seeds(self, tmp_path: Path) -> None:
         path = ModelSpec(SPM).write(tmp_path / "m.gguf")
-        note = widths_note(path, hardware.physical_cores())
+        note = widths_note(path, default_settings())
         for tried, expected in [
             (dict.fromkeys(range(1, 33), True), not supports_gpu()),
             ({1: True, 2: False}, False),
