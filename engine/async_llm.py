@@ -8,6 +8,9 @@ import weakref
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from typing_extensions import override
+
+from engine.async_many import AsyncMany
 from engine.errors import UnavailableError
 from engine.loading.packaged import DEFAULT_MODEL
 from engine.loading.threaded import load
@@ -34,10 +37,11 @@ if TYPE_CHECKING:
     from engine.service.service import CompletionService
     from engine.service.stream import AnswerStream
 
+
 T = TypeVar("T")
 
 
-class AsyncLLM(ProcessBound):
+class AsyncLLM(AsyncMany, ProcessBound):
     """A model in this process, for an event loop.
 
     Loading blocks for as long as the file takes to read. Use it as an asynchronous context manager, or call
@@ -74,6 +78,7 @@ class AsyncLLM(ProcessBound):
         self._name = service.name
 
     @property
+    @override
     def service(self) -> CompletionService:
         """The running service.
 

@@ -7,9 +7,12 @@ import weakref
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from typing_extensions import override
+
 from engine.async_llm import AsyncLLM
 from engine.errors import EngineError, UnavailableError
 from engine.loading.packaged import DEFAULT_MODEL
+from engine.many import Many
 from engine.process_bound import ProcessBound
 from engine.service.event_loop import LoopThread
 
@@ -30,12 +33,13 @@ if TYPE_CHECKING:
         TokenizerInfo,
     )
     from engine.parsed import ParsedChatCompletion, ParsedCompletion
+    from engine.service.service import CompletionService
     from engine.service.stream import AnswerStream
 
 T = TypeVar("T")
 
 
-class LLM(ProcessBound):
+class LLM(Many, ProcessBound):
     """A model in this process, for code that blocks; any number of threads may use it at once.
 
     Its arguments, methods and errors are those of :class:`AsyncLLM`, which does the work in a thread.
@@ -50,6 +54,11 @@ class LLM(ProcessBound):
     def name(self) -> str:
         """The model's name in answers."""
         return self._llm.name
+
+    @property
+    @override
+    def _service(self) -> CompletionService:
+        return self._llm.service
 
     @overload
     def complete(self, *, json: None = None, **fields: Unpack[CompletionFields]) -> Completion: ...
@@ -127,6 +136,7 @@ class LLM(ProcessBound):
             while True:
                 yield self._wait(stream.__anext__())
 
+    @override
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         try:
             self._check_open(work)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, SkipValidation
 
+from engine.contract.display import Piece, ShownChoice, answer_html, choices_html, decoded_to
 from engine.contract.responses import (
     EXAMPLE_USAGE,
     Answer,
@@ -66,6 +67,20 @@ class ChatChoice(Answer):
     message: ChatMessage
     logprobs: ChatLogprobs | None = Field(None, description="The tokens, where the request asked for them.")
     finish_reason: Reason = None
+
+    def _repr_html_(self) -> str:
+        return choices_html([self._shown()])
+
+    def _shown(self) -> ShownChoice:
+        return ShownChoice(self.index, self.finish_reason, self.message.content, self._pieces())
+
+    def _pieces(self) -> list[Piece]:
+        tokens = self.logprobs.content if self.logprobs else []
+        texts = decoded_to(self.message.content, [bytes(token.bytes) for token in tokens])
+        return [
+            Piece(text, token.logprob, {top.token: top.logprob for top in token.top_logprobs})
+            for text, token in zip(texts or [], tokens, strict=False)
+        ]
 
 
 def _is_none(value: object) -> bool:
@@ -134,6 +149,10 @@ class ChatCompletion(Answer):
     model: Model
     choices: list[ChatChoice] = Field(description="The choices in the order of their index.")
     usage: Usage
+
+    def _repr_html_(self) -> str:
+        choices = [choice._shown() for choice in self.choices]
+        return answer_html(self.model, choices, self.usage.prompt_tokens, self.usage.completion_tokens)
 
 
 def _describe_chunk(schema: dict[str, Any]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Required, TypedDict
 
 PromptInput = str | list[str] | list[int] | list[list[int]]
 MessagesInput = list[dict[str, Any]] | list[dict[str, str]]
+OnePrompt = str | list[int] | Mapping[str, Any]
+"""One of many prompts: a text, the ids of its tokens, or the fields of a request."""
 
 
 class _SharedFields(TypedDict, total=False):
@@ -39,16 +42,21 @@ class _SharedFields(TypedDict, total=False):
     guided_json_object: bool | None
 
 
-class CompletionFields(_SharedFields, total=False):
-    """The fields of :class:`engine.contract.requests.CompletionRequest`."""
+class GenerateFields(_SharedFields, total=False):
+    """What many requests have in common: all fields but the prompt."""
 
-    prompt: PromptInput | None
-    messages: MessagesInput | None
     max_tokens: int | None
     best_of: int | None
     logprobs: int | None
     echo: bool | None
     suffix: str | None
+
+
+class CompletionFields(GenerateFields, total=False):
+    """The fields of :class:`engine.contract.requests.CompletionRequest`."""
+
+    prompt: PromptInput | None
+    messages: MessagesInput | None
 
 
 class ChatFields(_SharedFields, total=False):

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
+from engine.contract.display import Piece, ShownChoice, answer_html, choices_html, cut
 from engine.core.delta import FinishReason, TokenLogprob
 
 
@@ -66,6 +67,20 @@ class Choice(Answer):
     index: Count = Field(description="The prompt's position times `n` plus the choice's number, from 0.")
     logprobs: Logprobs | None = Field(None, description="The tokens, where the request asked for them.")
     finish_reason: Reason = None
+
+    def _repr_html_(self) -> str:
+        return choices_html([self._shown()])
+
+    def _shown(self) -> ShownChoice:
+        return ShownChoice(self.index, self.finish_reason, self.text, self._pieces())
+
+    def _pieces(self) -> list[Piece]:
+        logprobs = self.logprobs
+        if logprobs is None:
+            return []
+        texts = cut(self.text, logprobs.text_offset)
+        tops = logprobs.top_logprobs or [None] * len(texts)
+        return [*map(Piece, texts, logprobs.token_logprobs, tops)]
 
 
 class PromptTokensDetails(Answer):
@@ -139,6 +154,10 @@ class Completion(_Head):
 
     choices: list[Choice] = Field(description="The choices in the order of their index.")
     usage: Usage
+
+    def _repr_html_(self) -> str:
+        choices = [choice._shown() for choice in self.choices]
+        return answer_html(self.model, choices, self.usage.prompt_tokens, self.usage.completion_tokens)
 
 
 def _describe_chunk(schema: dict[str, Any]) -> None:

@@ -52,6 +52,9 @@ def use_after_interrupts(model: str, how: str) -> None:
         "complete": lambda llm: llm.complete(**fields),
         "many choices": lambda llm: llm.complete(**fields, n=6),
         "stream": lambda llm: list(llm.stream(**fields)),
+        "many prompts": lambda llm: llm.generate([fields] * 9),
+        "prompts one by one": lambda llm: list(llm.generate_iter([fields] * 9)),
+        "long texts": lambda llm: llm.score(["abc" * 900] * 9),
     }
     with load(model) as llm:
         answer, engine = ask(llm), llm._llm.service.engine
@@ -68,7 +71,9 @@ def use_after_interrupts(model: str, how: str) -> None:
         assert engine.totals.completion_tokens < fields["max_tokens"], "a request went on after its interrupt"
 
 
-@pytest.mark.parametrize("how", ["complete", "many choices", "stream"])
+@pytest.mark.parametrize(
+    "how", ["complete", "many choices", "stream", "many prompts", "prompts one by one", "long texts"]
+)
 def test_a_model_works_after_an_interrupt_at_the_keyboard(tiny: Path, how: str) -> None:
     check(use_after_interrupts, tiny, how)
 
