@@ -4,6 +4,8 @@
     sampler.open(0, SamplingParams(seed=1, temperature=0.7, top_p=0.95, logprobs=5))
     draws = sampler.sample(logits, slots=np.array([0], dtype=np.int32))  # logits: float32 [1, 32_000]
 
+:meth:`Sampler.masks` says which tokens may be drawn at all.
+
 ``docs/sampler.md`` defines every step and the guarantee about seeds.
 """
 
@@ -13,12 +15,20 @@ import math
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from engine._sampler import KERNELS, Draws, Sampler, Scores
+import numpy as np
+
+from engine._sampler import KERNELS, Draws, Scores
+from engine._sampler import Sampler as _Sampler
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    Ids = Sequence[int] | NDArray[np.integer]
+    Tokens = Ids | Sequence[Ids] | NDArray[np.bool_]
 
 __all__ = ["KERNELS", "Draws", "RowStatus", "Sampler", "SamplingParams", "Scores"]
 
@@ -98,3 +108,76 @@ class SamplingParams:
 def _check(name: str, value: float | None, limit: str, holds: bool) -> None:
     if not holds:
         raise ValueError(f"{name} must be {limit}, got {value}")
+
+
+class Sampler(_Sampler):
+    __doc__ = _Sampler.__doc__
+
+    def masks(self, *, allowed: Tokens | None = None, banned: Tokens | None = None) -> NDArray[np.int32]:
+        """Return masks for :meth:`sample`: for each row the tokens that may be drawn, a bit for each token.
+
+        Args:
+            allowed: The tokens that may be drawn: bool [k, n_vocab]; or k lists of token ids; or, for a
+                single mask, bool [n_vocab] or one list of ids.
+            banned: The tokens that may not be drawn, in the same forms. Give one of the two.
+
+        Returns:
+            int32 [k, ceil(n_vocab / 32)]. A row of it is a mask for :meth:`distribution`.
+
+        Raises:
+            ValueError: Both or none of the two are given, a shape is wrong, or a token id is out of range.
+            TypeError: Token ids are not integers.
+
+        Example:
+            >>> sampler = Sampler(n_vocab=8, max_slots=2)
+            >>> for slot in range(2):
+            ...     sampler.open(slot, SamplingParams(seed=1, temperature=0))
+            >>> logits = np.array([[0, 1, 2, 3, 4, 5, 6, 7]] * 2, np.float32)
+            >>> slots = np.array([0, 1], np.int32)
+            >>> sampler.sample(logits, slots, masks=sampler.masks(banned=[[7], [6, 7]])).tokens.tolist()
+            [6, 5]
+            >>> even = np.arange(8) % 2 == 0
+            >>> one = sampler.masks(allowed=even)  # one mask for both draws, so both name row 0
+            >>> both = np.zeros(2, np.int32)
+            >>> sampler.sample(logits, slots, masks=one, mask_rows=both).tokens.tolist()
+            [6, 6]
+            >>> sampler.distribution(logits[0], slot=0, mask=sampler.masks(allowed=[1, 3])[0])[0].tolist()
+            [3]
+
+        ``SamplingParams.logit_bias`` bans tokens for as long as a slot is open.
+        """
+        if (allowed is None) == (banned is None):
+            given = "neither" if allowed is None else "both"
+            raise ValueError(f"exactly one of allowed and banned must be given, got {given}")
+        name, tokens = ("banned", banned) if allowed is None else ("allowed", allowed)
+        chosen = _chosen(name, tokens, self.n_vocab)
+        bits = np.packbits(~chosen if allowed is None else chosen, axis=1, bitorder="little")
+        words = np.zeros((len(bits), (self.n_vocab + 31) // 32), "<u4")
+        words.view(np.uint8)[:, : bits.shape[1]] = bits
+        return words.astype(np.uint32).view(np.int32)
+
+
+def _chosen(name: str, tokens: Any, n_vocab: int) -> NDArray[np.bool_]:
+    """Return which tokens of the vocabulary are among the given ones: bool [k, n_vocab]."""
+    if getattr(tokens, "dtype", None) == np.bool_:
+        if tokens.ndim not in (1, 2) or tokens.shape[-1] != n_vocab:
+            raise ValueError(f"{name} must be bool [k, {n_vocab}] or [{n_vocab}], got {[*tokens.shape]}")
+        return np.atleast_2d(tokens)
+    rows = tokens if len(tokens) and not isinstance(tokens[0], int | np.integer) else [tokens]
+    chosen = np.zeros((len(rows), n_vocab), np.bool_)
+    for row, ids in zip(chosen, rows, strict=True):
+        row[_ids(name, ids, n_vocab)] = True
+    return chosen
+
+
+def _ids(name: str, ids: Any, n_vocab: int) -> NDArray[np.intp]:
+    array = np.asarray(ids)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be a list of token ids, or a list of such lists")
+    if not array.size:
+        return array.astype(np.intp)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers, got {array.dtype}")
+    if (outside := array[(array < 0) | (array >= n_vocab)]).size:
+        raise ValueError(f"token ids in {name} must be in [0, {n_vocab - 1}], got {outside[0]}")
+    return array.astype(np.intp)
