@@ -131,8 +131,8 @@ $(VENV)/.created:
 # What setup.py needs, and llama.cpp before the rest: its own step, because it is the long one.
 $(VENV)/.llama: pyproject.toml | $(VENV)/.created
 	@$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); \
-	print(*p["build-system"]["requires"], *(d for d in p["project"]["dependencies"] if "llama" in d), sep="\n")' \
-	>$(VENV)/requirements.txt
+	llm = p["project"]["optional-dependencies"]["llm"]; \
+	print(*p["build-system"]["requires"], *(d for d in llm if "llama" in d), sep="\n")' >$(VENV)/requirements.txt
 	$(call patiently,Installing llama.cpp (from source: about seven minutes the first time on two cores; pip keeps \
 	the wheel),$(PIP) install -r $(VENV)/requirements.txt)
 	@touch $@

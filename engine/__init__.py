@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from engine.extras import explained
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
     from engine.contract.requests import CompletionRequest
     from engine.contract.responses import Choice, Completion, CompletionChunk, Logprobs, Usage
     from engine.errors import EngineError
+    from engine.generation import Generated
     from engine.llm import LLM
     from engine.sampling import Sampler, SamplingParams
+    from engine.scoring import Score
 
 _HOMES = {
     "AsyncLLM": "engine.async_llm",
@@ -36,10 +40,12 @@ _HOMES = {
     "CompletionChunk": "engine.contract.responses",
     "CompletionRequest": "engine.contract.requests",
     "EngineError": "engine.errors",
+    "Generated": "engine.generation",
     "LLM": "engine.llm",
     "Logprobs": "engine.contract.responses",
     "Sampler": "engine.sampling",
     "SamplingParams": "engine.sampling",
+    "Score": "engine.scoring",
     "Usage": "engine.contract.responses",
 }
 
@@ -56,9 +62,11 @@ __all__ = [
     "CompletionChunk",
     "CompletionRequest",
     "EngineError",
+    "Generated",
     "Logprobs",
     "Sampler",
     "SamplingParams",
+    "Score",
     "Usage",
     "__version__",
 ]
@@ -67,7 +75,12 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'engine' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        home = importlib.import_module(_HOMES[name])
+    except ModuleNotFoundError as error:
+        extra = "sampler" if _HOMES[name] == "engine.sampling" else "llm"
+        raise explained(error, f"engine.{name}", extra) from error
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

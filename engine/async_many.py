@@ -74,7 +74,7 @@ class AsyncMany(ABC):
     ) -> list[Generated[Any]]:
         """Complete many prompts, and return what became of each, in order.
 
-        Some prompts at a time are with the engine: four for each sequence that runs, and never more than
+        Some prompts at a time are with the engine: two for each sequence that runs, and never more than
         ``max_requests``; the next ones are taken as those before them end. Whoever else asks takes turns
         with them. A prompt that fails does not end the others: its result has an ``error``.
 

@@ -52,6 +52,7 @@ class Batch(Generic[ItemT, ResultT]):
         self._work = work
         self._at_once, self._ahead = at_once, ahead
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_closed = False
         self._n_added = 0
         self._tasks: deque[asyncio.Task[ResultT]] = deque()  # in order; the results of some are there already
         self._running: set[asyncio.Task[ResultT]] = set()
@@ -75,8 +76,10 @@ class Batch(Generic[ItemT, ResultT]):
         return bool(self._tasks) and self._tasks[0].done()
 
     async def add(self, item: ItemT) -> None:
-        """Begin to work on an item."""
+        """Begin to work on an item, unless the batch is closed: an interrupt may come before its turn."""
         self._loop = asyncio.get_running_loop()
+        if self._is_closed:
+            return
         task = self._loop.create_task(self._work(self._n_added, item, self._advance))
         self._n_added += 1
         self._tasks.append(task)
@@ -102,6 +105,7 @@ class Batch(Generic[ItemT, ResultT]):
 
     def close(self) -> None:
         """Cancel what is under way, from any thread, and wait for nothing."""
+        self._is_closed = True
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop is closed, so nothing is under way
                 self._loop.call_soon_threadsafe(self._cancel)

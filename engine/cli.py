@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
+from engine.extras import explained
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +55,8 @@ class Ending:
         print("nucleus:", " ".join(self._message(error).split()), file=sys.stderr, flush=True)
 
     def _message(self, error: BaseException) -> str:
+        if isinstance(error, ModuleNotFoundError):
+            error = explained(error, "The command", "serve")
         if isinstance(error, EngineError):
             return str(error)
         if isinstance(error, OSError) and error.strerror:

@@ -210,3 +210,12 @@ class AddressError(EngineError, RuntimeError):
     type = "server_error"
     http_status = 500
     grpc_status = "FAILED_PRECONDITION"
+
+
+class MissingPackageError(EngineError, ModuleNotFoundError):
+    """A package is not installed that an extra of this one brings; raised by imports, never by a request."""
+
+    code = "missing_package"
+    type = "server_error"
+    http_status = 500
+    grpc_status = "FAILED_PRECONDITION"

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from engine.service.service import CompletionService
 
 CompletionT = TypeVar("CompletionT", bound=Completion)
-WAITING_PER_SLOT = 3
-"""Requests that wait for each one that runs: the next prompt is there when a sequence ends."""
+WAITING_PER_SLOT = 1
+"""Requests that wait for each one that runs: enough when it ends, and few, as deadlines count the time."""
 KEPT_PER_SLOT = 64
 """Completions that are kept for one before them that takes longer."""
 

@@ -17,10 +17,15 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from engine.extras import explained
 
-from engine._sampler import KERNELS, Draws, Scores
-from engine._sampler import Sampler as _Sampler
+try:
+    import numpy as np
+
+    from engine._sampler import KERNELS, Draws, Scores
+    from engine._sampler import Sampler as _Sampler
+except ModuleNotFoundError as error:
+    raise explained(error, "engine.sampling", "sampler") from error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -61,8 +61,8 @@ def checks_of_server(errors: Sequence[LogRecord], sizes: Sequence[float]) -> Ite
     first, middle, last = (fmean(sizes[start : start + third]) for start in (0, third, len(sizes) - third))
     allowed = max(_MOST_MIB, _MOST_SHARE * middle)
     found = (
-        f"{last - middle:+.1f} MiB from middle to last third, at most {allowed:.1f}; {middle - first:+.1f} before, "
-        f"while caches fill"
+        f"{last - middle:+.1f} MiB from middle to last third, at most {allowed:.1f}; "
+        f"{middle - first:+.1f} before, while caches fill"
     )
     yield Check("memory stays flat", len(sizes) >= 3 and last - middle <= allowed, found)
 

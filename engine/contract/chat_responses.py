@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, SkipValidation
 
-from engine.contract.display import Piece, answer_html, choice_html, decoded_to
+from engine.contract.display import Piece, ShownChoice, answer_html, choices_html, decoded_to
 from engine.contract.responses import (
     EXAMPLE_USAGE,
     Answer,
@@ -69,7 +69,10 @@ class ChatChoice(Answer):
     finish_reason: Reason = None
 
     def _repr_html_(self) -> str:
-        return choice_html(self.index, self.finish_reason, self.message.content, self._pieces())
+        return choices_html([self._shown()])
+
+    def _shown(self) -> ShownChoice:
+        return ShownChoice(self.index, self.finish_reason, self.message.content, self._pieces())
 
     def _pieces(self) -> list[Piece]:
         tokens = self.logprobs.content if self.logprobs else []
@@ -148,7 +151,7 @@ class ChatCompletion(Answer):
     usage: Usage
 
     def _repr_html_(self) -> str:
-        choices = [choice._repr_html_() for choice in self.choices]
+        choices = [choice._shown() for choice in self.choices]
         return answer_html(self.model, choices, self.usage.prompt_tokens, self.usage.completion_tokens)
 
 

@@ -34,22 +34,33 @@ class Piece(NamedTuple):
     """The most probable tokens at its place."""
 
 
-def answer_html(model: str, choices: Iterable[str], prompt_tokens: int, completion_tokens: int) -> str:
-    """Return an answer of choices that are HTML already."""
-    counted = f"{escape(model)} · {prompt_tokens:,} prompt tokens · {completion_tokens:,} completion tokens"
-    return f"<div>{''.join(choices)}{_small(counted)}</div>"
+class ShownChoice(NamedTuple):
+    """A choice as it is shown."""
+
+    number: int
+    reason: str | None
+    text: str
+    pieces: Sequence[Piece]
+    """The tokens of the text; empty: it has no shades."""
 
 
-def choice_html(index: int, reason: str | None, text: str, pieces: Sequence[Piece]) -> str:
-    """Return one choice: its text, shaded if there are pieces."""
-    title = f"choice {index}" + (f" · {escape(reason)}" if reason else "")
-    body = _shaded(pieces) if pieces else f'<div dir="auto" style="{_BOX}">{escape(text)}</div>'
-    return f'<div style="margin-bottom:.6em">{_small(title)}{body}</div>'
+def answer_html(
+    model: str, choices: Sequence[ShownChoice], prompt_tokens: int, completion_tokens: int
+) -> str:
+    """Return an answer with its choices."""
+    counted = f"{model} · {prompt_tokens:,} prompt tokens · {completion_tokens:,} completion tokens"
+    return f"<div>{choices_html(choices)}{_small(escape(counted))}</div>"
+
+
+def choices_html(choices: Sequence[ShownChoice]) -> str:
+    """Return choices, one below the other, and what their shades mean."""
+    has_shades = any(choice.pieces for choice in choices)
+    return "".join(map(_choice, choices)) + (_LEGEND if has_shades else "")
 
 
 def score_html(title: str, texts: Iterable[str], logprobs: Iterable[float | None]) -> str:
     """Return a text that was scored."""
-    return f"<div>{_small(escape(title))}{_shaded([*map(Piece, texts, logprobs)])}</div>"
+    return f"<div>{_small(escape(title))}{_shaded([*map(Piece, texts, logprobs)])}{_LEGEND}</div>"
 
 
 def error_html(message: str) -> str:
@@ -89,11 +100,18 @@ def decoded_to(text: str, raw: Sequence[bytes]) -> list[str] | None:
     return cut(text, [0, *accumulate(map(len, pieces[:-1]))]) if pieces else []
 
 
+def _choice(choice: ShownChoice) -> str:
+    title = " · ".join(filter(None, (f"choice {choice.number}", choice.reason)))
+    text = f'<div dir="auto" style="{_BOX}">{escape(choice.text)}</div>'
+    body = _shaded(choice.pieces) if choice.pieces else text
+    return f'<div style="margin-bottom:.6em">{_small(escape(title))}{body}</div>'
+
+
 def _shaded(pieces: Sequence[Piece]) -> str:
     shown = "".join(_span(piece) for piece in pieces[:MAX_SHADED] if piece.text)
     more = len(pieces) - MAX_SHADED
     rest = _small(f"… and {more:,} more tokens") if more > 0 else ""
-    return f'<div dir="auto" style="{_BOX}">{shown}</div>{rest}{_LEGEND}'
+    return f'<div dir="auto" style="{_BOX}">{shown}</div>{rest}'
 
 
 def _span(piece: Piece) -> str:
@@ -119,9 +137,8 @@ def _small(text: str) -> str:
     return f'<div style="{_SMALL}">{text}</div>'
 
 
-_LEGEND = _small(
-    "probability: "
-    + "".join(
+_LEGEND = '<div style="font-size:85%">probability: {}</div>'.format(
+    "".join(
         f'<span style="{_background(share)};padding:0 .4em">{share:.0%}</span>'
         for share in (1, 0.75, 0.5, 0.25, 0)
     )

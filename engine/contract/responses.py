@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
-from engine.contract.display import Piece, answer_html, choice_html, cut
+from engine.contract.display import Piece, ShownChoice, answer_html, choices_html, cut
 from engine.core.delta import FinishReason, TokenLogprob
 
 
@@ -69,7 +69,10 @@ class Choice(Answer):
     finish_reason: Reason = None
 
     def _repr_html_(self) -> str:
-        return choice_html(self.index, self.finish_reason, self.text, self._pieces())
+        return choices_html([self._shown()])
+
+    def _shown(self) -> ShownChoice:
+        return ShownChoice(self.index, self.finish_reason, self.text, self._pieces())
 
     def _pieces(self) -> list[Piece]:
         logprobs = self.logprobs
@@ -153,7 +156,7 @@ class Completion(_Head):
     usage: Usage
 
     def _repr_html_(self) -> str:
-        choices = [choice._repr_html_() for choice in self.choices]
+        choices = [choice._shown() for choice in self.choices]
         return answer_html(self.model, choices, self.usage.prompt_tokens, self.usage.completion_tokens)
 
 

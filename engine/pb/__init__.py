@@ -1,1 +1,5 @@
-"""Protocol buffers, generated from ``proto/`` by ``make proto``."""
+"""Generated from ``proto/`` by ``make proto``; needs nothing but grpcio and protobuf."""
+
+from engine.extras import check
+
+check("engine.pb", "client", "google.protobuf", "grpc")

@@ -20,7 +20,7 @@ ENV PATH=/opt/nucleus/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK
 ARG CMAKE_ARGS="-DGGML_NATIVE=OFF"
 WORKDIR /src
 COPY pyproject.toml ./
-RUN python -c "import tomllib; print(*(name for name in tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'] if name.startswith('llama-cpp-python')))" > llama.txt \
+RUN python -c "import tomllib; print(*(name for name in tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['llm'] if name.startswith('llama-cpp-python')))" > llama.txt \
     && pip install -r llama.txt
 
 COPY setup.py MANIFEST.in README.md LICENSE ./

@@ -21,7 +21,7 @@ ARG CUDA_ARCHITECTURES=
 ARG CMAKE_ARGS="-DGGML_CUDA=ON -DGGML_CUDA_NCCL=OFF -DGGML_NATIVE=OFF -DCMAKE_EXE_LINKER_FLAGS=-Wl,--allow-shlib-undefined"
 WORKDIR /src
 COPY pyproject.toml ./
-RUN python -c "import tomllib; print(*(name for name in tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'] if name.startswith('llama-cpp-python')))" > llama.txt \
+RUN python -c "import tomllib; print(*(name for name in tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['llm'] if name.startswith('llama-cpp-python')))" > llama.txt \
     && CMAKE_ARGS="${CMAKE_ARGS}${CUDA_ARCHITECTURES:+ -DCMAKE_CUDA_ARCHITECTURES=${CUDA_ARCHITECTURES}}" pip install -r llama.txt
 
 COPY setup.py MANIFEST.in README.md LICENSE ./

@@ -22,7 +22,7 @@ from engine.contract.display import MAX_SHADED, cut, decoded_to, error_html
 from engine.contract.responses import Choice, Completion, Logprobs, Usage
 from engine.scoring import Score
 
-QUICK = settings(max_examples=150, derandomize=True, deadline=None, database=None)
+QUICK = settings(max_examples=60, derandomize=True, deadline=None, database=None)
 NASTY = '<script>alert("1")</script>&amp;\'\n<!-- \x00 \u202e </div> ↵'
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from([NASTY, "a\nb", "&lt;"])
 LOGPROBS = st.floats(-9999, 0) | st.none()

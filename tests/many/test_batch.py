@@ -40,7 +40,7 @@ class Work:
         return index, turns
 
 
-@settings(max_examples=200, derandomize=True, deadline=None, database=None)
+@settings(max_examples=100, derandomize=True, deadline=None, database=None)
 @given(ITEMS, st.integers(1, 5), st.sampled_from([1, 2, 7, inf]))
 def test_results_are_in_order_and_no_more_is_taken_than_there_is_room_for(
     items: list[int], at_once: int, ahead: float
@@ -136,6 +136,16 @@ async def test_closing_cancels_what_is_under_way() -> None:
     await results.aclose()
     while len(cancelled) < 2:  # noqa: ASYNC110 - whoever is cancelled gives no sign but this one
         await asyncio.sleep(0)
+
+
+async def test_what_an_interrupt_overtakes_does_not_begin() -> None:
+    """Its coroutine may run in the event loop after the batch was closed in another thread."""
+    work = Work()
+    batch = Batch(work, at_once=3, ahead=inf)
+    batch.close()
+    await batch.add(0)
+    await asyncio.sleep(0)
+    assert (work.most, batch.is_empty) == (0, True)
 
 
 async def test_a_full_queue_is_asked_again() -> None:
