@@ -74,7 +74,7 @@ check: $(TESTING) $(VENV)/.extension proto-check ## linters, types, import rules
 	$(call tool,python -m mypy.stubtest --mypy-config-file pyproject.toml engine._sampler)
 	$(call tool,python -m benchmarks.publish --check)
 
-docs: $(VENV)/.docs ## these pages as a site in build/site; every link and anchor leads somewhere
+docs: $(VENV)/.docs ## the documentation as a site in build/site, links checked
 	$(call tool,python docs/pages.py build/pages)
 	$(call tool,zensical build --clean --strict)
 

@@ -8,6 +8,7 @@ from typing import Any
 from griffe import Extension, Object
 
 _REFERENCE = re.compile(r":\w+:`~?([^`]+)`")
+_EXAMPLE = re.compile(r"^Example:$", re.MULTILINE)
 _PROMPTS = re.compile(r"(?:^(?:>>>|\.\.\.) .*\n?)+", re.MULTILINE)
 
 
@@ -17,7 +18,7 @@ class References(Extension):  # type: ignore[misc]
     def on_object(self, *, obj: Object, **kwargs: Any) -> None:  # noqa: ARG002 - griffe's own names
         """Rewrite the docstring of an object."""
         if obj.docstring is not None:
-            text = _REFERENCE.sub(r"`\1`", obj.docstring.value)
+            text = _EXAMPLE.sub("Examples:", _REFERENCE.sub(r"`\1`", obj.docstring.value))
             obj.docstring.value = _PROMPTS.sub(_fenced, text)
 
 
