@@ -134,7 +134,7 @@ def test_sixteen_streams_at_once_finish_whole(llm: LLM) -> None:
 def test_a_stream_left_early_frees_the_engine(llm: LLM) -> None:
     stream = llm.stream(prompt=PROMPT, max_tokens=1000)
     next(stream)
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert llm.complete(prompt=PROMPT, max_tokens=2, temperature=0).choices[0].text == " Paris."
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from typing import Any, assert_type
 
 from pydantic import BaseModel
@@ -43,13 +43,13 @@ def check_one(llm: LLM) -> None:
     assert_type(completion, Completion)
     assert type(completion) is Completion
     stream = llm.stream(prompt="A", max_tokens=1)
-    assert_type(stream, Iterator[CompletionChunk])
+    assert_type(stream, Generator[CompletionChunk])
     assert type(next(stream)) is CompletionChunk
     chat = llm.chat(messages=[{"role": "user", "content": "A"}], max_tokens=1)
     assert_type(chat, ChatCompletion)
     assert type(chat) is ChatCompletion
     chunks = llm.stream_chat(messages=[{"role": "user", "content": "A"}], max_tokens=1)
-    assert_type(chunks, Iterator[ChatCompletionChunk])
+    assert_type(chunks, Generator[ChatCompletionChunk])
     assert type(next(chunks)) is ChatCompletionChunk
 
 

@@ -27,11 +27,13 @@ _DECIDED_BY_CHATTING = (
     "add_generation_prompt",
     "continue_final_message",
 )
+_DEFAULTS = {"temperature": 0.7, "top_p": 0.95}
+"""Milder than a request's own: small models talk nonsense at a temperature of 1."""
 _SOMETHING = {"messages": [{"role": "user", "content": "Hi"}]}
 
 
 @takes(
-    request=RequestOptions(ChatRequest, stand_in=_SOMETHING, omit=_DECIDED_BY_CHATTING),
+    request=RequestOptions(ChatRequest, stand_in=_SOMETHING, omit=_DECIDED_BY_CHATTING, defaults=_DEFAULTS),
     options=MODEL_OPTIONS,
 )
 def chat(

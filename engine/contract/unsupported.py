@@ -32,11 +32,25 @@ _FIELDS: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("prompt_logprobs", "return_token_ids", "return_tokens_as_token_ids"), _NOTHING),
     **dict.fromkeys(("allowed_token_ids", "bad_words", "logprob_token_ids", "logits_processors"), _NOTHING),
     **dict.fromkeys(("add_special_tokens", "skip_special_tokens", "do_sample"), (None, True)),
+    **dict.fromkeys(("return_tokens", "post_sampling_probs"), _NOTHING),
+    **dict.fromkeys(("n_indent", "t_max_predict_ms"), (*_NOTHING, 0)),
+    "n_cmpl": (*_NOTHING, 1),
+    "verbosity": (*_NOTHING, "medium"),
+    "logit_bias_type": (*_NOTHING, "input_ids"),
     # other ways to choose a token
+    "repeat_last_n": (*_NOTHING, -1),  # penalties look at the whole text
+    "min_keep": (*_NOTHING, 0, 1),
     **dict.fromkeys(("samplers", "sampler_order"), _NOTHING),
     **dict.fromkeys(("use_beam_search", "num_beams"), (*_NOTHING, 0, 1)),
     **dict.fromkeys(
-        ("mirostat", "dry_multiplier", "xtc_probability", "dynatemp_range", "smoothing_factor"),
+        (
+            "mirostat",
+            "mirostat_mode",
+            "dry_multiplier",
+            "xtc_probability",
+            "dynatemp_range",
+            "smoothing_factor",
+        ),
         (*_NOTHING, 0),
     ),
     **dict.fromkeys(

@@ -19,11 +19,12 @@ import pytest
 import trustme
 import typer
 
+from engine.commands.options import SettingsOptions, takes
 from engine.errors import EngineError
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 from engine.serving.server import run
-from engine.settings import ServeSettings, takes
+from engine.settings import ServeSettings
 from tests.process import NUCLEUS, PATIENCE, nucleus
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def refusal(*flags: object) -> str:
     command = typer.Typer()
 
     @command.command()
-    @takes(ServeSettings, argument="model")
+    @takes(settings=SettingsOptions(ServeSettings, argument="model"))
     def serve(settings: ServeSettings) -> None:
         run(settings, say=print)
 
