@@ -79,7 +79,7 @@ def __getattr__(name: str) -> object:
         home = importlib.import_module(_HOMES[name])
     except ModuleNotFoundError as error:
         extra = "sampler" if _HOMES[name] == "engine.sampling" else "llm"
-        raise explained(error, f"engine.{name}", extra) from error
+        raise explained(error, f"engine.{name}", extra) from None
     return getattr(home, name)
 
 

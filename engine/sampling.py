@@ -25,7 +25,7 @@ try:
     from engine._sampler import KERNELS, Draws, Scores
     from engine._sampler import Sampler as _Sampler
 except ModuleNotFoundError as error:
-    raise explained(error, "engine.sampling", "sampler") from error
+    raise explained(error, "engine.sampling", "sampler") from None
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
