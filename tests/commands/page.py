@@ -32,6 +32,7 @@ what stands at the top. `nucleus --install-completion` teaches your shell to com
 The exit status is 0 after success, 1 after an error (one line; `nucleus --debug` adds a traceback), 2 after
 a wrong flag, 130 after Ctrl-C.
 """
+_WHY = "examples of the help; what they name is not here"
 
 
 def page() -> str:
@@ -46,7 +47,8 @@ def page() -> str:
     )
     verbs = run.stdout[run.stdout.index("## `nucleus serve`") :]
     verbs = re.sub(r"^((?:echo .*\| )?nucleus .*)$", r"```sh\n\1\n```", verbs, flags=re.MULTILINE)
-    verbs = verbs.replace("\n```\n\n```sh\n", "\n")
+    verbs = verbs.replace("\n```\n\n```sh\n", "\n").replace("```sh\n", f"<!-- not run: {_WHY} -->\n```sh\n")
+    verbs = verbs.replace("```console\n$ ", "```text\n")
     return f"{_INTRODUCTION}\n{verbs.strip()}\n"
 
 
