@@ -72,18 +72,23 @@ class Tuned(NamedTuple):
     report: TuningReport
     model: Path
     output: Path
-    told: list[Progress]
+    told: dict[Progress, int]
+    """The steps, and how many converted files there were at each."""
     before: tuple[bytes, int]
 
 
 @pytest.fixture(scope="module")
 def tuned(original: Path, tmp_path_factory: pytest.TempPathFactory, quick: None) -> Tuned:
     """Tune once, with a limit within which Q8_0 is and Q4_0 is not."""
-    folder, told = tmp_path_factory.mktemp("tuned"), list[Progress]()
+    folder, told = tmp_path_factory.mktemp("tuned"), dict[Progress, int]()
     model = copied(original, folder)
     before = state(model)
     settings = TuneSettings(model=str(model), work_dir=folder / "work", output=folder / "new.gguf")
-    return Tuned(tune(settings, progress=told.append), model, folder / "new.gguf", told, before)
+
+    def look(step: Progress) -> None:
+        told[step] = len(list((folder / "work").rglob("*.gguf")))
+
+    return Tuned(tune(settings, progress=look), model, folder / "new.gguf", told, before)
 
 
 class TestChoice:
@@ -138,6 +143,12 @@ class TestChoice:
         assert fractions == sorted(fractions)
         assert (fractions[0], fractions[-1]) == (0, 1)
         assert any(step.doing == "converting to Q8_0" for step in tuned.told)
+
+    def test_a_file_beyond_the_limit_goes_once_it_was_timed(self, tuned: Tuned) -> None:
+        converted = [each for each in tuned.report.candidates if not each.is_original]
+        within = sum(each.is_within(tuned.report.max_kl) for each in converted)
+        at_last = next(count for step, count in reversed(tuned.told.items()) if "in turn" in step.doing)
+        assert at_last == within < len(converted)
 
     def test_numbers_can_be_had_as_json(self, tuned: Tuned) -> None:
         told = json.loads(json.dumps(tuned.report.to_dict(), allow_nan=False))
