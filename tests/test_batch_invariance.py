@@ -189,6 +189,28 @@ async def test_a_file_of_any_type_repeats_to_the_bit_once_it_is_asked_to(types: 
     assert told(beside) == told(alone)
 
 
+async def test_keys_and_values_in_blocks_repeat_to_the_bit() -> None:
+    with closing(launched(FORGETFUL, cache_type_k="q8_0", cache_type_v="q8_0")) as service:
+        assert service.engine.backend.batch_invariance.is_free
+        door = PythonDoor(service)
+        fields: Answer = {"prompt": words(70), "seed": 5, "logprobs": 5, "logit_bias": NO_END}
+        alone = await door.complete(**fields, max_tokens=12)
+        async with crowd(door):
+            beside = await door.complete(**fields, max_tokens=12)
+    assert told(beside) == told(alone)
+
+
+def test_without_flash_attention_nothing_is_promised() -> None:
+    """Its widths alone would say otherwise: what differs is where others' cells lie."""
+    with closing(launched(SchedulingPolicy(), flash_attn="off")) as service:
+        backend = service.engine.backend
+        assert backend.batch_invariance is NEVER
+        assert isinstance(backend, LlamaBackend)
+        assert backend.why_not_batch_invariant == "attention is batch-invariant only as flash attention"
+    with pytest.raises(ModelLoadError, match=r"--batch-invariant on is not possible with .*flash attention"):
+        launched(SchedulingPolicy(), flash_attn="off", batch_invariant="on")
+
+
 def test_where_it_cannot_be_had_asking_for_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.backend.llama.batch_invariance", lambda *_: NEVER)
     with pytest.raises(ModelLoadError, match=r"--batch-invariant on is not possible with .*: its kernels"):

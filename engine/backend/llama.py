@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.backend.base import BackendError, Batch
 from engine.backend.cache_types import DEFAULT_CACHE_TYPE, is_quantized
+from engine.backend.ggml import type_number
 from engine.backend.invariance import NEVER
 from engine.backend.llama_log import lib, load_errors
 from engine.backend.probe import batch_invariance, try_widths
@@ -272,17 +273,13 @@ def _hint(options: LlamaOptions) -> str:
     return "Less memory is needed with a smaller --ctx-size."
 
 
-def _type_of(cache_type: CacheType) -> int:
-    return int(getattr(lib, f"GGML_TYPE_{cache_type.upper()}"))
-
-
 def _context_params(options: LlamaOptions) -> Any:
     params = lib.llama_context_default_params()
     params.n_ctx = options.n_cells + _RESERVE
     params.n_batch = options.n_batch
     params.n_ubatch = options.n_ubatch or options.n_batch
     params.flash_attn_type = _FLASH_ATTENTION[options.flash_attn]
-    params.type_k, params.type_v = _type_of(options.cache_type_k), _type_of(options.cache_type_v)
+    params.type_k, params.type_v = type_number(options.cache_type_k), type_number(options.cache_type_v)
     params.n_seq_max = options.n_slots + 2  # two that the backend needs
     scored = min(_SCORED, options.n_batch)
     params.n_outputs_max = options.n_slots + scored + _MOST_PADDING  # by default, a batch

@@ -27,6 +27,10 @@ class Speed:
     """Median over the rounds of what it is in tokens per second of the original in the same round."""
     prefill_gain: float
     n_rounds: int
+    surely: Mapping[int, float]
+    """What it exceeds in three rounds of four: the lower quartile of the gains."""
+    surely_prefill: float
+    """The same of the prefill."""
 
 
 @dataclass(slots=True)

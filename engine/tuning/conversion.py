@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.backend import lifeline
+from engine.backend.ggml import type_number
 from engine.backend.llama_log import lib, load_errors, start_library
 from engine.loading.child import Child, interpreter
-from engine.tuning.tensors import type_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -82,17 +82,29 @@ def main() -> None:
     """Convert as the command line says; what llama.cpp complains of goes to standard error."""
     lifeline.watch()
     source, target, listed, main_type = sys.argv[1:]
+    try:
+        write(Path(source), Path(target), json.loads(Path(listed).read_bytes()), main_type)
+    except ConversionError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+def write(source: Path, target: Path, types: Mapping[str, str], main_type: str) -> None:
+    """Write a converted file in this process.
+
+    Raises:
+        ConversionError: llama.cpp cannot convert it.
+    """
     start_library()
     params = lib.llama_model_quantize_default_params()
     params.ftype = _file_type(main_type)  # for the file's metadata: the type of each tensor is given
     params.allow_requantize = True
-    overrides = params.tt_overrides = _overrides(json.loads(Path(listed).read_bytes()))
+    overrides = params.tt_overrides = _overrides(types)
     with load_errors() as errors:
         status = lib.llama_model_quantize(os.fsencode(source), os.fsencode(target), ctypes.byref(params))
     del overrides
     if status:
-        print(errors.reason or "llama.cpp gives no reason", file=sys.stderr)
-        sys.exit(1)
+        raise ConversionError(errors.reason or "llama.cpp gives no reason")
 
 
 def _file_type(main_type: str) -> int:

@@ -195,6 +195,10 @@ class FileSearch:
             candidate = Candidate(alone(kind, role), self._settings, self._changes)
             if not candidate.recipe.changes(self._tensors):
                 continue
+            known = next((each for each in self.candidates if each.recipe == candidate.recipe), None)
+            if known is not None and known.quality is not None:
+                losses[role] = known.quality.mean_kl
+                continue
             if not self._convert(candidate, 0.7 + 0.1 * number / len(roles), _MIXED - 0.05):
                 self.notes.append(f"Mixes: {candidate.recipe.name}: {candidate.notes[-1]}.")
                 continue

@@ -21,9 +21,10 @@ _OUTPUT_TYPE: Final = "q8_0"
 """The last product is a sensitive one, and for this type there are fast kernels everywhere."""
 _LARGE_OUTPUT: Final = 0.1
 """Share of the weights from which the output is worth a file of its own."""
-FILE_TYPES: Final = ("q8_0", "iq4_nl", "q4_0", "q4_K", "q6_K", "q5_K")
-"""Types for which llama.cpp has fast kernels on one processor or another: it repacks them, or multiplies them
-in blocks. The first is the most precise one; those with blocks of 256 do not fit every model."""
+FILE_TYPES: Final = ("q8_0", "q4_0", "q4_K", "q6_K", "q5_K", "iq4_nl")
+"""Types for which llama.cpp has fast kernels on one processor or another: it repacks them, or multiplies
+them in blocks. The first is the most precise one, and the last takes longest to convert to; those with blocks
+of 256 do not fit every model."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from collections import defaultdict
 from statistics import median
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import numpy as np
+
 from engine.tuning.candidate import Speed
 
 if TYPE_CHECKING:
@@ -76,13 +78,21 @@ class Rounds:
         return _Lap(decode, self._n_prompt / bench.prefill_seconds(self._n_prompt))
 
     def _speed(self, laps: Sequence[tuple[_Lap, _Lap]]) -> Speed:
+        gains = {
+            width: [ours.decode[width] / theirs.decode[width] for ours, theirs in laps]
+            for width in self._widths
+        }
+        prefill_gains = [ours.prefill / theirs.prefill for ours, theirs in laps]
         return Speed(
             decode={width: median(ours.decode[width] for ours, _ in laps) for width in self._widths},
             prefill=median(ours.prefill for ours, _ in laps),
-            decode_gain={
-                width: median(ours.decode[width] / theirs.decode[width] for ours, theirs in laps)
-                for width in self._widths
-            },
-            prefill_gain=median(ours.prefill / theirs.prefill for ours, theirs in laps),
+            decode_gain={width: median(each) for width, each in gains.items()},
+            prefill_gain=median(prefill_gains),
             n_rounds=len(laps),
+            surely={width: _lower_quartile(each) for width, each in gains.items()},
+            surely_prefill=_lower_quartile(prefill_gains),
         )
+
+
+def _lower_quartile(values: Sequence[float]) -> float:
+    return float(np.percentile(values, 25))

@@ -6,10 +6,9 @@ import ctypes
 import os
 import re
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from engine.backend.llama_log import lib
+from engine.backend.ggml import ggml, type_name, type_number
 from engine.errors import ModelLoadError
 
 if TYPE_CHECKING:
@@ -65,12 +64,7 @@ class Tensor:
 
 def fits(kind: str, row_length: int) -> bool:
     """Return True if rows of such a length can have a type: it is whole blocks."""
-    return row_length % int(_ggml("ggml_blck_size", ctypes.c_int64, ctypes.c_int)(type_number(kind))) == 0
-
-
-def type_number(kind: str) -> int:
-    """Return ggml's number for a type such as ``q4_0``."""
-    return int(getattr(lib, f"GGML_TYPE_{kind.upper()}"))
+    return row_length % int(ggml("ggml_blck_size", ctypes.c_int64, ctypes.c_int)(type_number(kind))) == 0
 
 
 def read_tensors(path: Path) -> list[Tensor]:
@@ -113,28 +107,27 @@ def _role(name: str, kind: str, shape: tuple[int, ...], *, is_tied: bool) -> str
 
 
 def _listed(path: Path) -> list[tuple[str, str, tuple[int, ...]]]:
-    handle = _ggml("gguf_init_from_file", ctypes.c_void_p, ctypes.c_char_p, _InitParams)(
+    handle = ggml("gguf_init_from_file", ctypes.c_void_p, ctypes.c_char_p, _InitParams)(
         os.fsencode(path), _InitParams(no_alloc=True)
     )
     if not handle:
         raise ModelLoadError(f"llama.cpp cannot list the tensors of {str(path)!r}.")
     by_index = ctypes.c_void_p, ctypes.c_int64
-    name_of = _ggml("gguf_get_tensor_name", ctypes.c_char_p, *by_index)
-    type_of = _ggml("gguf_get_tensor_type", ctypes.c_int, *by_index)
-    lengths_of = _ggml("gguf_get_tensor_ne", ctypes.POINTER(ctypes.c_int64), *by_index)
-    spelled = _ggml("ggml_type_name", ctypes.c_char_p, ctypes.c_int)
+    name_of = ggml("gguf_get_tensor_name", ctypes.c_char_p, *by_index)
+    type_of = ggml("gguf_get_tensor_type", ctypes.c_int, *by_index)
+    lengths_of = ggml("gguf_get_tensor_ne", ctypes.POINTER(ctypes.c_int64), *by_index)
     try:
-        count = _ggml("gguf_get_n_tensors", ctypes.c_int64, ctypes.c_void_p)(handle)
+        count = ggml("gguf_get_n_tensors", ctypes.c_int64, ctypes.c_void_p)(handle)
         return [
             (
                 name_of(handle, i).decode("utf-8", "replace"),
-                spelled(type_of(handle, i)).decode(),
+                type_name(type_of(handle, i)),
                 _without_ones(lengths_of(handle, i)[:4]),
             )
             for i in range(count)
         ]
     finally:
-        _ggml("gguf_free", None, ctypes.c_void_p)(handle)
+        ggml("gguf_free", None, ctypes.c_void_p)(handle)
 
 
 def _without_ones(lengths: list[int]) -> tuple[int, ...]:
@@ -146,17 +139,9 @@ def _without_ones(lengths: list[int]) -> tuple[int, ...]:
 
 def _row_bytes(kind: str, length: int) -> int:
     return int(
-        _ggml("ggml_row_size", ctypes.c_size_t, ctypes.c_int, ctypes.c_int64)(type_number(kind), length)
+        ggml("ggml_row_size", ctypes.c_size_t, ctypes.c_int, ctypes.c_int64)(type_number(kind), length)
     )
 
 
 class _InitParams(ctypes.Structure):
     _fields_ = (("no_alloc", ctypes.c_bool), ("context", ctypes.c_void_p))
-
-
-@cache
-def _ggml(name: str, result: Any, *arguments: Any) -> Any:
-    """Return a function of ggml, which llama_cpp's bindings leave out although they load the library."""
-    function = getattr(lib.llama_cpp._lib, name)
-    function.restype, function.argtypes = result, arguments
-    return function

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _ALWAYS = (1, 8, 16)
 """Numbers of streams that are always timed."""
+_POLL_S = 0.2
 
 
 def _say_nothing(_progress: Progress) -> None:
@@ -73,6 +74,8 @@ def tune(
         # used afterwards.
         work = thread.submit(_Tuning(settings, file, workspace, budget, interruption).run)
         try:
+            while not wait([work], timeout=_POLL_S).done:
+                pass  # a signal that another thread has taken would not wake this one
             return work.result()
         finally:
             interruption.ask()

