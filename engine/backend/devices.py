@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
+from engine.backend.ggml import ggml
 from engine.backend.llama_log import start_library
 
+_POINTER, _SIZE = ctypes.c_void_p, ctypes.c_size_t
 _KINDS = {0: "CPU", 1: "GPU", 2: "integrated GPU", 3: "accelerator"}
 """ggml's numbers for a kind of device."""
 
@@ -30,27 +32,18 @@ class Device:
 def devices() -> list[Device]:
     """Return the devices, the CPU among them."""
     start_library()
-    from llama_cpp._ggml import libggml as ggml  # the bindings declare none of these functions
+    count = ggml("ggml_backend_dev_count", _SIZE)
+    return [_device(number) for number in range(count())]
 
-    pointer, size = ctypes.c_void_p, ctypes.c_size_t
-    ggml.ggml_backend_dev_count.restype = size
-    ggml.ggml_backend_dev_get.restype, ggml.ggml_backend_dev_get.argtypes = pointer, [size]
-    for text in (ggml.ggml_backend_dev_name, ggml.ggml_backend_dev_description):
-        text.restype, text.argtypes = ctypes.c_char_p, [pointer]
-    ggml.ggml_backend_dev_type.restype, ggml.ggml_backend_dev_type.argtypes = ctypes.c_int, [pointer]
-    ggml.ggml_backend_dev_memory.restype = None
-    ggml.ggml_backend_dev_memory.argtypes = [pointer, ctypes.POINTER(size), ctypes.POINTER(size)]
-    found = []
-    for number in range(ggml.ggml_backend_dev_count()):
-        device, free, total = ggml.ggml_backend_dev_get(number), size(), size()
-        ggml.ggml_backend_dev_memory(device, free, total)
-        found.append(
-            Device(
-                name=ggml.ggml_backend_dev_name(device).decode(),
-                description=ggml.ggml_backend_dev_description(device).decode(),
-                kind=_KINDS.get(ggml.ggml_backend_dev_type(device), "unknown"),
-                free_bytes=free.value,
-                total_bytes=total.value,
-            )
-        )
-    return found
+
+def _device(number: int) -> Device:
+    handle = ggml("ggml_backend_dev_get", _POINTER, _SIZE)(number)
+    free, total = _SIZE(), _SIZE()
+    ggml("ggml_backend_dev_memory", None, _POINTER, *[ctypes.POINTER(_SIZE)] * 2)(handle, free, total)
+    return Device(
+        name=ggml("ggml_backend_dev_name", ctypes.c_char_p, _POINTER)(handle).decode(),
+        description=ggml("ggml_backend_dev_description", ctypes.c_char_p, _POINTER)(handle).decode(),
+        kind=_KINDS.get(ggml("ggml_backend_dev_type", ctypes.c_int, _POINTER)(handle), "unknown"),
+        free_bytes=free.value,
+        total_bytes=total.value,
+    )
