@@ -13,6 +13,9 @@ SANITIZERS := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-rec
 	-fno-omit-frame-pointer -g -O1
 # Clients for the tests that want other versions of what others use too, each in an environment of its own.
 CLIENTS := build/clients/litellm build/clients/instructor
+# Tests that meet every dependency, for `make floors` and `make ceilings`.
+MEETING := $(addprefix tests/,sampler/test_kernels.py grammar/test_compiler.py loading/test_hub.py test_cli.py test_doors.py \
+	test_http.py test_metrics.py test_shutdown.py edge/test_listening.py edge/test_origins.py grpc)
 
 # `make serve MODEL=...` is another spelling of `NUCLEUS_MODEL=... make serve`.
 ifeq ($(origin MODEL),command line)
@@ -22,7 +25,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # the compilers under pip use every core already
-.PHONY: serve test check docs sanitize fuzz proto proto-check bench bench-sampler bench-serving publish soak flood chaos clean help
+.PHONY: serve test check docs sanitize fuzz proto proto-check bench bench-sampler bench-serving publish soak flood chaos floors ceilings clean help
 
 # $(call patiently,what,command): the command's output goes to the log; a line every 15 seconds says it is alive.
 # The command stays in the foreground, so that Ctrl-C reaches the compilers under it.
@@ -49,6 +52,27 @@ LD_PRELOAD="$$(ldd $(SANITIZED)/lib/engine/_sampler*.so | awk '/libasan/ { print
 	$$($(CXX) -print-file-name=libstdc++.so.6)" PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=malloc_context_size=2 LSAN_OPTIONS=suppressions=tests/sampler/leaks.supp:print_suppressions=0 \
 	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(SANITIZED)/lib:$(CURDIR) $(BIN)/python -m $(1)
+endef
+
+# $(call versions,resolution): the tests of $(MEETING) with the versions of dependencies that uv chooses within the limits of
+# pyproject.toml, for runtime and build; the tests stand among links, where they import what is installed. Old versions use
+# what new ones of others deprecate.
+define versions
+@mkdir -p build/versions/$(1)/tests
+$(call patiently,Installing Nucleus with the $(1) versions,(set -e; \
+	$(PIP) install --upgrade --target build/versions/uv uv==0.13.9; \
+	$(PIP) wheel --no-deps --wheel-dir build/versions/wheels -r $(VENV)/requirements.txt; \
+	$(BIN)/python -c "from setuptools import build_meta; build_meta.build_sdist('build/versions')"; \
+	cd build/versions/$(1); uv="../uv/bin/uv --quiet"; \
+	$$uv venv --clear --python $(CURDIR)/$(BIN)/python env; export VIRTUAL_ENV=$$PWD/env; \
+	$$uv pip compile --resolution $(1) --upgrade --find-links ../wheels --extra model --no-header \
+		-o versions.txt $(CURDIR)/pyproject.toml $(CURDIR)/$(VENV)/requirements.txt; \
+	$$uv pip install --find-links ../wheels -r versions.txt; \
+	$$uv pip install --no-build-isolation --no-deps --reinstall ../nucleus_engine-*.tar.gz; \
+	$$uv pip install -c versions.txt -r $(CURDIR)/tests/packaging/requirements.txt; \
+	$$uv pip check; ln -sfn $(CURDIR)/pyproject.toml $(CURDIR)/benchmarks .; ln -sfn $(CURDIR)/tests/* tests))
+cd build/versions/$(1) && env/bin/python -P tests/packaging/draw.py && \
+	env/bin/python -P -m pytest --numprocesses 2 --dist loadfile -W default::DeprecationWarning $(MEETING) $(ARGS)
 endef
 
 # $(call generate,folder): Python from the proto file; only the imports change, the descriptor keeps its file name.
@@ -113,6 +137,12 @@ flood: $(VENV)/.installed-model,bench $(VENV)/.extension ## 3,000 requests at on
 
 chaos: $(VENV)/.installed-model,bench $(VENV)/.extension ## clients on a network that stalls and cuts; none may be lost (ARGS="--minutes 2")
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+floors: $(VENV)/.llama ## some tests with the lowest versions of dependencies that are allowed (ARGS="-k stop")
+	$(call versions,lowest-direct)
+
+ceilings: $(VENV)/.llama ## the same with the newest
+	$(call versions,highest)
 
 clean: ## remove the virtual environment and everything built (pip keeps its cache)
 	rm -rf $(VENV) build dist *.egg-info engine/*.so

@@ -27,6 +27,7 @@ NOT_RUN = {
     "docs/contract.md": 1,
     "docs/deploying.md": 5,
     "docs/grpc.md": 1,
+    "docs/install.md": 1,
     "docs/models.md": 2,
     "docs/performance.md": 1,
     "docs/quickstart.md": 2,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LOGITS = st.floats(-50, 50, width=32) | st.sampled_from([-np.inf, 0.0, 1.0])
 
 
+@settings(deadline=None)  # an emulated processor takes its time
 @given(
     arrays.arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 300)), elements=LOGITS), st.data()
 )
