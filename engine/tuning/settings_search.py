@@ -115,7 +115,11 @@ class SettingsSearch:
 
     def _best_ubatch(self, candidates: Sequence[Candidate]) -> int:
         """Return the size with the fastest prefill; decodes are narrower than any of them."""
-        gains = {each.settings.ubatch_size: each.speed.prefill_gain for each in candidates if each.speed}
+        gains = {
+            each.settings.ubatch_size: each.speed.prefill_gain
+            for each in candidates
+            if each.speed and each.speed.surely_prefill >= 1.0
+        }
         best = max(gains, key=gains.__getitem__, default=0)
         return best if gains.get(best, 0.0) >= WORTHWHILE else self._lab.original.settings.ubatch_size
 

@@ -97,7 +97,10 @@ class ReportTable:
             f"is the most probable. * chosen, + not beaten in both."
         )
         if report.unrest > _RESTLESS:
-            yield f"The machine was not quiet: the original's own speed differed by {report.unrest:.0%}."
+            yield (
+                f"The machine was not quiet: the original's own speed differed by {report.unrest:.0%}. Tune again "
+                f"when nothing else runs."
+            )
         for candidate in report.candidates:
             for note in candidate.notes:
                 yield f"{candidate.name}: {note}."
