@@ -136,11 +136,11 @@ async def test_a_form_that_cannot_be_had_is_refused(
 async def test_hostile_forms_hurt_nobody_beside_them(door: Door) -> None:
     """They are refused or answered; those beside them get what they get alone."""
     names = ("pairs of alternatives", "many multiples", "references into each other", "long counts")
-    hostile = [ASK | {"json_schema": SCHEMAS[name], "max_tokens": 8} for name in names]
+    hostile = [ASK | {"json_schema": json.dumps(SCHEMAS[name]), "max_tokens": 8} for name in names]
     regex = {"structured_outputs": {"regex": "(.{0,100}a){0,100}"}}
     polite = [
         {"prompt": "Once upon a time", "max_tokens": 24, "seed": 1},
-        ASK | {"json_schema": RECORD},
+        ASK | {"json_schema": TEXT},
     ]
     alone = [comparable(await door.complete(**each)) for each in polite]
     together = await asyncio.gather(
