@@ -98,8 +98,8 @@ class ReportTable:
         )
         if report.unrest > _RESTLESS:
             yield (
-                f"The machine was not quiet: the original's own speed differed by {report.unrest:.0%}. Tune again "
-                f"when nothing else runs."
+                f"The machine was not quiet: the original's own speed differed by {report.unrest:.0%}. "
+                f"Tune again when nothing else runs."
             )
         for candidate in report.candidates:
             for note in candidate.notes:
