@@ -62,6 +62,7 @@ define versions
 $(call patiently,Installing Nucleus with the $(1) versions,(set -e; \
 	$(PIP) install --upgrade --target build/versions/uv uv==0.13.9; \
 	$(PIP) wheel --no-deps --wheel-dir build/versions/wheels -r $(VENV)/requirements.txt; \
+	rm -f build/versions/*.tar.gz; \
 	$(BIN)/python -c "from setuptools import build_meta; build_meta.build_sdist('build/versions')"; \
 	cd build/versions/$(1); uv="../uv/bin/uv --quiet"; \
 	$$uv venv --clear --python $(CURDIR)/$(BIN)/python env; export VIRTUAL_ENV=$$PWD/env; \
@@ -96,6 +97,8 @@ check: $(TESTING) $(VENV)/.extension proto-check ## linters, types, import rules
 	$(call tool,lint-imports --no-logo)
 	$(call tool,cython-lint csrc)
 	$(call tool,python -m mypy.stubtest --mypy-config-file pyproject.toml engine._sampler)
+	$(call tool,zizmor --offline --quiet --strict-collection .github)
+	$(call tool,hadolint packaging/docker/*.Dockerfile)
 	$(call tool,python -m benchmarks.publish --check)
 
 docs: $(VENV)/.docs ## the documentation as a site in build/site, links checked
