@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from engine.backend.base import Batch, decode
@@ -11,7 +10,7 @@ from engine.backend.llama import LlamaBackend, LlamaOptions
 from engine.loading.profiles import BATCH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from engine.backend.base import SavedPrefix
     from engine.backend.llama_model import LlamaModel
@@ -19,14 +18,11 @@ if TYPE_CHECKING:
 
 DEPTH: Final = 128
 """Tokens that each stream has behind it: a short prompt, and the middle of a short answer."""
-_STEPS: Final = range(3, 17)
-"""Fewest and most steps of which the median counts; so many as take about half a second."""
-_SECONDS: Final = 0.5
-_SLOWEST_PREFILL_S: Final = 3.0
+_SLOWEST_PREFILL_S: Final = 1.6
 _PROMPTS: Final = (2048, 1024, 512, 256, 128, 64)
 """Tokens of the prompt whose computing is timed: the most that do not take too long."""
 _ROOM: Final = 32
-"""Tokens that a stream may grow by."""
+"""Tokens that a stream may grow by, and so the most steps."""
 STREAM_CELLS: Final = DEPTH + _ROOM
 """Cells of the KV cache that a stream needs."""
 
@@ -81,19 +77,31 @@ class Bench:
         self._batch = Batch(n_batch)
         self._tokens = _ordinary_tokens(model.info.n_vocab, n_batch)
 
-    def decode_seconds(self, streams: int, check: Callable[[], None]) -> float:
-        """Return the median seconds of a step in which so many streams get a token each."""
-        self._fill(streams)
-        try:
-            self._step(streams, 0)  # what the graph of this width needs is made once
-            times = [self._step(streams, 1)]
-            most = min(max(round(_SECONDS / times[0]), _STEPS.start), _STEPS.stop)
-            for step in range(2, most + 1):
-                check()
-                times.append(self._step(streams, step))
-            return median(times)
-        finally:
-            self._clear(streams)
+    def begin(self, streams: int) -> None:
+        """Put the same text into so many slots: what it says makes no difference."""
+        if not self.depth:
+            return
+        if self._saved is None:
+            depth = self.depth
+            self._batch.fill(self._tokens[:depth], range(depth), [0] * depth, [False] * depth)
+            decode(self.backend, self._batch)
+            self._saved = self.backend.save(0, depth)
+            self._clear(1)
+        for slot in range(streams):
+            self.backend.restore(slot, self._saved, self.depth)
+
+    def step_seconds(self, streams: int, step: int) -> float:
+        """Return the seconds of a step in which each stream gets its next token; steps count from 0.
+
+        The first of a width makes ready what all later ones use.
+        """
+        tokens = self._tokens[step : step + 1] * streams
+        self._batch.fill(tokens, [self.depth + step] * streams, range(streams), [True] * streams)
+        return self._timed()
+
+    def end(self, streams: int) -> None:
+        """Empty the slots."""
+        self._clear(streams)
 
     def prefill_seconds(self, n_tokens: int) -> float:
         """Return the seconds in which so many tokens of one prompt are computed, a batch at a time."""
@@ -121,24 +129,6 @@ class Bench:
     def close(self) -> None:
         """Free the context; the model stays."""
         self.backend.close()
-
-    def _fill(self, streams: int) -> None:
-        """Put a text into each slot; it is computed once, and copied, as what it says makes no difference."""
-        if not self.depth:
-            return
-        if self._saved is None:
-            depth = self.depth
-            self._batch.fill(self._tokens[:depth], range(depth), [0] * depth, [False] * depth)
-            decode(self.backend, self._batch)
-            self._saved = self.backend.save(0, depth)
-            self._clear(1)
-        for slot in range(streams):
-            self.backend.restore(slot, self._saved, self.depth)
-
-    def _step(self, streams: int, step: int) -> float:
-        tokens = self._tokens[step : step + 1] * streams
-        self._batch.fill(tokens, [self.depth + step] * streams, range(streams), [True] * streams)
-        return self._timed()
 
     def _timed(self) -> float:
         began = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from engine.tuning import conversion
@@ -63,16 +64,20 @@ class FileSearch:
             self._compare_uniform()
         compared = [each for each in self.candidates if each.quality is not None]
         within = [*tuned, *(each for each in compared if each.is_within(self._max_kl))]
-        self._time([*within, *self._bad_bargains(compared, len(within))], _COMPARED, "timing all files")
+        all_files = [*within, *self._bad_bargains(compared, len(within))]
+        tell = partial(self._tell_round, "timing all files", _COMPARED, _COMPARED)
+        self._lab.time(all_files, rounds=1, share=_MIXED, tell=tell)
         if tries_files and (mixed := self._find_mix()) is not None:
             within.append(mixed)
         for each in compared:
             if not each.is_within(self._max_kl):
                 self._lab.remove_file(each.recipe.name)  # it is not timed again
-        for number in range(_ROUNDS):
-            if not within or (number and not self._lab.can_time(len(within), 1.0)):
-                break
-            self._time(within, _MIXED + (1 - _MIXED) * number / _ROUNDS, f"timing {len(within)} in turn")
+        if within:
+            tell = partial(self._tell_round, f"timing {len(within)} in turn", _MIXED, 1.0)
+            self._lab.time(within, rounds=_ROUNDS, share=1.0, tell=tell)
+
+    def _tell_round(self, doing: str, first: float, last: float, number: int) -> None:
+        self._lab.budget.tell(first + (last - first) * number / _ROUNDS, doing)
 
     def _bad_bargains(self, compared: Sequence[Candidate], n_within: int) -> list[Candidate]:
         """Return what is beyond the limit, to be timed once if there is time: a bad bargain is to be seen."""
@@ -135,10 +140,6 @@ class FileSearch:
         self._lab.assess(candidate)
         if candidate.quality is not None and not candidate.is_within(self._max_kl):
             candidate.notes.append("beyond the limit")
-
-    def _time(self, candidates: Sequence[Candidate], fraction: float, doing: str) -> None:
-        self._lab.budget.tell(fraction, doing)
-        self._lab.time(candidates)
 
     def _find_mix(self) -> Candidate | None:
         """Return a mix of the best file within the limit and a faster one beyond it, if one should pay."""

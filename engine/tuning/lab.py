@@ -19,7 +19,7 @@ from engine.tuning.rounds import Rounds
 from engine.tuning.text import text_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from engine.loading.profiles import RunSettings
@@ -143,28 +143,53 @@ class Lab:
         """Return True if a round of so many should end before a share of all the time has passed."""
         return self.budget.allows(self._lap_estimate * (n_candidates + 1), share)
 
-    def time(self, candidates: Sequence[Candidate]) -> None:
-        """Time candidates once, in turn with the original.
+    def time(
+        self,
+        candidates: Sequence[Candidate],
+        *,
+        rounds: int,
+        share: float,
+        tell: Callable[[int], None],
+    ) -> None:
+        """Time candidates in turn with the original: once, and then as long as there is time.
 
-        As many as fit the memory take turns; then the next ones do.
+        As many as fit the memory take turns; then the next ones do, with their part of the time.
+
+        Args:
+            candidates: Those that were compared; there may be none.
+            rounds: Most rounds.
+            share: The share of all the time until which there may be another round.
+            tell: Gets the number of each round before it begins.
         """
+        groups = list(self._groups(candidates))
         began = self.budget.used
-        for group in self._groups(candidates):
-            with ExitStack() as stack:
-                original = stack.enter_context(closing(self.open(self.original, self.model)))
-                benches = {}
-                for candidate in group:
-                    try:
-                        bench = self.open(candidate, self._load(candidate))
-                    except ModelLoadError as error:
-                        candidate.notes.append(f"could not be timed: {error}")
-                        continue
-                    benches[candidate.name] = stack.enter_context(closing(bench))
-                self.rounds.run(original, benches, self.check)
+        left = max(0.0, self.budget.left_until(share))
+        for number, group in enumerate(groups, 1):
+            self._time_group(group, rounds, began + left * number / len(groups), tell)
         for candidate in candidates:
             candidate.speed = self.rounds.speed_of(candidate.name)
         self.original.speed = self.rounds.speed_of_original()
-        self._lap_estimate = (self.budget.used - began) / (len(candidates) + 1)
+
+    def _time_group(
+        self, group: Sequence[Candidate], rounds: int, until: float, tell: Callable[[int], None]
+    ) -> None:
+        began = self.budget.used
+        with ExitStack() as stack:
+            original = stack.enter_context(closing(self.open(self.original, self.model)))
+            benches = {}
+            for candidate in group:
+                try:
+                    bench = self.open(candidate, self._load(candidate))
+                except ModelLoadError as error:
+                    candidate.notes.append(f"could not be timed: {error}")
+                    continue
+                benches[candidate.name] = stack.enter_context(closing(bench))
+            for number in range(rounds):
+                if number and self.budget.used + self._lap_estimate * (len(benches) + 1) > until:
+                    break
+                tell(number)
+                self.rounds.run(original, benches, self.check)
+                self._lap_estimate = (self.budget.used - began) / (len(benches) + 1) / (number + 1)
 
     def _load(self, candidate: Candidate) -> LlamaModel:
         if candidate.is_original:

@@ -95,13 +95,20 @@ class SettingsSearch:
                 candidate.notes.append("beyond the limit")
 
     def _time(self, candidates: Sequence[Candidate]) -> None:
-        lab, running = self._lab, list(candidates)
-        for number in range(_ROUNDS):
-            if not running or not lab.can_time(len(running), SHARE):
-                break
-            lab.budget.tell(0.15 + 0.15 * number / _ROUNDS, f"timing {len(running)} settings")
-            lab.time(running)
-            running = [each for each in running if self._is_promising(each)]
+        if not candidates or not self._lab.budget.allows(0, SHARE):
+            return
+        self._lab.time(candidates, rounds=1, share=SHARE, tell=lambda _: self._tell(0, candidates))
+        promising = [each for each in candidates if self._is_promising(each)]
+        if promising and self._lab.can_time(len(promising), SHARE):
+            self._lab.time(
+                promising,
+                rounds=_ROUNDS - 1,
+                share=SHARE,
+                tell=lambda number: self._tell(number + 1, promising),
+            )
+
+    def _tell(self, number: int, timed: Sequence[Candidate]) -> None:
+        self._lab.budget.tell(0.15 + 0.15 * number / _ROUNDS, f"timing {len(timed)} settings")
 
     def _is_promising(self, candidate: Candidate) -> bool:
         speed = candidate.speed

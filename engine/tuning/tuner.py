@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from engine.backend.base import BackendError
+from engine.errors import ModelLoadError
 from engine.loading import hardware
 from engine.loading.models import locate
 from engine.loading.profiles import FasterFile, Place, Profile, default_settings
@@ -97,6 +99,12 @@ class _Tuning:
         self._notes: list[str] = []
 
     def run(self) -> TuningReport:
+        try:
+            return self._measure()
+        except BackendError as error:
+            raise ModelLoadError(f"{str(self._file.path)!r} cannot be computed: {error}.") from error
+
+    def _measure(self) -> TuningReport:
         from engine.backend import llama_model  # loads llama.cpp
         from engine.tuning.file_search import FileSearch
         from engine.tuning.lab import Lab

@@ -85,7 +85,7 @@ def converted_here() -> Iterator[None]:
 def smaller_is_faster() -> Iterator[None]:
     """Let a step take as long as its weights are large, except for one stream, where the original is best."""
 
-    def decode_seconds(bench: Bench, streams: int, _check: Callable[[], None]) -> float:
+    def step_seconds(bench: Bench, streams: int, _step: int) -> float:
         size = bench.backend.info.n_bytes
         return 1 / size if streams == 1 else float(size)
 
@@ -93,6 +93,6 @@ def smaller_is_faster() -> Iterator[None]:
         return n_tokens * 1e-6 * bench.backend.info.n_bytes
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Bench, "decode_seconds", decode_seconds)
+        patch.setattr(Bench, "step_seconds", step_seconds)
         patch.setattr(Bench, "prefill_seconds", prefill_seconds)
         yield

@@ -262,13 +262,13 @@ class TestSettings:
     ) -> None:
         """Here keys and values of 8 bits are half as fast again, and so are prompts with a small ubatch."""
 
-        def decode_seconds(bench: Bench, streams: int, _check: Any) -> float:
+        def step_seconds(bench: Bench, streams: int, _step: int) -> float:
             return streams / (1.5 if bench.backend.options.cache_type_k == "q8_0" else 1.0)
 
         def prefill_seconds(bench: Bench, n_tokens: int) -> float:
             return n_tokens * 1e-3 / (1.5 if bench.backend.options.n_ubatch == 128 else 1.0)
 
-        monkeypatch.setattr(Bench, "decode_seconds", decode_seconds)
+        monkeypatch.setattr(Bench, "step_seconds", step_seconds)
         monkeypatch.setattr(Bench, "prefill_seconds", prefill_seconds)
         report = run(model, tmp_path, max_kl=1, files=False)
         settings = report.settings_choice.settings
