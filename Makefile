@@ -14,7 +14,7 @@ SANITIZERS := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-rec
 # Clients for the tests that want other versions of what others use too, each in an environment of its own.
 CLIENTS := build/clients/litellm build/clients/instructor
 # Tests that meet every dependency, for `make floors` and `make ceilings`.
-MEETING := $(addprefix tests/,sampler/test_kernels.py grammar/test_compiler.py loading/test_hub.py test_cli.py test_doors.py \
+MEETING := $(addprefix tests/,sampler/test_kernels.py grammar/test_compiler.py models/test_hub.py test_cli.py test_doors.py \
 	test_http.py test_metrics.py test_shutdown.py edge/test_listening.py edge/test_origins.py grpc)
 
 # `make serve MODEL=...` is another spelling of `NUCLEUS_MODEL=... make serve`.

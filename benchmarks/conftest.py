@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import ModelLoadError
-from engine.loading.models import ModelFile, locate
+from engine.models.names import ModelFile, locate
 
 
 @pytest.fixture(scope="session", params=["smollm2-135m-instruct", "gemma-3-270m"])

@@ -15,7 +15,7 @@ import cpuinfo
 import llama_cpp
 import psutil
 
-from engine.loading.hardware import physical_cores
+from engine.hardware import physical_cores
 from engine.sampling import KERNELS
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from engine.loading.hardware import physical_cores
+from engine.hardware import physical_cores
 from engine.serving.auth import ApiKeys
 from engine.serving.grpc import start_grpc
 from engine.serving.http import create_app

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from engine.contract.requests import CompletionRequest
     from engine.contract.responses import Choice, Completion, CompletionChunk, Logprobs, Usage
     from engine.errors import EngineError
-    from engine.generation import Generated
     from engine.llm import LLM
+    from engine.many.generation import Generated
+    from engine.many.scoring import Score
     from engine.sampling import Sampler, SamplingParams
-    from engine.scoring import Score
 
 _HOMES = {
     "AsyncLLM": "engine.async_llm",
@@ -40,12 +40,12 @@ _HOMES = {
     "CompletionChunk": "engine.contract.responses",
     "CompletionRequest": "engine.contract.requests",
     "EngineError": "engine.errors",
-    "Generated": "engine.generation",
+    "Generated": "engine.many.generation",
     "LLM": "engine.llm",
     "Logprobs": "engine.contract.responses",
     "Sampler": "engine.sampling",
     "SamplingParams": "engine.sampling",
-    "Score": "engine.scoring",
+    "Score": "engine.many.scoring",
     "Usage": "engine.contract.responses",
 }
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from typing_extensions import override
 
-from engine.async_many import AsyncMany
 from engine.errors import UnavailableError
-from engine.loading.packaged import DEFAULT_MODEL
 from engine.loading.threaded import load
+from engine.many.async_llm import AsyncMany
+from engine.models.packaged import DEFAULT_MODEL
 from engine.parsed import JsonForm
 from engine.process_bound import ProcessBound
 

@@ -11,8 +11,8 @@ from typing_extensions import override
 
 from engine.async_llm import AsyncLLM
 from engine.errors import EngineError, UnavailableError
-from engine.loading.packaged import DEFAULT_MODEL
-from engine.many import Many
+from engine.many.llm import Many
+from engine.models.packaged import DEFAULT_MODEL
 from engine.process_bound import ProcessBound
 from engine.service.event_loop import LoopThread
 

@@ -22,8 +22,8 @@ from engine.errors import ModelLoadError
 from engine.kvcache.operations import FreeDeferred
 from engine.loading import trial
 from engine.loading.launch import launch
-from engine.loading.models import locate
 from engine.loading.options import EngineOptions
+from engine.models.names import locate
 from tests.conftest import MODEL
 from tests.doors import PythonDoor
 

@@ -12,7 +12,7 @@ import pytest
 from engine.backend.base import Batch, decode
 from engine.backend.llama import LlamaBackend, LlamaOptions
 from engine.backend.llama_model import LlamaModel
-from engine.loading.models import locate
+from engine.models.names import locate
 from tests.answers import check_logprobs, raw
 from tests.conftest import MODEL
 from tests.sampler.oracle import logprobs as log_softmax

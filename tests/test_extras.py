@@ -125,7 +125,7 @@ def test_a_model_in_the_process_needs_no_server(tmp_path: Path) -> None:
 
 
 def test_the_server_needs_what_its_extra_brings() -> None:
-    code = "import engine.commands.app, engine.serving.server; from engine.loading import hub; print('there')"
+    code = "import engine.commands.app, engine.serving.server; from engine.models import hub; print('there')"
     assert output_of("serve", code) == "there\n"
 
 

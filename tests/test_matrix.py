@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from engine.loading.launch import launch
-from engine.loading.models import locate
 from engine.loading.options import EngineOptions
+from engine.models.names import locate
 from tests.answers import check_logprobs, comparable, counted, joined
 from tests.conftest import MODEL
 from tests.doors import DOORS

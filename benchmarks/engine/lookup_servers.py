@@ -17,8 +17,8 @@ import httpx2
 from benchmarks.engine.test_lookup import TEXTS
 from benchmarks.report import Table
 from benchmarks.servers import GUESSING, HOST, Running, Setting, install_peers, running
-from engine.loading.models import locate
-from engine.loading.packaged import DEFAULT_MODEL
+from engine.models.names import locate
+from engine.models.packaged import DEFAULT_MODEL
 
 _TABLE = Table({"a copy over HTTP": "<24", "tokens/s": ">9.1f", "ratio": ">7.2f", "answers": ">9d"})
 _N_TOKENS = 256

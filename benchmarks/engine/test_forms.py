@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from benchmarks.engine.conftest import Report
-    from engine.loading.models import ModelFile
+    from engine.models.names import ModelFile
 
 _N_TOKENS = 128
 _STREAMS = 8

@@ -25,7 +25,7 @@ from benchmarks.machine import Elsewhere, calm_ones
 from benchmarks.prompts import SAMPLING, token_prompts
 from benchmarks.remote import Remote
 from engine.async_llm import AsyncLLM
-from engine.loading.hardware import physical_cores
+from engine.hardware import physical_cores
 from engine.service.event_loop import new_event_loop
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from benchmarks.engine.conftest import Report
-    from engine.loading.models import ModelFile
+    from engine.models.names import ModelFile
 
 N_TOKENS = 64
 MAX_STREAMS, N_CELLS, N_BATCH = 16, 4096, 512  # the last is what the engine uses

@@ -13,13 +13,13 @@ from engine.backend.llama import LlamaBackend, LlamaOptions
 from engine.backend.llama_model import LlamaModel
 from engine.core.calibration import calibrate
 from engine.core.step_cost import StepCost
-from engine.loading.hardware import physical_cores
+from engine.hardware import physical_cores
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from benchmarks.engine.conftest import Report
-    from engine.loading.models import ModelFile
+    from engine.models.names import ModelFile
 
 MAX_DECODES = 16
 _ROUNDS = 9

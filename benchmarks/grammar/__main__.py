@@ -20,7 +20,7 @@ from benchmarks.grammar.vocabulary import packaged_model, vocabulary_of
 from benchmarks.report import Table
 from engine.grammar.compiler import GrammarCompiler
 from engine.grammar.form import Form, GrammarError
-from engine.loading.packaged import DEFAULT_MODEL, PACKAGED
+from engine.models.packaged import DEFAULT_MODEL, PACKAGED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,7 @@ import jsonschema
 from benchmarks.grammar.__main__ import lines
 from engine.async_llm import AsyncLLM
 from engine.errors import InvalidRequestError
-from engine.loading.packaged import DEFAULT_MODEL, PACKAGED
+from engine.models.packaged import DEFAULT_MODEL, PACKAGED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,8 +21,8 @@ from benchmarks.engine.test_forms import SCHEMA
 from benchmarks.prompts import SAMPLING
 from benchmarks.report import Table
 from benchmarks.servers import HOST, LLAMA_CPP_PYTHON, SERVERS, Running, Setting, install_peers, running
-from engine.loading.models import locate
-from engine.loading.packaged import DEFAULT_MODEL
+from engine.models.names import locate
+from engine.models.packaged import DEFAULT_MODEL
 
 _TABLE = Table({"a JSON schema over HTTP": "<24", "clients": ">8d", "tokens/s": ">9.1f", "ratio": ">7.2f"})
 _N_TOKENS = 128

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from engine.backend.llama_model import LlamaModel, lib
 from engine.grammar.tokenizer import tokenizer_of
-from engine.loading.packaged import PACKAGED, packaged_file
+from engine.models.packaged import PACKAGED, packaged_file
 
 if TYPE_CHECKING:
     from llguidance import LLTokenizer

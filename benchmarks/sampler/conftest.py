@@ -13,14 +13,14 @@ from benchmarks.llama import Context
 from benchmarks.prompts import PASSAGES
 from benchmarks.sampler.results import Results
 from benchmarks.sampler.sides import N_ROWS, Rows
-from engine.loading.hardware import physical_cores
+from engine.hardware import physical_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from engine.loading.models import ModelFile
+    from engine.models.names import ModelFile
 
 _FOLDER = Path(__file__).parents[1] / "results"
 _MAX_TOKENS, _N_HISTORY = 100, 200

@@ -18,8 +18,8 @@ from benchmarks.serving.measure import Plan, measure, started
 from benchmarks.serving.results import RATIOS, ROWS, ModelResults, Ratio, write
 from benchmarks.serving.scenarios import CONTEXT, Scenarios
 from engine.errors import ModelLoadError
-from engine.loading.models import locate
-from engine.loading.packaged import PACKAGED
+from engine.models.names import locate
+from engine.models.packaged import PACKAGED
 
 _ROOT = Path(__file__).parents[2]
 _RESULTS = _ROOT / "benchmarks" / "results"

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from engine.commands.completion import pulled_names
 from engine.commands.terminal import harmless, out, quiet_logging, write_json
-from engine.loading.display import format_size
+from engine.models.display import format_size
 
 if TYPE_CHECKING:
     from engine.loading.inventory import ListedModel
@@ -66,7 +66,7 @@ def pull(
     Run it again after an interruption: it goes on where it stopped. HF_TOKEN, HF_ENDPOINT and HF_HOME are
     huggingface_hub's own.
     """
-    from engine.loading.pull import pull as fetch
+    from engine.models.pull import pull as fetch
 
     quiet_logging()
     file = fetch(name, offline=offline, say=lambda line: print(harmless(line), flush=True))
@@ -88,7 +88,7 @@ def rm(
 
     nucleus rm user/repo:Q4_K_M
     """
-    from engine.loading.removal import remove
+    from engine.models.removal import remove
 
     quiet_logging()
     removed = remove(name, everything=everything)

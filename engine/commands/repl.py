@@ -15,7 +15,7 @@ from prompt_toolkit.key_binding import KeyBindings
 
 from engine.commands.terminal import write
 from engine.errors import ContextLengthError, EngineError
-from engine.loading.packaged import cache_folder
+from engine.models.packaged import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,7 +16,7 @@ from engine.contract.display import decoded
 from engine.loading.options import EngineOptions
 
 if TYPE_CHECKING:
-    from engine.scoring import Score
+    from engine.many.scoring import Score
 
 
 @takes(options=MODEL_OPTIONS)

@@ -10,7 +10,7 @@ from engine.commands.completion import model_names
 from engine.commands.terminal import columns, harmless, quiet_logging, write_json
 from engine.commands.texts import FileOption, given_text
 from engine.errors import InvalidRequestError
-from engine.loading.packaged import DEFAULT_MODEL
+from engine.models.packaged import DEFAULT_MODEL
 from engine.settings import ENV_PREFIX
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ def tokenize(
 
 
 def _load(name: str) -> LlamaModel:
-    from engine.loading.models import locate
     from engine.loading.trial import try_out
+    from engine.models.names import locate
 
     file = locate(name)
     try_out(file)

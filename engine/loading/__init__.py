@@ -1,1 +1,1 @@
-"""From a model's name to a running service."""
+"""From a model file to a running service."""

@@ -12,9 +12,9 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from engine.loading import hardware
-from engine.loading.display import format_size
-from engine.loading.packaged import cache_folder
+from engine import hardware
+from engine.models.display import format_size
+from engine.models.packaged import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

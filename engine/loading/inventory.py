@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.errors import ModelLoadError
-from engine.loading.choice import models_in
-from engine.loading.display import format_size, printable
-from engine.loading.facts import ModelFacts, parts_of, read_facts
-from engine.loading.fit import fit_report
-from engine.loading.gguf_header import HeaderError
-from engine.loading.hub_cache import RepositoryCache, cache_root, free_bytes, size_of
-from engine.loading.models import hub_name, locate
-from engine.loading.packaged import PACKAGED, first_part, installed_file
 from engine.loading.widths import known_invariance
+from engine.models.choice import models_in
+from engine.models.display import format_size, printable
+from engine.models.facts import ModelFacts, parts_of, read_facts
+from engine.models.fit import fit_report
+from engine.models.gguf_header import HeaderError
+from engine.models.hub_cache import RepositoryCache, cache_root, free_bytes, size_of
+from engine.models.names import hub_name, locate
+from engine.models.packaged import PACKAGED, first_part, installed_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from engine.loading.fit import FitReport
+    from engine.models.fit import FitReport
 
 Source = Literal["packaged", "hub", "file"]
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine import hardware
 from engine.backend.cache_types import scaled_cell_bytes
 from engine.contract.limits import Limits
 from engine.core.calibration import calibrate
@@ -15,10 +16,6 @@ from engine.core.engine import Engine
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.core.sampler_threads import fastest_threads
 from engine.errors import ModelLoadError
-from engine.loading import hardware
-from engine.loading.display import format_size
-from engine.loading.fit import affordable_context
-from engine.loading.models import locate
 from engine.loading.prefixes import prefix_files
 from engine.loading.profiles import BATCH, Place, RunSettings, default_settings, settings_with
 from engine.loading.report import (
@@ -33,6 +30,9 @@ from engine.loading.report import (
 )
 from engine.loading.trial import try_out
 from engine.loading.widths import read_widths, widths_note
+from engine.models.display import format_size
+from engine.models.fit import affordable_context
+from engine.models.names import locate
 from engine.service.service import CompletionService
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from engine.backend.llama_model import LlamaModel
     from engine.core.prefix_files import PrefixFiles
     from engine.core.step_cost import StepCost
-    from engine.loading.models import ModelFile
     from engine.loading.options import EngineOptions
+    from engine.models.names import ModelFile
 
 _CORES = "the cores that this process may use"
 _CALIBRATION_SECONDS = 1.0

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from engine.backend.cache_types import CacheType, FlashAttention, is_quantized
 from engine.contract.messages import contract_error
-from engine.loading.packaged import DEFAULT_MODEL
+from engine.models.packaged import DEFAULT_MODEL
 
 MAX_PARALLEL = 254  # llama.cpp's own limit on sequences is 256, and the backend needs two
 _AUTOMATIC = "(default: chosen for the model and the machine)"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from engine.core.prefix_files import PrefixFiles
 from engine.errors import ModelLoadError
-from engine.loading.digests import sha256_of
+from engine.models.digests import sha256_of
 
 if TYPE_CHECKING:
     from pathlib import Path

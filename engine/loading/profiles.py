@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from engine import hardware
 from engine.backend.cache_types import DEFAULT_CACHE_TYPE, CacheType, FlashAttention
-from engine.loading import hardware
-from engine.loading.notes import Note
+from engine.models.notes import Note
 
 if TYPE_CHECKING:
     from engine.loading.options import EngineOptions

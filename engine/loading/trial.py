@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Final
 
 from engine.errors import ModelLoadError
 from engine.loading.child import Child, interpreter
-from engine.loading.notes import Note
+from engine.models.notes import Note
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from engine.loading.models import ModelFile
+    from engine.models.names import ModelFile
 
 log = logging.getLogger("nucleus.loading")
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from engine.loading.notes import Note
-from engine.loading.packaged import cache_folder
 from engine.loading.profiles import BATCH, default_settings
+from engine.models.notes import Note
+from engine.models.packaged import cache_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

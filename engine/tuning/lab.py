@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Final
 
+from engine import hardware
 from engine.backend.base import BackendError
 from engine.backend.cache_types import scaled_cell_bytes
 from engine.backend.llama_model import LlamaModel
 from engine.errors import ModelLoadError
-from engine.loading import hardware
-from engine.loading.display import format_size
+from engine.models.display import format_size
 from engine.tuning.bench import STREAM_CELLS, Bench
 from engine.tuning.candidate import Candidate
 from engine.tuning.quality import LOSSLESS, Reference

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.loading.options import MAX_PARALLEL
-from engine.loading.packaged import DEFAULT_MODEL
+from engine.models.packaged import DEFAULT_MODEL
 
 
 class TuneSettings(BaseModel):

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from engine.loading.display import format_size
+from engine.models.display import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from engine import hardware
 from engine.backend.base import BackendError
 from engine.errors import ModelLoadError
-from engine.loading import hardware
-from engine.loading.models import locate
 from engine.loading.profiles import FasterFile, Place, Profile, default_settings
 from engine.loading.trial import remember, try_out
+from engine.models.names import locate
 from engine.tuning.budget import Budget, Progress
 from engine.tuning.interruption import Interruption, signals_as_exit
 from engine.tuning.output import check_new, copy_new
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from engine.loading.models import ModelFile
+    from engine.models.names import ModelFile
     from engine.tuning.candidate import Candidate
     from engine.tuning.lab import Lab
     from engine.tuning.settings import TuneSettings

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from engine.errors import InvalidRequestError
-from engine.loading.display import format_size
-from engine.loading.packaged import cache_folder
+from engine.models.display import format_size
+from engine.models.packaged import cache_folder
 
 if TYPE_CHECKING:
     from types import TracebackType

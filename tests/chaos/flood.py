@@ -22,7 +22,7 @@ from benchmarks.machine import describe
 from benchmarks.remote import Remote
 from benchmarks.report import Table, write_json
 from benchmarks.servers import HOST, OURS, SERVERS, Setting, running
-from engine.loading.models import locate
+from engine.models.names import locate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

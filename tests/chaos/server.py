@@ -12,7 +12,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.servers import HOST, SERVERS, Ports, Running, Setting, running
-from engine.loading.models import locate
+from engine.models.names import locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

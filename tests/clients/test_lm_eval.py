@@ -16,7 +16,7 @@ import pytest
 from engine.backend.base import Batch, decode
 from engine.backend.llama import LlamaBackend, LlamaOptions
 from engine.backend.llama_model import LlamaModel
-from engine.loading.models import locate
+from engine.models.names import locate
 from tests.clients import KEY
 from tests.conftest import MODEL
 from tests.doors import PythonDoor

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from engine.cli import main
 from engine.loading import diagnosis, inventory
 from engine.loading.diagnosis import Finding
-from engine.loading.facts import ModelFacts
+from engine.models.facts import ModelFacts
 from engine.loading.inventory import CacheUsage, ListedModel
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ import socket
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from engine.loading import diagnosis, hardware
+from engine import hardware
+from engine.loading import diagnosis
 from engine.loading.diagnosis import Finding, diagnose
 
 if TYPE_CHECKING:

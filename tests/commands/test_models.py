@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.loading.conftest import hub  # noqa: F401
-from tests.models.files import ModelSpec
-from tests.models.hostile import SPM
+from tests.kinds.files import ModelSpec
+from tests.kinds.hostile import SPM
+from tests.models.conftest import hub  # noqa: F401
 from tests.standins.hub import Hub, Repository
 
 if TYPE_CHECKING:

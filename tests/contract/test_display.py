@@ -20,7 +20,7 @@ from engine.contract.chat_responses import (
 )
 from engine.contract.display import MAX_SHADED, cut, decoded_to, error_html
 from engine.contract.responses import Choice, Completion, Logprobs, Usage
-from engine.scoring import Score
+from engine.many.scoring import Score
 
 QUICK = settings(max_examples=60, derandomize=True, deadline=None, database=None)
 NASTY = '<script>alert("1")</script>&amp;\'\n<!-- \x00 \u202e </div> ↵'

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.loading.models import locate
+from engine.models.names import locate
 from engine.serving.auth import ApiKeys
 from engine.serving.grpc import start_grpc
 from engine.serving.http import create_app

@@ -13,7 +13,7 @@ from engine.grammar.compiler import GrammarCompiler
 from engine.grammar.form import Form, GrammarError
 from engine.grammar.tokenizer import tokenizer_of
 from tests.grammar.walks import allowed
-from tests.models.files import GENERATING, LOSSY
+from tests.kinds.files import GENERATING, LOSSY
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.batch import Batch, in_order, in_order_async, with_room
 from engine.errors import QueueFullError
-from engine.progress import Bar
+from engine.many.batch import Batch, in_order, in_order_async, with_room
+from engine.many.progress import Bar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from engine.batch import Advance
+    from engine.many.batch import Advance
 
 NO_BAR = Bar([], "item", shown=False)
 ITEMS = st.lists(st.integers(0, 6), max_size=30)

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from engine import LLM, AsyncLLM
 from engine.errors import InternalError, InvalidRequestError, QueueFullError, UnavailableError
-from engine.generation import KEPT_PER_SLOT
+from engine.many.generation import KEPT_PER_SLOT
 from tests.core.fake_backend import N_VOCAB, POISON
 from tests.many.conftest import engine_behind, quick_llm
 from tests.quick import AnyText, engine_of, service_of

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from engine import AsyncLLM
 from engine.errors import ContextLengthError, InvalidRequestError, UnavailableError
-from engine.scoring import Score
+from engine.many.scoring import Score
 from tests.core.fake_backend import N_VOCAB, POISON
 from tests.many.conftest import engine_behind, quick_llm
 from tests.quick import AnyText
@@ -188,7 +188,7 @@ def test_a_closed_model_says_so() -> None:
 
 def test_progress_is_the_share_of_the_text(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[float] = []
-    monkeypatch.setattr("engine.progress.Bar.show", lambda _, done, __: shown.append(round(done, 2)))
+    monkeypatch.setattr("engine.many.progress.Bar.show", lambda _, done, __: shown.append(round(done, 2)))
     llm.score([[1 + place % 5 for place in range(24 + 5 * 12)]])
     assert shown[-1] == 1
     assert 0 < shown[0] < 1

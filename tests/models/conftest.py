@@ -1,43 +1,38 @@
-"""The family: a small file for each kind of model, written once."""
+"""A hub on this machine."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
+from huggingface_hub import constants
 
-from engine.llm import LLM
-from engine.loading import trial
-from tests.models.files import GENERATING, REFUSED
+from tests.models.downloads import BODY, NAME
+from tests.models.names import use
+from tests.standins.hub import Hub, Repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 
-@pytest.fixture(scope="session")
-def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder with a file for each name in ``GENERATING`` and ``REFUSED``."""
-    folder = tmp_path_factory.mktemp("family")
-    for name, spec in GENERATING.items():
-        spec.write(folder / f"{name}.gguf")
-    for name, (spec, _kind) in REFUSED.items():
-        spec.write(folder / f"{name}.gguf")
-    return folder
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with Hub() as running:
+        # The library reads its environment when it is imported: too early for a test. One of the tests
+        # sets the real variables, in a process of its own.
+        use(running, monkeypatch)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "notes"))
+        monkeypatch.setattr("engine.models.transfer.sleep", lambda _seconds: None)
+        yield running
 
 
-@pytest.fixture(scope="package", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Note elsewhere than in the user's own cache which files have passed a trial."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="package")
-def llm(request: pytest.FixtureRequest, family: Path) -> Iterator[LLM]:
-    """Return the model of the family that a test is parametrised with."""
-    path = family / f"{request.param}.gguf"
-    trial.remember(path)  # tests of trials try them
-    with LLM(str(path), parallel=4) as llm:
-        yield llm
+@pytest.fixture
+def acme(hub: Hub) -> Repository:
+    """The one repository of the hub, with one file."""
+    repository = Repository({NAME: BODY})
+    hub.repositories["acme/m"] = repository
+    return repository

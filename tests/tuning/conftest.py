@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.loading import hardware, trial
+from engine import hardware
+from engine.loading import trial
 from engine.tuning import file_search
 from engine.tuning.bench import Bench
 from engine.tuning.conversion import write
-from tests.models import vocabularies
-from tests.models.files import ModelSpec
+from tests.kinds import vocabularies
+from tests.kinds.files import ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -11,7 +11,7 @@ from engine.backend.llama_model import LlamaModel
 from engine.loading.profiles import RunSettings
 from engine.tuning.bench import DEPTH, Bench
 from engine.tuning.rounds import Rounds
-from tests.models.files import GENERATING
+from tests.kinds.files import GENERATING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

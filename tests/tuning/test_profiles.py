@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from engine import hardware
 from engine.backend import llama_model
 from engine.backend.llama import LlamaBackend
 from engine.llm import LLM
-from engine.loading import hardware, trial
+from engine.loading import trial
 from engine.loading.launch import launch
 from engine.loading.options import EngineOptions
 from engine.loading.profiles import FasterFile, Place, Profile, RunSettings, settings_with

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from engine import hardware
 from engine.backend import llama_model
 from engine.errors import InvalidRequestError
-from engine.loading import hardware, profiles, trial
+from engine.loading import profiles, trial
 from engine.loading.launch import launch
 from engine.loading.options import EngineOptions
 from engine.loading.profiles import Place

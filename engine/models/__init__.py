@@ -1,0 +1,1 @@
+"""Model files: their names, what their headers say, the hub, and its cache."""
