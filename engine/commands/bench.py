@@ -27,7 +27,9 @@ _SAMPLING: dict[str, Any] = {
     "presence_penalty": 0.5,
     "frequency_penalty": 0.5,
 }
+_MAKES_NO_DIFFERENCE = ("alias", "parallel", "max_requests", "max_logprobs", "max_seconds")
 _MOST_STREAMS = 64
+_STREAMS = {str(number): number for number in range(1, _MOST_STREAMS + 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Load:
     next_token_ms: float
 
 
-@takes(options=SettingsOptions(EngineOptions, argument="model", omit=("alias", "parallel", "max_requests")))
+@takes(options=SettingsOptions(EngineOptions, argument="model", omit=_MAKES_NO_DIFFERENCE))
 def bench(
     options: EngineOptions,
     *,
@@ -124,9 +126,9 @@ async def _times(llm: AsyncLLM, prompt: list[int], max_tokens: int, seed: int) -
 
 def _numbers(text: str) -> list[int]:
     words = [word.strip() for word in text.split(",")]
-    if not all(word.isascii() and word.isdecimal() and 1 <= int(word) <= _MOST_STREAMS for word in words):
+    if not all(word in _STREAMS for word in words):
         raise InvalidRequestError(
             f"--streams should be numbers from 1 to {_MOST_STREAMS}, separated by commas, not {text!r:.80}.",
             param="--streams",
         )
-    return [int(word) for word in words]
+    return [_STREAMS[word] for word in words]

@@ -35,9 +35,8 @@ class ShadedText:
     """The text of one choice as it grows, piece by piece, each token in its shade."""
 
     def __init__(self) -> None:
-        self._end: int | None = (
-            None  # in characters from the start of the prompt; None before the first piece
-        )
+        self._end: int | None = None
+        """Characters from the start of the prompt; None before the first piece."""
 
     def piece(self, choice: Choice) -> Text:
         """Return the next piece of the choice."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 
@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 out = Console(highlight=False, soft_wrap=True)
 """Standard output."""
 
-_CONTROL = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
-_CONTROL |= dict.fromkeys(range(128, 160), 65533)
+_CONTROL: Final = {
+    **{code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"},
+    0x7F: "\N{SYMBOL FOR DELETE}",
+    **dict.fromkeys(range(0x80, 0xA0), "\N{REPLACEMENT CHARACTER}"),
+}
+"""Each control character -> what is shown: Unicode has pictures of those of ASCII, from U+2400 on."""
 
 
 def harmless(text: str) -> str:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
 import socket
 import sys
 from dataclasses import asdict, dataclass
+from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING, Any
 
 from engine import hardware
-from engine.models.display import format_size
+from engine.loading.inventory import list_models
+from engine.models.display import format_size, printable
 from engine.models.packaged import cache_folder
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 _LITTLE_MEMORY = 512 << 20
 _LITTLE_DISK = 1 << 30
+_PATIENCE_S = 1.0
 _FEATURES = {"avx512f": "AVX512", "avx2": "AVX2", "fma": "FMA", "f16c": "F16C"}
 """What /proc/cpuinfo calls a feature of the processor -> what llama.cpp calls it."""
 
@@ -61,8 +65,8 @@ def diagnose(*, known_variables: Collection[str], ports: Mapping[str, int]) -> I
     yield _cores()
     yield _memory()
     yield _cache()
-    for flag, port in ports.items():
-        yield _port(flag, port)
+    yield from _models()
+    yield from _ports(ports)
     yield from _variables(known_variables)
 
 
@@ -72,18 +76,18 @@ def _python() -> Finding:
 
 
 def _llama() -> Iterator[Finding]:
-    version = importlib.metadata.version("llama-cpp-python")
+    try:
+        version = importlib.metadata.version("llama-cpp-python")
+    except importlib.metadata.PackageNotFoundError:
+        install = "pip install 'nucleus-engine[serve]'"
+        yield Finding("llama.cpp", "not installed", "Nothing can be computed.", install, is_grave=True)
+        return
     try:
         from engine.backend.devices import devices
         from engine.backend.llama_model import kernels
     except (ImportError, OSError, RuntimeError) as error:
-        yield Finding(
-            "llama.cpp",
-            f"llama-cpp-python {version}",
-            f"It cannot be loaded: {error}.",
-            "Build it anew: pip install --force-reinstall --no-cache-dir llama-cpp-python",
-            is_grave=True,
-        )
+        reason = f"It cannot be loaded: {printable(str(error))}."
+        yield Finding("llama.cpp", f"llama-cpp-python {version}", reason, _build_anew(version), is_grave=True)
         return
     built = {
         part.partition("=")[0].strip().rpartition(" ")[2] for part in kernels().split("|") if "= 1" in part
@@ -95,9 +99,7 @@ def _llama() -> Iterator[Finding]:
         f"This processor has {', '.join(missing)}, which it was built without: it is slower than it could be."
         if missing
         else "",
-        'CMAKE_ARGS="-DGGML_NATIVE=ON" pip install --force-reinstall --no-cache-dir llama-cpp-python'
-        if missing
-        else "",
+        _build_anew(version, "-DGGML_NATIVE=on") if missing else "",
     )
     gpus = [device for device in devices() if device.is_gpu]
     for device in gpus:
@@ -109,10 +111,14 @@ def _llama() -> Iterator[Finding]:
             "gpu",
             "none that this build of llama.cpp can use",
             "There is an NVIDIA driver, but llama.cpp was built without CUDA." if unused else "",
-            'CMAKE_ARGS="-DGGML_CUDA=ON" pip install --force-reinstall --no-cache-dir llama-cpp-python'
-            if unused
-            else "",
+            _build_anew(version, "-DGGML_CUDA=on") if unused else "",
         )
+
+
+def _build_anew(version: str, flags: str = "") -> str:
+    """Return the command that compiles the llama.cpp that is installed once more."""
+    setting = f'CMAKE_ARGS="{flags}" ' if flags else ""
+    return f"{setting}pip install --force-reinstall --no-cache-dir --no-deps 'llama-cpp-python=={version}'"
 
 
 def _sampler() -> Finding:
@@ -125,7 +131,7 @@ def _sampler() -> Finding:
             "sampler",
             "cannot be loaded",
             f"{error}.",
-            "Install Nucleus anew: pip install -e .",
+            "pip install --force-reinstall --no-deps nucleus-engine; from a clone: make serve",
             is_grave=True,
         )
     return Finding("sampler", f"{used} (this processor can run {', '.join(KERNELS)})")
@@ -161,16 +167,47 @@ def _cache() -> Finding:
     return Finding("cache", value)
 
 
-def _port(flag: str, port: int) -> Finding:
+def _models() -> Iterator[Finding]:
+    """Look at each model that is here: whether it can be used, and whether it fits."""
+    for model in list_models():
+        fit = model.fit()
+        yield Finding("model", f"{printable(model.name)}: {printable(model.problem or str(fit))}")
+
+
+def _ports(ports: Mapping[str, int]) -> Iterator[Finding]:
+    taken = {port: reason for port in ports.values() if (reason := _reason_not_to_listen(port))}
+    ours = next((port for port in taken if _is_nucleus(port)), None)
+    for flag, port in ports.items():
+        if port not in taken:
+            yield Finding("port", f"{port} is free")
+        elif ours is not None:
+            yield Finding("port", f"{port} is taken: a Nucleus server runs on port {ours}")
+        else:
+            problem = f"It cannot be listened on: {taken[port]}."
+            yield Finding("port", str(port), problem, f"nucleus serve {flag} 0")
+
+
+def _reason_not_to_listen(port: int) -> str:
     with socket.socket() as tried:
         try:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             tried.bind(("127.0.0.1", port))
         except OSError as error:
-            return Finding(
-                "port", str(port), f"It cannot be listened on: {error.strerror}.", f"nucleus serve {flag} 0"
-            )
-    return Finding("port", f"{port} is free")
+            return error.strerror or str(error)
+    return ""
+
+
+def _is_nucleus(port: int) -> bool:
+    """Return True if a server on this machine says that it is ready, as ours does."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_S)
+    try:
+        connection.request("GET", "/ready")
+        said = json.loads(connection.getresponse().read(1024))
+    except (OSError, HTTPException, ValueError):
+        return False
+    finally:
+        connection.close()
+    return bool(said == {"status": "ready"})
 
 
 def _variables(known: Collection[str]) -> Iterator[Finding]:

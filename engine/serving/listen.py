@@ -56,8 +56,10 @@ class Endpoint:
         try:
             return self._listen_at_path() if self.path else self._listen_at_port()
         except OSError as error:
+            # Python adds the address to what the system says.
+            reason = (error.strerror or str(error)).partition(" (while attempting")[0]
             raise AddressError(
-                f"Cannot listen on {self}: {error.strerror or error}.", hint=f"Choose another {self.flag}."
+                f"Cannot listen on {self}: {reason}.", hint=f"Choose another {self.flag}."
             ) from None
 
     @contextmanager

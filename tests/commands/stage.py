@@ -9,19 +9,30 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from unittest.mock import patch
+
+from huggingface_hub import HfApi
 
 from engine.cli import main
-from engine.loading import diagnosis, inventory
+from engine.commands.bench import Load
 from engine.loading.diagnosis import Finding
-from engine.models.facts import ModelFacts
 from engine.loading.inventory import CacheUsage, ListedModel
+from engine.models.facts import ModelFacts
+from tests.kinds.files import ModelSpec
+from tests.kinds.hostile import SPM
+from tests.standins.hub import Hub, Repository
+from tests.tuning.candidates import report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 END = "\x1e"
+PULLED = "acme/small:Q8_0"
 
 
 def run(arguments: list[str]) -> None:
@@ -62,9 +73,36 @@ def list_models(_: object) -> list[ListedModel]:
     ]
 
 
+async def measure(*_: object) -> list[Load]:
+    """What a machine of average speed does."""
+    return [Load(1, 98.76, 31.4, 10.13), Load(16, 1034.5, 212.0, 15.47)]
+
+
+@contextmanager
+def hub() -> Iterator[str]:
+    """A hub with one model; gives its address."""
+    with Hub() as running, TemporaryDirectory() as folder:
+        body = ModelSpec(SPM).write(Path(folder) / "small.gguf").read_bytes()
+        running.repositories["acme/small"] = Repository({"small.Q8_0.gguf": body, "small.Q4_0.gguf": body})
+        yield running.url
+
+
+STAND_INS: dict[str, Callable[..., object]] = {
+    "engine.loading.diagnosis.diagnose": diagnose,
+    "engine.loading.inventory.list_models": list_models,
+    "engine.loading.inventory.cache_usage": lambda: CacheUsage(Path("/cache/hub"), 12_000_000, 0, 10**11),
+    "engine.commands.bench._measure": measure,
+    "engine.tuning.tuner.tune": lambda *_, **__: report(),
+    "engine.models.download_plan.free_bytes": lambda _: 10**11,
+    "engine.hardware.available_memory": lambda: 2 * 10**9,
+}
+"""What differs between machines and moments, which is for other tests -> what is seen instead."""
+
 if __name__ == "__main__":
-    diagnosis.diagnose = diagnose  # what the machine itself is like is for other tests
-    inventory.list_models = list_models  # type: ignore[assignment]
-    inventory.cache_usage = lambda: CacheUsage(Path("/cache/hub"), 12_000_000, 0, 10**11)
-    for line in sys.argv[1:]:
-        run(json.loads(line))
+    with ExitStack() as stack:
+        url = stack.enter_context(hub())
+        stack.enter_context(patch("huggingface_hub.HfApi", partial(HfApi, endpoint=url)))
+        for name, stand_in in STAND_INS.items():
+            stack.enter_context(patch(name, stand_in))
+        for line in sys.argv[1:]:
+            run(json.loads(line))

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import socket
-from contextlib import closing
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import PackageNotFoundError
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from engine import hardware
 from engine.loading import diagnosis
 from engine.loading.diagnosis import Finding, diagnose
+from engine.models.packaged import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import pytest
@@ -85,3 +90,55 @@ def test_nothing_can_be_served_without_the_sampler(command: Command, monkeypatch
     run = command("doctor")
     assert run.status == 1
     assert "NUCLEUS_KERNELS must be one of" in run.out
+
+
+@contextmanager
+def answering(body: bytes) -> Iterator[int]:
+    """Give the port of a server that answers everything with one body."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def test_a_port_that_our_own_server_has_is_no_problem() -> None:
+    ready = b'{"status":"ready"}'
+    with answering(ready) as port, closing(socket.create_server(("127.0.0.1", 0))) as grpc:
+        ports = {"--http-port": port, "--grpc-port": grpc.getsockname()[1]}
+        found = [each for each in diagnose(known_variables=(), ports=ports) if each.what == "port"]
+    assert [each.problem for each in found] == ["", ""]
+    assert all(f"a Nucleus server runs on port {port}" in each.value for each in found)
+
+
+def test_another_server_on_a_port_is_one() -> None:
+    with answering(b"<html>") as port:
+        assert find("port", **{"--http-port": port}).problem
+
+
+def test_models_that_are_here_and_whether_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "available_memory", lambda: 1 << 20)
+    found = next(
+        each.value for each in diagnose(known_variables=(), ports={}) if each.value.startswith(DEFAULT_MODEL)
+    )
+    assert "leaves nothing for a context: does not fit into the 1 MB" in found
+
+
+def test_llama_cpp_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    found = find("llama.cpp")
+    assert (found.value, found.is_grave) == ("not installed", True)
+    assert "nucleus-engine[serve]" in found.remedy

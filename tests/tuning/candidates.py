@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
+from pathlib import Path
+
 from engine.loading.profiles import RunSettings
 from engine.tuning.candidate import Candidate, Speed
 from engine.tuning.quality import LOSSLESS, Quality
 from engine.tuning.recipe import AS_IT_IS, Recipe
+from engine.tuning.report import TuningReport
 
 SETTINGS = RunSettings(threads=2, ubatch_size=512)
 WIDTHS = (1, 8, 16)
@@ -50,3 +54,27 @@ MEASURED = [
     converted("Q4_0", 1.2, 1.57, 1.67, kl=0.41, prefill=2.2),
 ]
 """What was measured of SmolLM2 by hand."""
+
+
+def report() -> TuningReport:
+    """Return the report on it, with a file that was not tried."""
+    untried = converted("Q6_K", 1, 1, 1, kl=0)
+    untried.quality = untried.speed = None
+    untried.notes.append("not tried: no time left")
+    return TuningReport(
+        model="smollm2-135m-instruct",
+        path=Path("smollm2.gguf"),
+        date=datetime.date(2026, 11, 27),
+        processor="Some processor",
+        seconds=321.0,
+        streams=8,
+        max_kl=0.02,
+        widths=WIDTHS,
+        n_prompt=256,
+        n_text=600,
+        n_context=8192,
+        candidates=[*MEASURED, untried],
+        needs_seeds=True,
+        unrest=0.4,
+        notes=("No mix with Q4_0 pays within the limit: none.",),
+    )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
 import importlib.util
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,36 +10,19 @@ from rich.console import Console
 
 from engine.errors import InvalidRequestError
 from engine.tuning.plot import check_plot, plot
-from engine.tuning.report import TuningReport
 from engine.tuning.table import ReportTable
-from tests.tuning.candidates import MEASURED, WIDTHS, converted
+from tests.tuning.candidates import report as measured_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    from engine.tuning.report import TuningReport
 
 
 @pytest.fixture
 def report() -> TuningReport:
-    untried = converted("Q6_K", 1, 1, 1, kl=0)
-    untried.quality = untried.speed = None
-    untried.notes.append("not tried: no time left")
-    return TuningReport(
-        model="smollm2-135m-instruct",
-        path=Path("smollm2.gguf"),
-        date=datetime.date(2026, 11, 27),
-        processor="Some processor",
-        seconds=321.0,
-        streams=8,
-        max_kl=0.02,
-        widths=WIDTHS,
-        n_prompt=256,
-        n_text=600,
-        n_context=8192,
-        candidates=[*MEASURED, untried],
-        needs_seeds=True,
-        unrest=0.4,
-        notes=("No mix with Q4_0 pays within the limit: none.",),
-    )
+    return measured_report()
 
 
 def printed(report: TuningReport, width: int) -> str:
