@@ -1,4 +1,4 @@
-"""Tokens per second of a greedy copy at one stream, from our server and llama.cpp's, guessing tokens and not.
+"""Tokens per second of a text that repeats, greedy and alone: llama.cpp's server and ours, guessing and not.
 
 All have the same model file, context and threads; sides take turns.
 """
@@ -20,7 +20,7 @@ from benchmarks.servers import GUESSING, HOST, Running, Setting, install_peers, 
 from engine.models.names import locate
 from engine.models.packaged import DEFAULT_MODEL
 
-_TABLE = Table({"a copy over HTTP": "<24", "tokens/s": ">9.1f", "ratio": ">7.2f", "answers": ">9d"})
+_TABLE = Table({"server": "<24", "tokens/s": ">9.1f", "ratio": ">7.2f", "answers": ">9d"})
 _N_TOKENS = 256
 _ASKED = 4
 
@@ -29,6 +29,9 @@ def main() -> None:
     """Measure, and print a table: ratios of ours with guesses, and how many different answers there were."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engine.lookup_servers", description=__doc__)
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a name or a file (default: %(default)s)")
+    parser.add_argument(
+        "--text", default="code", choices=[*TEXTS], help="what it is to go on with (default: %(default)s)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="of which medians are taken (default: 3)")
     asked = parser.parse_args()
     install_peers()
@@ -39,7 +42,9 @@ def main() -> None:
         for _ in range(asked.rounds):
             for server in GUESSING:
                 with running(server, setting, Path(folder) / "log") as one:
-                    found = [_ask(one) for _ in range(_ASKED + 1)][1:]  # the first one computes the prompt
+                    found = [_ask(one, TEXTS[asked.text]) for _ in range(_ASKED + 1)][
+                        1:
+                    ]  # the first one computes the prompt
                 speeds[server.name] += [speed for speed, _ in found]
                 answers[server.name] |= {text for _, text in found}
     ours = median(speeds[GUESSING[0].name])
@@ -51,12 +56,12 @@ def main() -> None:
         print(f"{without.name}: {'the same' if same else 'another'} answer with guesses")
 
 
-def _ask(server: Running) -> tuple[float, str]:
+def _ask(server: Running, text: str) -> tuple[float, str]:
     """Return the tokens per second of one answer, and its text."""
-    fields: dict[str, Any] = {"model": server.model, "prompt": TEXTS["a copy"], "max_tokens": _N_TOKENS}
+    fields: dict[str, Any] = {"model": server.model, "prompt": text, "max_tokens": _N_TOKENS}
     url = f"http://{HOST}:{server.ports.http}/v1/completions"
     began = perf_counter()
-    response = httpx2.post(url, json=fields | {"temperature": 0, "seed": 1, "ignore_eos": True}, timeout=600)
+    response = httpx2.post(url, json=fields | {"temperature": 0, "ignore_eos": True}, timeout=600)
     seconds = perf_counter() - began
     answer = response.raise_for_status().json()
     return answer["usage"]["completion_tokens"] / seconds, answer["choices"][0]["text"]

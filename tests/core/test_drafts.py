@@ -33,14 +33,26 @@ TEXTS = st.lists(st.integers(0, 3), max_size=40)
 STOPS = [(), ("AB",), ("C", "FF"), ("E",)]
 
 
-def found(text: list[int], most: int) -> list[int]:
-    """Return what followed the last three tokens where they stood before, the slow way."""
-    ends = [i for i in range(3, len(text)) if text[i - 3 : i] == text[-3:]]
-    if not ends:
+def place_of(text: list[int]) -> int | None:
+    """Return the position behind the last place that ends with the same tokens: with eight, or with three."""
+    for length in (8, 3):
+        ends = [i for i in range(length, len(text)) if text[i - length : i] == text[-length:]]
+        if ends:
+            return ends[-1]
+    return None
+
+
+def found(text: list[int], n_before: int, most: int) -> list[int]:
+    """Return what followed before, the slow way, where all but ``n_before`` tokens came one by one."""
+    place = place_of(text[:n_before])
+    for end in range(n_before, len(text)):
+        goes_on = place is not None and text[place] == text[end]
+        place = place + 1 if goes_on and place is not None else place_of(text[: end + 1])
+    if place is None:
         return []
     copy = text[:]
     for i in range(most):
-        copy.append(copy[ends[-1] + i])
+        copy.append(copy[place + i])
     return copy[len(text) :]
 
 
@@ -51,9 +63,32 @@ def test_what_followed_before_is_found_as_the_text_grows(
     index = PromptIndex(before)
     lookup = Lookup(index, [])
     for i, token in enumerate(behind):
-        assert lookup.draft(most) == found(before + behind[:i], most)
+        assert lookup.draft(most) == found(before + behind[:i], len(before), most)
         lookup.append(token)
-    assert Lookup(index, behind).draft(most) == lookup.draft(most) == found(before + behind, most)
+    expected = found(before + behind, len(before), most)
+    assert Lookup(index, behind).draft(most) == lookup.draft(most) == expected
+
+
+@given(TEXTS, TEXTS)
+def test_how_much_is_alike_is_known(before: list[int], behind: list[int]) -> None:
+    lookup = Lookup(PromptIndex(before), behind)
+    text, draft = before + behind, lookup.draft(1)
+    places = [
+        i for i in range(1, len(text)) if text[i - lookup.matched : i] == text[len(text) - lookup.matched :]
+    ]
+    assert bool(draft) == bool(lookup.matched)
+    assert not draft or any(text[place] == draft[0] for place in places)
+
+
+def test_a_place_that_is_long_alike_is_believed_more_than_a_short_one() -> None:
+    drafter = Drafter(PromptIndex([*range(1, 40), 50, 51, 52, 60, *range(1, 4)]), [])
+    for token in range(4, 40):
+        drafter.note(token)
+    long = drafter.chance
+    for token in (50, 51, 52, 61, 50, 51, 52):
+        drafter.note(token)
+    assert drafter.has_guess
+    assert drafter.chance < long
 
 
 def test_guesses_are_judged_also_where_nobody_uses_them() -> None:
