@@ -17,6 +17,10 @@ CLIENTS := build/clients/litellm build/clients/instructor
 MEETING := $(addprefix tests/,sampler/test_kernels.py grammar/test_compiler.py models/test_hub.py test_cli.py test_doors.py \
 	test_http.py test_metrics.py test_shutdown.py edge/test_listening.py edge/test_origins.py grpc)
 
+# The page's tools come from npm; what they make is committed, so that only those who change it need Node.
+PAGE_TOOLS := build/playground/.installed
+PAGE_BUNDLE := src/main.ts --bundle --format=esm --target=es2022 --legal-comments=none
+
 # `make serve MODEL=...` is another spelling of `NUCLEUS_MODEL=... make serve`.
 ifeq ($(origin MODEL),command line)
 export NUCLEUS_MODEL := $(MODEL)
@@ -25,7 +29,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # the compilers under pip use every core already
-.PHONY: serve test check docs sanitize fuzz proto proto-check bench bench-sampler bench-serving publish soak flood chaos floors ceilings clean help
+.PHONY: serve test check page page-check docs sanitize fuzz proto proto-check bench bench-sampler bench-serving publish soak flood chaos floors ceilings clean help
 
 # $(call patiently,what,command): the command's output goes to the log; a line every 15 seconds says it is alive.
 # The command stays in the foreground, so that Ctrl-C reaches the compilers under it.
@@ -76,6 +80,12 @@ cd build/versions/$(1) && env/bin/python -P tests/packaging/draw.py && \
 	env/bin/python -P -m pytest --numprocesses 2 --dist loadfile -W default::DeprecationWarning $(MEETING) $(ARGS)
 endef
 
+# $(call page_tool,command): one of the page's tools, in the folder of its sources.
+define page_tool
+@echo "--- $(1)"; cd engine/playground && PATH="$(CURDIR)/build/playground/node_modules/.bin:$$PATH" $(1) || \
+	{ echo "*** failed: $(1)" >&2; exit 1; }
+endef
+
 # $(call generate,folder): Python from the proto file; only the imports change, the descriptor keeps its file name.
 define generate
 PATH="$(CURDIR)/$(BIN):$$PATH" python -m grpc_tools.protoc -I proto --python_out=$(1) --grpc_python_out=$(1) \
@@ -90,7 +100,7 @@ serve: $(VENV)/.installed-model $(VENV)/.extension ## build what is missing, the
 test: check docs $(CLIENTS:=/.installed) ## build what is missing, then run every check and every test (ARGS="-k stop")
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
-check: $(TESTING) $(VENV)/.extension proto-check ## linters, types, import rules, stubs, generated code
+check: $(TESTING) $(VENV)/.extension proto-check page-check ## linters, types, import rules, stubs, generated code
 	$(call tool,ruff check)
 	$(call tool,ruff format --check)
 	$(call tool,mypy)
@@ -119,6 +129,27 @@ proto-check: $(TESTING) ## lint the proto file; fail if engine/pb is not what it
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && echo "--- engine/pb against proto" && \
 	$(call generate,"$$fresh") && diff -rq -x __pycache__ engine/pb/nucleus "$$fresh/nucleus" || \
 	{ echo "*** failed: engine/pb is not what proto generates; make proto regenerates it" >&2; exit 1; }
+
+page: $(PAGE_TOOLS) ## make the page at / of its TypeScript (needs Node)
+	$(call page_tool,tsc -p .)
+	$(call page_tool,biome check src static/index.html static/page.css)
+	$(call page_tool,esbuild $(PAGE_BUNDLE) --outfile=static/page.js)
+
+page-check: $(if $(shell command -v npm),$(PAGE_TOOLS)) ## types and style of the page; fail if it is not what its sources make
+ifneq ($(shell command -v npm),)
+	$(call page_tool,tsc -p .)
+	$(call page_tool,biome check src static/index.html static/page.css)
+	$(call page_tool,esbuild $(PAGE_BUNDLE) --outfile=$(CURDIR)/build/playground/page.js)
+	@cmp build/playground/page.js engine/playground/static/page.js || \
+	{ echo "*** failed: the page is not what its sources make; make page makes it" >&2; exit 1; }
+else
+	@echo "--- the page is not checked: npm is not on the PATH"
+endif
+
+$(PAGE_TOOLS): engine/playground/package.json engine/playground/package-lock.json
+	@mkdir -p $(@D) && cp $^ $(@D)
+	@echo "Installing the page's tools"; cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 bench: $(VENV)/.installed-model,bench $(VENV)/.extension ## time the engine (ARGS="-k overhead")
 	$(BIN)/python -m pytest benchmarks/engine --benchmark-enable --benchmark-only $(ARGS)

@@ -48,6 +48,7 @@ _BAD: tuple[Fields, ...] = (
     {"prompt": None},
 )
 """Fields that no server takes; the model's context is smaller than the second."""
+_BAD_CODES = ("invalid_request_error", "context_length_exceeded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Request:
             ):
                 events = [client.read(event) async for event in arriving]
         except CallError as refusal:
-            if self.is_bad and refusal.code == "invalid_request_error":
+            if self.is_bad and refusal.code in _BAD_CODES:
                 return "refused", 0
             raise
         except TimeoutError:

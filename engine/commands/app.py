@@ -16,6 +16,7 @@ from engine.commands.models import models, pull, rm
 from engine.commands.score import score
 from engine.commands.serve import serve
 from engine.commands.tokenize import tokenize
+from engine.commands.top import top
 from engine.commands.tune import tune
 from engine.settings import ENV_PREFIX
 
@@ -38,7 +39,7 @@ app = typer.Typer(
 )
 
 _PANELS = {
-    "Run a model": (serve, complete, chat),
+    "Run a model": (serve, complete, chat, top),
     "Look at texts": (tokenize, score),
     "Models": (models, pull, rm),
     "This machine": (tune, bench, doctor),

@@ -14,6 +14,7 @@ import os
 import queue
 import threading
 from collections import defaultdict
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from engine.core.answers import Output
 from engine.core.delta import Delta
 from engine.core.handle import RequestHandle
 from engine.core.loop import StepLoop, StepTotals
+from engine.core.overview import Overview, overview
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.errors import EngineError, InternalError, QueueFullError, UnavailableError
 from engine.process_bound import ProcessBound
@@ -167,6 +169,18 @@ class Engine(ProcessBound):
         if not self._is_silent:
             self._commands.put(lambda: self._drop(handle.owner))
 
+    def overview(self) -> Future[Overview]:
+        """Ask who has which slot; the engine thread answers between two steps.
+
+        Raises:
+            UnavailableError: the engine is closed, or its thread has died. If that happens before the answer,
+                there is none.
+        """
+        asked: Future[Overview] = Future()
+        self.check_open()
+        self._commands.put(lambda: self._look(asked))
+        return asked
+
     def check_open(self) -> None:
         """Return if requests are taken.
 
@@ -263,6 +277,13 @@ class Engine(ProcessBound):
             log.exception("a request could not be queued")
             self._deliver([_failure(handle.owner, InternalError.of(error))])
             self._drop(handle.owner)
+
+    def _look(self, asked: Future[Overview]) -> None:
+        if asked.set_running_or_notify_cancel():
+            try:
+                asked.set_result(overview(self._steps.scheduler))
+            except Exception as error:
+                asked.set_exception(error)
 
     def _drop(self, owner: Hashable) -> None:
         if owner in self._requests:

@@ -102,6 +102,10 @@ class Scheduler:
         self._waiting.add(prompt)
         self._shared_out = False  # somebody else may be next
 
+    def running(self) -> list[Sequence]:
+        """Return every sequence that has a slot."""
+        return self._running[:]
+
     def unfinished(self) -> list[Sequence]:
         """Return every sequence that runs or waits."""
         return [*self._running, *self._waiting]

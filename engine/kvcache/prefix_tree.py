@@ -81,6 +81,18 @@ class PrefixTree:
         """Return how many tokens a slot holds."""
         return self._ends.get(slot, self._root).end
 
+    def runs(self, slot: int) -> list[tuple[int, int]]:
+        """Return the runs of a slot's tokens from the first on: the id of each, and how many tokens it has.
+
+        Slots that share a run have the same id.
+        """
+        found: list[tuple[int, int]] = []
+        node = self._ends.get(slot, self._root)
+        while node.parent is not None:
+            found.append((id(node), len(node.tokens)))
+            node = node.parent
+        return found[::-1]
+
     def match(self, tokens: Sequence[int], among: AbstractSet[int] | None = None) -> PrefixMatch:
         """Find the longest prefix of ``tokens`` that the cache holds, or that some of its slots hold."""
         best, at = self._root, 0

@@ -95,6 +95,10 @@ class Slots:
         """Return how many tokens a slot holds."""
         return self._tree.length(slot)
 
+    def runs(self, slot: int) -> list[tuple[int, int]]:
+        """Return the runs of a slot's tokens; see :meth:`PrefixTree.runs`."""
+        return self._tree.runs(slot)
+
     def match(self, tokens: list[int], *, batch_invariant: bool = False) -> PrefixMatch:
         """Find the longest prefix of ``tokens`` in a slot, or in the host cache if it can be restored.
 

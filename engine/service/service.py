@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import uuid
@@ -22,6 +23,7 @@ from engine.service.logprobs import Echo
 from engine.service.response import CompletionBuilder
 from engine.service.sequences import make_prompts
 from engine.service.snapshot import ServiceSnapshot
+from engine.service.state import state_of
 from engine.service.stream import AnswerStream
 from engine.service.token_texts import TokenTexts
 from engine.service.tokenizer import Tokenizer, check_ids
@@ -33,12 +35,16 @@ if TYPE_CHECKING:
     from engine.contract.limits import Limits
     from engine.contract.requests import CompletionRequest
     from engine.contract.responses import Completion, CompletionChunk
+    from engine.contract.state import ServerState
     from engine.core.engine import Engine
     from engine.core.handle import RequestHandle
     from engine.core.sequence import Prompt
     from engine.service.tokenizer import TokenizedPrompt
 
 log = logging.getLogger("nucleus.service")
+
+_PATIENCE_S = 5.0
+"""How long the engine may take to tell what it does: longer than any step that is well."""
 
 
 class CompletionService(ProcessBound):
@@ -72,6 +78,7 @@ class CompletionService(ProcessBound):
         self.max_model_len = max_model_len
         self._is_draining = False
         self._created = int(time.time())
+        self._began = time.monotonic()
         self.token_texts = TokenTexts(engine.backend)
         self.forms = Forms(engine.backend)
         self._tokenizer = Tokenizer(engine.backend, self.token_texts, max_model_len=max_model_len)
@@ -124,6 +131,27 @@ class CompletionService(ProcessBound):
             sequences_waiting=engine.n_waiting,
             kv_cells=engine.backend.n_cells,
             kv_cells_free=engine.free_cells,
+        )
+
+    async def state(self) -> ServerState:
+        """Return what the engine does at this moment; it answers between two steps.
+
+        Raises:
+            UnavailableError: it does not answer, or is closed.
+        """
+        asked = asyncio.wrap_future(self.engine.overview())
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                overview = await asked
+        except TimeoutError:
+            self.check_open()
+            raise UnavailableError(f"A step takes more than {_PATIENCE_S:.0f} seconds.") from None
+        return state_of(
+            overview,
+            self.snapshot(),
+            model=self.name,
+            n_slots=self.engine.backend.n_slots,
+            uptime_seconds=time.monotonic() - self._began,
         )
 
     def models(self) -> ModelList:

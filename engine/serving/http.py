@@ -25,6 +25,7 @@ from engine.contract.responses import (
     Tokenized,
     TokenizerInfo,
 )
+from engine.contract.state import ServerState
 from engine.errors import (
     EngineError,
     InternalError,
@@ -39,6 +40,7 @@ from engine.serving.bodies import read_json
 from engine.serving.exchange import CHAT_PATH, COMPLETIONS_PATH, MAX_REQUEST_BYTES, seconds_of
 from engine.serving.gate import Gate, Lingering, answer_of
 from engine.serving.metrics import CONTENT_TYPE, page_of
+from engine.serving.playground import PATHS, add_page
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -73,11 +75,12 @@ def create_app(
 
     Args:
         service: What answers; the caller closes it.
-        keys: The API keys that open every route but ``/health`` and ``/ready``.
+        keys: The API keys that open every route but ``/health``, ``/ready`` and the page at ``/``.
         origins: Which hosts and pages of the web may ask; None lets all.
         max_body_bytes: Largest body of a request; a larger one is answered with 413.
         lingering: What is read of a request that is refused.
     """
+    open_paths = _OPEN_PATHS | PATHS
     app = FastAPIOffline(
         title="Nucleus",
         version=__version__,
@@ -93,8 +96,9 @@ def create_app(
     app.add_exception_handler(Exception, _answer_fault)
     _add_request_routes(app, service, max_body_bytes)
     _add_information_routes(app, service)
-    openapi.install(app, service, open_paths=_OPEN_PATHS, is_guarded=not keys.is_empty)
-    gate = Gate(app, keys, origins, open_paths=_OPEN_PATHS, lingering=lingering)
+    add_page(app)
+    openapi.install(app, service, open_paths=open_paths, is_guarded=not keys.is_empty)
+    gate = Gate(app, keys, origins, open_paths=open_paths, lingering=lingering)
     if origins is None or not origins.origins:
         return gate
     return CORSMiddleware(
@@ -151,6 +155,11 @@ def _add_information_routes(app: FastAPI, service: CompletionService) -> None:
     async def metrics() -> Response:
         """Tell what the server has done and is doing, in the text format of Prometheus."""
         return Response(metrics_page(), media_type=CONTENT_TYPE)
+
+    @app.get("/state", response_model=ServerState, **openapi.STATE)
+    async def state() -> ServerState:
+        """Tell which slots and cells are used for what, at this moment."""
+        return await service.state()
 
     @app.get("/health", **openapi.STATUS)
     async def health() -> ServerStatus:

@@ -106,6 +106,7 @@ DETOKENIZE = _operation("tokens", *_BODY, body="DetokenizeRequest")
 TOKENIZER_INFO = _operation("tokens", *_ACCESS)
 STATUS = _operation("server", UnavailableError)
 METRICS = _operation("server", *_ACCESS)
+STATE = _operation("server", *_ACCESS, UnavailableError)
 
 
 def install(

@@ -20,9 +20,11 @@ from huggingface_hub import HfApi
 
 from engine.cli import main
 from engine.commands.bench import Load
+from engine.contract.state import KvState, RunState, ServerState, SlotState
 from engine.loading.diagnosis import Finding
 from engine.loading.inventory import CacheUsage, ListedModel
 from engine.models.facts import ModelFacts
+from engine.service.state import TOTALS
 from tests.kinds.files import ModelSpec
 from tests.kinds.hostile import SPM
 from tests.standins.hub import Hub, Repository
@@ -87,12 +89,33 @@ def hub() -> Iterator[str]:
         yield running.url
 
 
+def state(_: object) -> ServerState:
+    """A server with two choices of one prompt, and another one."""
+    shared, own = RunState(part=0, tokens=120), RunState(part=1, tokens=40)
+    fields = {"prompt_tokens": 120, "max_tokens": 256, "preempted": 0}
+    return ServerState(
+        model="smollm2-135m-instruct",
+        uptime_seconds=3725.0,
+        n_slots=16,
+        slots=[
+            SlotState(slot=0, phase="decode", generated_tokens=40, runs=[shared, own], **fields),
+            SlotState(slot=1, phase="decode", generated_tokens=12, runs=[shared], **fields),
+            SlotState(slot=4, phase="prefill", generated_tokens=0, runs=[], **fields),
+        ],
+        waiting=7,
+        kv=KvState(cells=8192, used=160, deferred=0, saved_prefixes=3),
+        totals=dict.fromkeys(TOTALS, 100),
+        step_ms={"1": 12.3, "2": 20.1, "3": 30.0, "4": 37.5},
+    )
+
+
 STAND_INS: dict[str, Callable[..., object]] = {
     "engine.loading.diagnosis.diagnose": diagnose,
     "engine.loading.inventory.list_models": list_models,
     "engine.loading.inventory.cache_usage": lambda: CacheUsage(Path("/cache/hub"), 12_000_000, 0, 10**11),
     "engine.commands.bench._measure": measure,
     "engine.tuning.tuner.tune": lambda *_, **__: report(),
+    "engine.commands.top._Server.state": state,
     "engine.models.download_plan.free_bytes": lambda _: 10**11,
     "engine.hardware.available_memory": lambda: 2 * 10**9,
 }

@@ -81,7 +81,7 @@ def test_a_build_without_what_the_processor_has(monkeypatch: pytest.MonkeyPatch)
     found = find("llama.cpp")
     assert "AVX512" in found.problem
     assert "AVX2," not in found.problem
-    assert "GGML_NATIVE=ON" in found.remedy
+    assert "GGML_NATIVE=on" in found.remedy
     assert not found.is_grave
 
 

@@ -25,7 +25,20 @@ if TYPE_CHECKING:
 
     from syrupy.assertion import SnapshotAssertion
 
-VERBS = ("serve", "complete", "chat", "tokenize", "score", "models", "pull", "rm", "tune", "bench", "doctor")
+VERBS = (
+    "serve",
+    "complete",
+    "chat",
+    "top",
+    "tokenize",
+    "score",
+    "models",
+    "pull",
+    "rm",
+    "tune",
+    "bench",
+    "doctor",
+)
 TEXT = str(Path(__file__).parent / "story.txt")
 FRANCE = "The capital of France is"
 SMALL = ("--ctx-size", "256", "--speculation", "off", "--threads", "1", "--batch-invariant", "off")
@@ -58,6 +71,7 @@ RUNS: dict[str, list[str]] = {
     "rm": ["rm", PULLED],
     "tune": ["tune"],
     "bench": ["bench", *SMALL],
+    "top": ["top", "--once"],
     "serve, a port that cannot be": ["serve", "--http-port", "70000"],
 }
 SETTINGS = [(80, True), (80, False), (40, True), (40, False)]

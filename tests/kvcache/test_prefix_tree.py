@@ -70,6 +70,18 @@ class AnyTexts(RuleBasedStateMachine):
         assert [self.tree.length(slot) for slot in range(N_SLOTS)] == list(map(len, self.cells))
         assert self.tree.n_cells == len({cell for row in self.cells for cell, _ in row})
 
+    @invariant()
+    def runs_name_the_same_cells_alike(self) -> None:
+        pairs = {
+            (place, cell)
+            for slot, row in enumerate(self.cells)
+            for place, (cell, _) in zip(self.places(slot), row, strict=True)
+        }
+        assert len({place for place, _ in pairs}) == len({cell for _, cell in pairs}) == len(pairs)
+
+    def places(self, slot: int) -> list[tuple[int, int]]:
+        return [(run, offset) for run, tokens in self.tree.runs(slot) for offset in range(tokens)]
+
 
 TestAnyTexts = AnyTexts.TestCase
 TestAnyTexts.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)

@@ -1,0 +1,38 @@
+/** Short names for making elements and finding those of the page. */
+
+type Content = Node | string;
+type Attributes = Record<string, string | boolean | ((event: Event) => void)>;
+
+/** Make an element. A boolean attribute is there or not; a function listens to the event of its name. */
+export function make<Name extends keyof HTMLElementTagNameMap>(
+  name: Name,
+  attributes: Attributes = {},
+  ...content: Content[]
+): HTMLElementTagNameMap[Name] {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(key, value);
+    else if (typeof value === "boolean") element.toggleAttribute(key, value);
+    else element.setAttribute(key, value);
+  }
+  element.append(...content);
+  return element;
+}
+
+/** Find an element that `index.html` has. */
+export function find<T extends HTMLElement>(selector: string, kind: new () => T): T {
+  const element = document.querySelector(selector);
+  if (!(element instanceof kind)) throw new Error(`the page has no ${selector}`);
+  return element;
+}
+
+/** Say something to people who use a screen reader. */
+export function announce(text: string): void {
+  find("#announcements", HTMLElement).textContent = text;
+}
+
+export function download(name: string, type: string, text: string): void {
+  const address = URL.createObjectURL(new Blob([text], { type }));
+  make("a", { href: address, download: name }).click();
+  URL.revokeObjectURL(address);
+}

@@ -1,0 +1,133 @@
+/** The panel of sampling fields: an input for each, with its meaning, its range and its default. */
+
+import type { Fields } from "./api";
+import { make } from "./dom";
+import { type Field, parse } from "./fields";
+
+type Input = HTMLInputElement | HTMLTextAreaElement;
+
+interface Row {
+  field: Field;
+  input: Input;
+  problem: HTMLElement;
+}
+
+/** Fields that most people look for; the others come behind "More". */
+const FIRST = ["max_tokens", "temperature", "top_p", "n", "seed", "stop"];
+
+export class FieldForm {
+  readonly #rows: Row[];
+
+  constructor(panel: HTMLElement, fields: Field[]) {
+    const first = FIRST.flatMap((name) => fields.filter((field) => field.name === name));
+    const others = fields.filter((field) => !first.includes(field));
+    const more = make("details", {}, make("summary", {}, `${others.length} more`));
+    this.#rows = [...first, ...others].map((field) => {
+      const row = rowOf(field);
+      const place = first.includes(field) ? panel : more;
+      place.append(shown(row));
+      row.input.addEventListener("input", () => tell(row, ""));
+      return row;
+    });
+    panel.append(more);
+  }
+
+  /** Return the fields that are not left at their defaults; undefined if one of them is wrong, and say so. */
+  values(): Fields | undefined {
+    const values: Fields = {};
+    let wrong: Row | undefined;
+    for (const row of this.#rows) {
+      try {
+        const value = given(row);
+        if (value !== undefined) values[row.field.name] = value;
+        tell(row, "");
+      } catch (error) {
+        tell(row, String(error instanceof Error ? error.message : error));
+        wrong ??= row;
+      }
+    }
+    wrong?.input.focus();
+    return wrong ? undefined : values;
+  }
+
+  /** What was typed, by field. */
+  typed(): Record<string, string> {
+    return Object.fromEntries(
+      this.#rows.flatMap(({ field, input }) => {
+        const text = isBox(input) ? (input.checked ? "true" : "") : input.value;
+        return text ? [[field.name, text]] : [];
+      }),
+    );
+  }
+
+  /** Type into the fields, and empty the others. */
+  type(typed: Record<string, string>): void {
+    for (const { field, input } of this.#rows) {
+      const text = typed[field.name] ?? "";
+      if (isBox(input)) input.checked = text === "true";
+      else input.value = text;
+    }
+  }
+
+  /** Show what the server said of a field; return False if it is none of these. */
+  complain(name: string, problem: string): boolean {
+    const row = this.#rows.find((each) => each.field.name === name);
+    if (row) tell(row, problem);
+    return row !== undefined;
+  }
+}
+
+function isBox(input: Input): input is HTMLInputElement {
+  return input.type === "checkbox";
+}
+
+function given({ field, input }: Row): unknown {
+  if (isBox(input)) return input.checked || undefined;
+  return parse(field, input.value);
+}
+
+function rowOf(field: Field): Row {
+  const id = `field-${field.name}`;
+  const described = { id, "aria-describedby": `${id}-help ${id}-problem` };
+  const input =
+    field.kind === "boolean"
+      ? make("input", { ...described, type: "checkbox" })
+      : field.kind === "strings"
+        ? make("textarea", { ...described, rows: "1", placeholder: "one a line; \\n is a line break" })
+        : make("input", {
+            ...described,
+            type: "text",
+            inputmode: field.kind === "number" || field.kind === "integer" ? "decimal" : "text",
+            placeholder: placeholder(field),
+            autocomplete: "off",
+            spellcheck: "false",
+          });
+  const problem = make("p", { id: `${id}-problem`, class: "problem", "aria-live": "polite" });
+  return { field, input, problem };
+}
+
+function shown({ field, input, problem }: Row): HTMLElement {
+  const help = make("p", { id: `field-${field.name}-help`, class: "help" }, describe(field));
+  const label = make("label", { for: input.id }, field.name);
+  return make("div", { class: "field" }, label, input, help, problem);
+}
+
+function describe(field: Field): string {
+  const { least, most, isAbove } = field;
+  const huge = 2 ** 31;
+  const low = least === undefined || least <= -huge ? "" : `${isAbove ? "above" : "from"} ${least}`;
+  const high = most === undefined || most >= huge ? "" : `to ${most}`;
+  const range = [low, high].filter(Boolean).join(" ");
+  return range ? `${field.description} (${range})` : field.description;
+}
+
+function placeholder(field: Field): string {
+  if (field.kind === "json") return field.name === "logit_bias" ? '{"7": -100}' : "";
+  if (field.kind === "integers") return "none";
+  return field.fallback === null ? "none" : String(field.fallback);
+}
+
+function tell({ input, problem }: Row, text: string): void {
+  problem.textContent = text;
+  input.setAttribute("aria-invalid", String(text !== ""));
+}

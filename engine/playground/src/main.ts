@@ -1,0 +1,173 @@
+/** Puts the page together. */
+
+import { Api, type Model } from "./api";
+import { ChatTab } from "./chat";
+import { CompleteTab } from "./complete";
+import { announce, find, make } from "./dom";
+import { mostLogprobs, type OpenApi, samplingFields } from "./fields";
+import { FieldForm } from "./form";
+import { ScoreTab } from "./score";
+import { ServerTab } from "./server";
+import { Session } from "./session";
+import { pack, type Shared, unpack } from "./share";
+import { LANGUAGES, snippet } from "./snippets";
+import { Inspector } from "./text";
+
+const TABS = ["complete", "chat", "score", "server"] as const;
+type TabName = (typeof TABS)[number];
+
+const api = new Api();
+const inspector = new Inspector(find("#inspector", HTMLElement));
+const session = new Session(api, inspector, askForKey);
+const complete = new CompleteTab(session);
+const chat = new ChatTab(session);
+const score = new ScoreTab(session);
+const server = new ServerTab(session);
+
+/** Ask for the server's key; return False if none is given. */
+async function askForKey(): Promise<boolean> {
+  const dialog = find("#key-dialog", HTMLDialogElement);
+  const input = find("#key", HTMLInputElement);
+  find("#key-wrong", HTMLElement).hidden = !api.key;
+  input.value = "";
+  dialog.returnValue = "";
+  dialog.showModal();
+  await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+  api.key = input.value.trim();
+  input.value = "";
+  return dialog.returnValue === "use" && api.key !== "";
+}
+
+function choose(name: TabName): void {
+  for (const each of TABS) {
+    const tab = find(`#tab-${each}`, HTMLButtonElement);
+    tab.setAttribute("aria-selected", String(each === name));
+    tab.tabIndex = each === name ? 0 : -1;
+    find(`#panel-${each}`, HTMLElement).hidden = each !== name;
+  }
+  document.body.dataset.tab = name;
+  inspector.close();
+  if (name === "server") server.show();
+  else server.hide();
+}
+
+function current(): TabName {
+  return TABS.find((name) => name === document.body.dataset.tab) ?? "complete";
+}
+
+function listen(): void {
+  for (const name of TABS) {
+    const tab = find(`#tab-${name}`, HTMLButtonElement);
+    tab.addEventListener("click", () => choose(name));
+    tab.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!step) return;
+      const next = TABS[(TABS.indexOf(name) + step + TABS.length) % TABS.length] ?? name;
+      choose(next);
+      find(`#tab-${next}`, HTMLButtonElement).focus();
+    });
+  }
+  for (const button of document.querySelectorAll(".stop"))
+    button.addEventListener("click", () => session.stop());
+  find("#share", HTMLButtonElement).addEventListener("click", share);
+  find("#theme", HTMLButtonElement).addEventListener("click", changeTheme);
+  for (const language of LANGUAGES) {
+    find("#copy", HTMLElement).append(
+      make("button", { type: "button", click: () => copyAs(language) }, language),
+    );
+  }
+  addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      const does = {
+        complete: () => complete.complete(),
+        chat: () => chat.send(),
+        score: () => score.score(),
+      };
+      const name = current();
+      if (name !== "server") does[name]();
+    } else if (event.key === "Escape") {
+      inspector.close();
+      session.stop();
+    } else if (
+      event.key === "Enter" &&
+      event.target instanceof HTMLElement &&
+      event.target.matches(".text")
+    ) {
+      event.preventDefault(); // or it would press the button that gets the focus
+      inspector.focus();
+    }
+  });
+  addEventListener("hashchange", () => restore());
+  addEventListener("resize", () => inspector.close());
+}
+
+async function copyAs(language: (typeof LANGUAGES)[number]): Promise<void> {
+  if (!session.sent) {
+    session.tell("Nothing has been sent yet: complete a prompt first.");
+    return;
+  }
+  const { path, fields } = session.sent;
+  const text = snippet(language, path, fields, location.origin, api.key !== "");
+  const shown = find("#snippet", HTMLTextAreaElement);
+  shown.value = text;
+  shown.hidden = false;
+  await navigator.clipboard?.writeText(text).catch(() => {});
+  announce(`Copied as ${language}.`);
+}
+
+async function share(): Promise<void> {
+  const form = session.structure.typed();
+  const state: Shared = {
+    tab: current(),
+    prompt: complete.prompt,
+    fields: session.fields?.typed() ?? {},
+    ...(form && { form }),
+  };
+  history.replaceState(null, "", `#${await pack(state)}`);
+  await navigator.clipboard?.writeText(location.href).catch(() => {});
+  announce("The address holds what you typed, and was copied.");
+}
+
+async function restore(): Promise<void> {
+  if (location.hash.length < 2) return;
+  const state = await unpack(location.hash.slice(1));
+  if (state.prompt !== undefined) complete.prompt = state.prompt;
+  if (state.fields) session.fields?.type(state.fields);
+  session.structure.type(state.form);
+  const tab = TABS.find((name) => name === state.tab);
+  if (tab) choose(tab);
+}
+
+function changeTheme(): void {
+  const root = document.documentElement;
+  const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
+  const now = root.dataset.theme ?? (isDark ? "dark" : "light");
+  root.dataset.theme = now === "dark" ? "light" : "dark";
+}
+
+/** Read what the server allows, and fill the page with it. */
+async function load(): Promise<void> {
+  const [openapi, models] = await Promise.all([
+    api.get<OpenApi>("/openapi.json"),
+    api.get<{ data: Model[] }>("/v1/models"),
+  ]);
+  const [model] = models.data;
+  if (model) session.model = model;
+  session.logprobs = Math.min(5, mostLogprobs(openapi));
+  find("#model", HTMLElement).textContent = `${session.model.id} · ${session.model.max_model_len} tokens`;
+  const panel = find("#fields", HTMLElement);
+  panel.replaceChildren();
+  session.fields = new FieldForm(panel, samplingFields(openapi));
+  session.fields.type({ max_tokens: "64" });
+}
+
+async function start(): Promise<void> {
+  listen();
+  choose("complete");
+  const isLoaded = await session.run(load);
+  if (!isLoaded) return;
+  await restore();
+  document.body.dataset.ready = "true";
+}
+
+start();

@@ -1,0 +1,166 @@
+/** The tab that shows the running server: its slots, its cache, its queue, and what its steps cost. */
+
+import { find, make } from "./dom";
+import type { Session } from "./session";
+
+const EVERY_MS = 1000;
+const HISTORY = 60;
+
+interface Slot {
+  slot: number;
+  phase: string;
+  prompt_tokens: number;
+  generated_tokens: number;
+  max_tokens: number;
+  preempted: number;
+  /** Parts of the KV cache from its beginning: a part with the same number is the same cells. */
+  runs: { part: number; tokens: number }[];
+}
+
+interface State {
+  model: string;
+  uptime_seconds: number;
+  slots: Slot[];
+  n_slots: number;
+  waiting: number;
+  kv: { cells: number; used: number; deferred: number; saved_prefixes: number };
+  totals: Record<string, number>;
+  step_ms: Record<string, number>;
+}
+
+interface Moment {
+  at: number;
+  state: State;
+}
+
+export class ServerTab {
+  readonly #figures = find("#figures", HTMLElement);
+  readonly #slots = find("#slots", HTMLElement);
+  readonly #speed = find("#speed", HTMLElement);
+  readonly #cost = find("#cost", HTMLElement);
+  #moments: Moment[] = [];
+  #timer = 0;
+
+  constructor(readonly session: Session) {}
+
+  /** Look at the server every second until it is hidden. */
+  show(): void {
+    this.hide();
+    this.#moments = [];
+    this.#look();
+  }
+
+  hide(): void {
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+  }
+
+  async #look(): Promise<void> {
+    const timer = window.setTimeout(() => this.#look(), EVERY_MS);
+    this.#timer = timer;
+    try {
+      const state = await this.session.api.get<State>("/state");
+      if (this.#timer !== timer) return; // hidden meanwhile
+      this.session.tell("");
+      this.#moments = [...this.#moments, { at: performance.now(), state }].slice(-HISTORY);
+      this.#draw(state);
+    } catch (error) {
+      if (this.#timer !== timer) return;
+      this.hide();
+      await this.session.run(async () => {
+        throw error;
+      });
+      this.#timer = window.setTimeout(() => this.#look(), EVERY_MS);
+    }
+  }
+
+  #draw(state: State): void {
+    const { kv, totals } = state;
+    const share = (part: number, whole: number) => (whole ? `${((100 * part) / whole).toFixed(0)} %` : "–");
+    const total = (name: string) => totals[name] ?? 0;
+    const figures: [string, string][] = [
+      ["model", state.model],
+      ["up", duration(state.uptime_seconds)],
+      ["running", `${state.slots.length} of ${state.n_slots}`],
+      ["waiting", String(state.waiting)],
+      ["tokens/s", this.#rate("completion_tokens").toFixed(1)],
+      ["requests", String(total("requests"))],
+      ["KV cache", `${kv.used} of ${kv.cells} (${share(kv.used, kv.cells)})`],
+      ["saved prefixes", String(kv.saved_prefixes)],
+      ["prompt tokens from the cache", share(total("cached_tokens"), total("prompt_tokens"))],
+      ["guesses that were right", share(total("accepted_tokens"), total("drafted_tokens"))],
+      ["forced by a form", String(total("forced_tokens"))],
+    ];
+    this.#figures.replaceChildren(
+      ...figures.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))),
+    );
+    this.#slots.replaceChildren(...state.slots.map((slot) => this.#row(slot, kv.cells)));
+    this.#speed.replaceChildren(bars(this.#rates("completion_tokens"), "tokens/s, the last minute", HISTORY));
+    const cost = Object.entries(state.step_ms).map(([width, ms]) => ({ label: width, value: ms }));
+    this.#cost.replaceChildren(bars(cost, "milliseconds of a step, by tokens decoded in it", cost.length));
+  }
+
+  #row(slot: Slot, cells: number): HTMLElement {
+    const runs = slot.runs.map(({ part, tokens }) => {
+      const run = make("span", { class: `run part${part % 8}`, title: `${tokens} tokens` });
+      run.style.inlineSize = `${(100 * tokens) / cells}%`;
+      return run;
+    });
+    const held = slot.runs.reduce((sum, run) => sum + run.tokens, 0);
+    const words = [
+      `slot ${slot.slot}`,
+      slot.phase,
+      `${held} tokens in the cache`,
+      `${slot.generated_tokens} of ${slot.max_tokens} generated`,
+      slot.preempted ? `preempted ${slot.preempted}×` : "",
+    ];
+    return make(
+      "li",
+      {},
+      make("span", { class: "runs", "aria-hidden": "true" }, ...runs),
+      make("span", { class: "help" }, words.filter(Boolean).join(" · ")),
+    );
+  }
+
+  #rates(name: string): { label: string; value: number }[] {
+    return this.#moments.slice(1).map((moment, i) => {
+      const before = this.#moments[i] ?? moment;
+      const tokens = (moment.state.totals[name] ?? 0) - (before.state.totals[name] ?? 0);
+      return { label: "", value: (1000 * tokens) / Math.max(moment.at - before.at, 1) };
+    });
+  }
+
+  #rate(name: string): number {
+    const last = this.#rates(name).slice(-3);
+    return last.reduce((sum, { value }) => sum + value, 0) / Math.max(last.length, 1);
+  }
+}
+
+/** Draw values as bars, with the highest one told in words. */
+function bars(values: { label: string; value: number }[], what: string, places: number): HTMLElement {
+  const most = Math.max(...values.map(({ value }) => value), 1e-9);
+  const drawn = values.map(({ label, value }) => {
+    const bar = make("span", { title: `${label} ${value.toFixed(1)}`.trim() });
+    bar.style.blockSize = `${(100 * value) / most}%`;
+    bar.style.inlineSize = `${100 / Math.max(places, 1)}%`;
+    return bar;
+  });
+  const told = values.length ? `${what}; at most ${most.toFixed(1)}` : what;
+  return make(
+    "figure",
+    {},
+    make("div", { class: "bars", "aria-hidden": "true" }, ...drawn),
+    make("figcaption", {}, told),
+  );
+}
+
+function duration(seconds: number): string {
+  const minutes = Math.floor(seconds / 60);
+  const parts: [number, string][] = [
+    [Math.floor(minutes / 1440), "d"],
+    [Math.floor(minutes / 60) % 24, "h"],
+    [minutes % 60, "min"],
+  ];
+  const told = parts.filter(([count]) => count).map(([count, unit]) => `${count} ${unit}`);
+  return told.join(" ") || `${Math.floor(seconds)} s`;
+}

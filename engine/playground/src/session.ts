@@ -1,0 +1,102 @@
+/** What all tabs share: the server, its model, the fields, and how a request runs and fails. */
+
+import { type Api, ApiError, type Fields, type Model } from "./api";
+import { announce, find, make } from "./dom";
+import type { FieldForm } from "./form";
+import { StructureForm } from "./structure";
+import type { Inspector } from "./text";
+
+export class Session {
+  fields: FieldForm | null = null;
+  readonly structure = new StructureForm();
+  model: Model = { id: "", max_model_len: 0, n_vocab: 0 };
+  /** Alternatives of each token that are asked for. */
+  logprobs = 0;
+  /** What was sent last, for "Copy as". */
+  sent: { path: string; fields: Fields } | null = null;
+  readonly #alert = find("#alert", HTMLElement);
+  #running: AbortController | null = null;
+
+  constructor(
+    readonly api: Api,
+    readonly inspector: Inspector,
+    readonly askForKey: () => Promise<boolean>,
+  ) {}
+
+  get isRunning(): boolean {
+    return this.#running !== null;
+  }
+
+  /** Return what every request has; undefined if something that was typed is wrong. */
+  request(): Fields | undefined {
+    const fields = this.fields?.values();
+    const form = this.structure.values();
+    return fields && form && { model: this.model.id, ...fields, ...form };
+  }
+
+  /** Run a request that can be stopped; show what goes wrong, and ask for a key where one is needed.
+   *
+   * @returns true if it ran to its end.
+   */
+  async run(work: (signal: AbortSignal) => Promise<void>): Promise<boolean> {
+    this.stop();
+    const running = new AbortController();
+    this.#running = running;
+    this.#show(true);
+    this.tell("");
+    try {
+      await this.#withKey(() => work(running.signal));
+      return true;
+    } catch (error) {
+      if (running.signal.aborted) announce("Stopped.");
+      else this.complain(error);
+      return false;
+    } finally {
+      if (this.#running === running) {
+        this.#running = null;
+        this.#show(false);
+      }
+    }
+  }
+
+  stop(): void {
+    this.#running?.abort();
+    this.#running = null;
+    this.#show(false);
+  }
+
+  /** Do something, and once more with a key if the server asks for one. */
+  async #withKey(work: () => Promise<void>): Promise<void> {
+    for (;;) {
+      try {
+        await work();
+        return;
+      } catch (error) {
+        if (!(error instanceof ApiError && error.needsKey && (await this.askForKey()))) throw error;
+      }
+    }
+  }
+
+  /** Say what went wrong: beside the field that is at fault, or above the text. */
+  complain(error: unknown): void {
+    if (error instanceof ApiError) {
+      const field = error.param?.split(/[.[]/)[0] ?? "";
+      if (field === "structured_outputs") this.structure.complain(error.message);
+      else this.fields?.complain(field, error.message);
+      this.tell(error.message, error.code);
+    } else {
+      this.tell(error instanceof Error ? error.message : String(error), "page");
+      console.error(error);
+    }
+  }
+
+  tell(message: string, code = ""): void {
+    this.#alert.hidden = !message;
+    this.#alert.replaceChildren(message, code ? make("code", {}, code) : "");
+  }
+
+  #show(isRunning: boolean): void {
+    document.body.classList.toggle("running", isRunning);
+    for (const button of document.querySelectorAll<HTMLButtonElement>(".stop")) button.disabled = !isRunning;
+  }
+}

@@ -1,0 +1,172 @@
+/** A text of tokens on the page: shaded, walked with the arrow keys, and quick to grow. */
+
+import { make } from "./dom";
+import { canBeWritten, percent, shade, type Token, visible } from "./token";
+
+/** Tokens in one element: a browser lays out again only the block that grows. */
+const BLOCK = 256;
+
+export interface TokenEvents {
+  /** A token is looked at. */
+  onLook(view: TextView, index: number, element: HTMLElement): void;
+  /** It no longer is. */
+  onLeave(): void;
+}
+
+/** Shows tokens and tells which of them is looked at. */
+export class TextView {
+  readonly element: HTMLElement;
+  readonly tokens: Token[] = [];
+  #current = -1;
+  #waiting: Token[] = [];
+  #frame = 0;
+
+  constructor(
+    label: string,
+    readonly events: TokenEvents,
+  ) {
+    this.element = make("div", {
+      class: "text",
+      tabindex: "0",
+      role: "group",
+      "aria-label": `${label}. Arrow keys walk over its tokens, Enter goes to the alternatives.`,
+    });
+    this.element.addEventListener("pointerover", (event) => this.#look(event));
+    this.element.addEventListener("pointerleave", () => events.onLeave());
+    this.element.addEventListener("click", (event) => this.#look(event));
+    this.element.addEventListener("keydown", (event) => this.#walk(event));
+  }
+
+  /** Add tokens; they are drawn together, once for each frame. */
+  append(tokens: readonly Token[]): void {
+    for (const token of tokens) {
+      this.tokens.push(token);
+      this.#waiting.push(token);
+    }
+    if (this.#waiting.length && !this.#frame) this.#frame = requestAnimationFrame(() => this.#draw());
+  }
+
+  #draw(): void {
+    this.#frame = 0;
+    let index = this.tokens.length - this.#waiting.length;
+    for (const token of this.#waiting) {
+      if (index % BLOCK === 0) this.element.append(make("span", { class: "block" }));
+      this.element.lastElementChild?.append(this.#span(token, index));
+      index += 1;
+    }
+    this.#waiting = [];
+  }
+
+  #span(token: Token, index: number): HTMLElement {
+    const element = make("span", {
+      class: `token shade${shade(token.logprob)}`,
+      "data-index": String(index),
+    });
+    element.textContent = token.text;
+    element.classList.toggle("break", /^\s*\n/.test(token.text)); // it gets a mark to point at
+    element.classList.toggle("nothing", token.text === "");
+    return element;
+  }
+
+  #look(event: Event): void {
+    const element = event.target instanceof HTMLElement ? event.target.closest(".token") : null;
+    if (element instanceof HTMLElement) this.#show(Number(element.dataset.index), element);
+  }
+
+  #walk(event: KeyboardEvent): void {
+    const steps: Record<string, number> = {
+      ArrowRight: this.#current + 1,
+      ArrowLeft: this.#current - 1,
+      Home: 0,
+      End: this.tokens.length - 1,
+    };
+    const index = steps[event.key];
+    if (index === undefined || index < 0 || index >= this.tokens.length) return;
+    event.preventDefault();
+    const element = this.element.querySelector(`[data-index="${index}"]`);
+    if (element instanceof HTMLElement) {
+      element.scrollIntoView({ block: "nearest" });
+      this.#show(index, element);
+    }
+  }
+
+  #show(index: number, element: HTMLElement): void {
+    this.element.querySelector(".current")?.classList.remove("current");
+    element.classList.add("current");
+    this.#current = index;
+    this.events.onLook(this, index, element);
+  }
+}
+
+/** The card beside a token: its probability, and its alternatives as buttons with bars. */
+export class Inspector {
+  readonly #card: HTMLElement;
+  #leaving = 0;
+
+  constructor(card: HTMLElement) {
+    this.#card = card;
+    card.addEventListener("pointerenter", () => clearTimeout(this.#leaving));
+    card.addEventListener("pointerleave", () => this.hideSoon());
+    card.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.hide();
+    });
+  }
+
+  /** Show a token's card below it.
+   *
+   * @param choose Called with the alternative that is clicked; undefined where a text cannot be continued.
+   */
+  show(token: Token, at: HTMLElement, choose?: (alternative: Token["top"][number]) => void): void {
+    clearTimeout(this.#leaving);
+    const probability = token.logprob === null ? "first of its text" : percent(token.logprob);
+    const head = make("p", { class: "head" }, make("code", {}, visible(token.name)), ` ${probability}`);
+    const rows = token.top.map((each) => {
+      const bar = make("span", { class: "bar", "aria-hidden": "true" });
+      bar.style.inlineSize = `${100 * Math.exp(each.logprob)}%`;
+      const label = make(
+        "span",
+        { class: "label" },
+        make("code", {}, visible(each.text)),
+        percent(each.logprob),
+      );
+      const button = make(
+        "button",
+        { type: "button", disabled: !choose || !canBeWritten(each), click: () => choose?.(each) },
+        bar,
+        label,
+      );
+      if (each.text === token.name) button.setAttribute("aria-current", "true");
+      return make("li", {}, button);
+    });
+    this.#card.replaceChildren(head, make("ol", {}, ...rows));
+    if (choose && rows.length)
+      this.#card.append(make("p", { class: "help" }, "Click one to continue from there."));
+    this.#card.hidden = false;
+    this.#place(at);
+  }
+
+  focus(): void {
+    this.#card.querySelector("button")?.focus();
+  }
+
+  hideSoon(): void {
+    clearTimeout(this.#leaving);
+    this.#leaving = window.setTimeout(() => this.hide(), 250);
+  }
+
+  hide(): void {
+    if (!this.#card.contains(document.activeElement)) this.#card.hidden = true;
+  }
+
+  close(): void {
+    this.#card.hidden = true;
+  }
+
+  #place(at: HTMLElement): void {
+    const box = at.getClientRects()[0] ?? at.getBoundingClientRect();
+    const { offsetWidth: width, offsetHeight: height } = this.#card;
+    const isBelow = box.bottom + height < innerHeight || box.top < height;
+    this.#card.style.left = `${Math.max(4, Math.min(box.left, innerWidth - width - 4)) + scrollX}px`;
+    this.#card.style.top = `${(isBelow ? box.bottom + 2 : box.top - height - 2) + scrollY}px`;
+  }
+}

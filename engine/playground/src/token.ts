@@ -1,0 +1,89 @@
+/** Tokens of a text with what the model thought of them. */
+
+import type { Choice } from "./api";
+
+export interface Alternative {
+  text: string;
+  logprob: number;
+}
+
+export interface Token {
+  /** What it adds to the text; empty where it ends within a character. */
+  text: string;
+  /** Its own spelling, which may be `bytes:…`. */
+  name: string;
+  /** Natural logarithm of its probability; null for the first of a prompt. */
+  logprob: number | null;
+  /** The most probable ones in its place, best first. */
+  top: Alternative[];
+}
+
+/** Reads the tokens of one choice as it comes, piece by piece. */
+export class TokenReader {
+  /** Characters (code points) from the start of the prompt; null before the first piece. */
+  #end: number | null = null;
+
+  read(choice: Choice): Token[] {
+    const { logprobs, text } = choice;
+    if (!logprobs || logprobs.text_offset.length === 0) {
+      return text ? [{ text, name: text, logprob: null, top: [] }] : [];
+    }
+    const letters = [...text];
+    const begin = this.#end ?? logprobs.text_offset[0] ?? 0;
+    this.#end = begin + letters.length;
+    const borders = [...logprobs.text_offset.slice(1), this.#end];
+    let done = 0;
+    return borders.map((border, i) => {
+      const end = Math.min(Math.max(border - begin, done), letters.length);
+      const piece = letters.slice(done, end).join("");
+      done = end;
+      return {
+        text: piece,
+        name: logprobs.tokens[i] ?? piece,
+        logprob: logprobs.token_logprobs[i] ?? null,
+        top: ranked(logprobs.top_logprobs?.[i] ?? {}),
+      };
+    });
+  }
+}
+
+function ranked(top: Record<string, number>): Alternative[] {
+  return Object.entries(top)
+    .map(([text, logprob]) => ({ text, logprob }))
+    .sort((a, b) => b.logprob - a.logprob);
+}
+
+/** Return True if a text can be continued with it: half a character cannot be written as text. */
+export function canBeWritten(alternative: Alternative): boolean {
+  return !alternative.text.startsWith("bytes:");
+}
+
+export function textOf(tokens: readonly Token[]): string {
+  return tokens.map((token) => token.text).join("");
+}
+
+/** The perplexity of tokens; the first of a prompt does not count. */
+export function perplexity(tokens: readonly Token[]): { value: number; count: number; mean: number } {
+  const known = tokens.flatMap((token) => (token.logprob === null ? [] : [token.logprob]));
+  const mean = known.reduce((sum, logprob) => sum + logprob, 0) / Math.max(known.length, 1);
+  return { value: Math.exp(-mean), count: known.length, mean };
+}
+
+const LEAST = [0.9, 0.5, 0.2, 0.05, 0];
+
+/** How surprising a token was: 0 for a probability of 90 % or more, up to 4 for one below 5 %. */
+export function shade(logprob: number | null): number {
+  if (logprob === null) return 0;
+  const probability = Math.exp(logprob);
+  return LEAST.findIndex((least) => probability >= least);
+}
+
+export function percent(logprob: number): string {
+  const probability = 100 * Math.exp(logprob);
+  return `${probability >= 9.95 ? probability.toFixed(0) : probability.toPrecision(2)} %`;
+}
+
+/** A token's text as a person can see it: spaces and line breaks have marks. */
+export function visible(text: string): string {
+  return text.replaceAll("\n", "↵").replaceAll("\t", "⇥").replaceAll(" ", "·") || "∅";
+}

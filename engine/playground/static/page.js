@@ -1,0 +1,1470 @@
+// src/api.ts
+var ApiError = class extends Error {
+  constructor(message, code, param = null, status = 0) {
+    super(message);
+    this.code = code;
+    this.param = param;
+    this.status = status;
+    this.name = "ApiError";
+  }
+  code;
+  param;
+  status;
+  get needsKey() {
+    return this.status === 401;
+  }
+};
+var Api = class {
+  key = "";
+  async get(path, signal) {
+    return (await this.#send(path, signal ? { signal } : {})).json();
+  }
+  async post(path, fields, signal) {
+    return (await this.#post(path, fields, signal)).json();
+  }
+  /** Yield the chunks of a streamed answer; an error that ends the stream is thrown. */
+  async *stream(path, fields, signal) {
+    const response = await this.#post(path, { ...fields, stream: true }, signal);
+    for await (const data of events(response)) {
+      if (data === "[DONE]") return;
+      const chunk = JSON.parse(data);
+      if (chunk.error) throw failure(chunk.error, 0);
+      yield chunk;
+    }
+    throw new ApiError("The connection ended before the answer did.", "disconnected");
+  }
+  #post(path, fields, signal) {
+    return this.#send(path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(fields),
+      ...signal && { signal }
+    });
+  }
+  async #send(path, init) {
+    const headers = new Headers(init.headers);
+    if (this.key) headers.set("Authorization", `Bearer ${this.key}`);
+    let response;
+    try {
+      response = await fetch(path, { ...init, headers });
+    } catch (error) {
+      if (init.signal?.aborted) throw error;
+      throw new ApiError("The server cannot be reached.", "unreachable");
+    }
+    if (!response.ok) throw await refusal(response);
+    return response;
+  }
+};
+async function refusal(response) {
+  try {
+    return failure((await response.json()).error, response.status);
+  } catch {
+    return new ApiError(`The server answered ${response.status}.`, "unknown", null, response.status);
+  }
+}
+function failure(detail, status) {
+  return new ApiError(detail.message, detail.code, detail.param, status);
+}
+async function* events(response) {
+  if (!response.body) return;
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  try {
+    for (; ; ) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const blocks = (rest + value).split("\n\n");
+      rest = blocks.pop() ?? "";
+      for (const block of blocks) {
+        if (block.startsWith("data: ")) yield block.slice("data: ".length);
+      }
+    }
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new ApiError("The connection was lost before the answer was whole.", "disconnected");
+  } finally {
+    reader.cancel().catch(() => {
+    });
+  }
+}
+
+// src/dom.ts
+function make(name, attributes = {}, ...content) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(key, value);
+    else if (typeof value === "boolean") element.toggleAttribute(key, value);
+    else element.setAttribute(key, value);
+  }
+  element.append(...content);
+  return element;
+}
+function find(selector, kind) {
+  const element = document.querySelector(selector);
+  if (!(element instanceof kind)) throw new Error(`the page has no ${selector}`);
+  return element;
+}
+function announce(text) {
+  find("#announcements", HTMLElement).textContent = text;
+}
+function download(name, type, text) {
+  const address = URL.createObjectURL(new Blob([text], { type }));
+  make("a", { href: address, download: name }).click();
+  URL.revokeObjectURL(address);
+}
+
+// src/chat.ts
+var PATH = "/v1/chat/completions";
+var ChatTab = class {
+  constructor(session2) {
+    this.session = session2;
+    find("#send", HTMLButtonElement).addEventListener("click", () => this.send());
+    find("#retry", HTMLButtonElement).addEventListener("click", () => this.retry());
+    find("#clear", HTMLButtonElement).addEventListener("click", () => this.clear());
+  }
+  session;
+  #log = find("#messages", HTMLElement);
+  #system = find("#system", HTMLTextAreaElement);
+  #say = find("#say", HTMLTextAreaElement);
+  #messages = [];
+  send() {
+    const content = this.#say.value.trim();
+    if (!content || this.session.isRunning) return;
+    this.#messages.push({ role: "user", content });
+    this.#say.value = "";
+    this.#answer();
+  }
+  retry() {
+    while (this.#messages.at(-1)?.role === "assistant") this.#messages.pop();
+    if (this.#messages.length) this.#answer();
+  }
+  clear() {
+    this.session.stop();
+    this.#messages = [];
+    this.#draw();
+    this.#say.focus();
+  }
+  async #answer() {
+    this.#draw();
+    const given2 = this.session.request();
+    if (!given2) return;
+    const system = this.#system.value.trim();
+    const { max_tokens, ...others } = given2;
+    const fields = {
+      ...others,
+      ...max_tokens !== void 0 && { max_completion_tokens: max_tokens },
+      messages: [...system ? [{ role: "system", content: system }] : [], ...this.#messages]
+    };
+    this.session.sent = { path: PATH, fields: { ...fields, stream: true } };
+    const answer = { role: "assistant", content: "" };
+    await this.session.run(async (signal) => {
+      let place;
+      for await (const chunk of this.session.api.stream(PATH, fields, signal)) {
+        if (!place) {
+          this.#messages.push(answer);
+          place = this.#add(answer);
+        }
+        for (const choice of chunk.choices) {
+          if (choice.index !== 0) continue;
+          answer.content += choice.delta.content ?? "";
+          place.textContent = answer.content;
+          if (choice.finish_reason === "length")
+            place.append(make("span", { class: "help" }, " \u2026 cut at max_tokens"));
+        }
+        place.scrollIntoView({ block: "nearest" });
+      }
+      announce("The answer is complete.");
+    });
+  }
+  #draw() {
+    this.#log.replaceChildren();
+    for (const message of this.#messages) this.#add(message);
+  }
+  #add(message) {
+    const text = make("div", { class: "said" }, message.content);
+    this.#log.append(make("li", { class: message.role }, make("h2", {}, message.role), text));
+    return text;
+  }
+};
+
+// src/token.ts
+var TokenReader = class {
+  /** Characters (code points) from the start of the prompt; null before the first piece. */
+  #end = null;
+  read(choice) {
+    const { logprobs, text } = choice;
+    if (!logprobs || logprobs.text_offset.length === 0) {
+      return text ? [{ text, name: text, logprob: null, top: [] }] : [];
+    }
+    const letters = [...text];
+    const begin = this.#end ?? logprobs.text_offset[0] ?? 0;
+    this.#end = begin + letters.length;
+    const borders = [...logprobs.text_offset.slice(1), this.#end];
+    let done = 0;
+    return borders.map((border, i) => {
+      const end = Math.min(Math.max(border - begin, done), letters.length);
+      const piece = letters.slice(done, end).join("");
+      done = end;
+      return {
+        text: piece,
+        name: logprobs.tokens[i] ?? piece,
+        logprob: logprobs.token_logprobs[i] ?? null,
+        top: ranked(logprobs.top_logprobs?.[i] ?? {})
+      };
+    });
+  }
+};
+function ranked(top) {
+  return Object.entries(top).map(([text, logprob]) => ({ text, logprob })).sort((a, b) => b.logprob - a.logprob);
+}
+function canBeWritten(alternative) {
+  return !alternative.text.startsWith("bytes:");
+}
+function textOf(tokens) {
+  return tokens.map((token) => token.text).join("");
+}
+function perplexity(tokens) {
+  const known = tokens.flatMap((token) => token.logprob === null ? [] : [token.logprob]);
+  const mean = known.reduce((sum, logprob) => sum + logprob, 0) / Math.max(known.length, 1);
+  return { value: Math.exp(-mean), count: known.length, mean };
+}
+var LEAST = [0.9, 0.5, 0.2, 0.05, 0];
+function shade(logprob) {
+  if (logprob === null) return 0;
+  const probability = Math.exp(logprob);
+  return LEAST.findIndex((least) => probability >= least);
+}
+function percent(logprob) {
+  const probability = 100 * Math.exp(logprob);
+  return `${probability >= 9.95 ? probability.toFixed(0) : probability.toPrecision(2)} %`;
+}
+function visible(text) {
+  return text.replaceAll("\n", "\u21B5").replaceAll("	", "\u21E5").replaceAll(" ", "\xB7") || "\u2205";
+}
+
+// src/branches.ts
+var Branch = class {
+  constructor(id, parent, at, fields) {
+    this.id = id;
+    this.parent = parent;
+    this.at = at;
+    this.fields = fields;
+  }
+  id;
+  parent;
+  at;
+  fields;
+  tokens = [];
+  finishReason = null;
+  /** All tokens from the prompt on. */
+  get path() {
+    return [...this.parent?.path.slice(0, this.at) ?? [], ...this.tokens];
+  }
+  get depth() {
+    return this.parent ? this.parent.depth + 1 : 0;
+  }
+};
+var Tree = class {
+  constructor(prompt) {
+    this.prompt = prompt;
+  }
+  prompt;
+  branches = [];
+  grow(parent, at, fields) {
+    const branch = new Branch(this.branches.length, parent, at, fields);
+    this.branches.push(branch);
+    return branch;
+  }
+  childrenOf(parent) {
+    return this.branches.filter((branch) => branch.parent === parent);
+  }
+  /** The text up to a place of a branch, from the prompt on. */
+  textBefore(branch, at) {
+    return this.prompt + textOf(branch?.path.slice(0, at) ?? []);
+  }
+  export() {
+    return {
+      prompt: this.prompt,
+      branches: this.branches.map((branch) => ({
+        id: branch.id,
+        parent: branch.parent?.id ?? null,
+        at: branch.at,
+        finish_reason: branch.finishReason,
+        text: this.prompt + textOf(branch.path),
+        fields: branch.fields,
+        tokens: branch.tokens
+      }))
+    };
+  }
+};
+
+// src/text.ts
+var BLOCK = 256;
+var TextView = class {
+  constructor(label, events2) {
+    this.events = events2;
+    this.element = make("div", {
+      class: "text",
+      tabindex: "0",
+      role: "group",
+      "aria-label": `${label}. Arrow keys walk over its tokens, Enter goes to the alternatives.`
+    });
+    this.element.addEventListener("pointerover", (event) => this.#look(event));
+    this.element.addEventListener("pointerleave", () => events2.onLeave());
+    this.element.addEventListener("click", (event) => this.#look(event));
+    this.element.addEventListener("keydown", (event) => this.#walk(event));
+  }
+  events;
+  element;
+  tokens = [];
+  #current = -1;
+  #waiting = [];
+  #frame = 0;
+  /** Add tokens; they are drawn together, once for each frame. */
+  append(tokens) {
+    for (const token of tokens) {
+      this.tokens.push(token);
+      this.#waiting.push(token);
+    }
+    if (this.#waiting.length && !this.#frame) this.#frame = requestAnimationFrame(() => this.#draw());
+  }
+  #draw() {
+    this.#frame = 0;
+    let index = this.tokens.length - this.#waiting.length;
+    for (const token of this.#waiting) {
+      if (index % BLOCK === 0) this.element.append(make("span", { class: "block" }));
+      this.element.lastElementChild?.append(this.#span(token, index));
+      index += 1;
+    }
+    this.#waiting = [];
+  }
+  #span(token, index) {
+    const element = make("span", {
+      class: `token shade${shade(token.logprob)}`,
+      "data-index": String(index)
+    });
+    element.textContent = token.text;
+    element.classList.toggle("break", /^\s*\n/.test(token.text));
+    element.classList.toggle("nothing", token.text === "");
+    return element;
+  }
+  #look(event) {
+    const element = event.target instanceof HTMLElement ? event.target.closest(".token") : null;
+    if (element instanceof HTMLElement) this.#show(Number(element.dataset.index), element);
+  }
+  #walk(event) {
+    const steps = {
+      ArrowRight: this.#current + 1,
+      ArrowLeft: this.#current - 1,
+      Home: 0,
+      End: this.tokens.length - 1
+    };
+    const index = steps[event.key];
+    if (index === void 0 || index < 0 || index >= this.tokens.length) return;
+    event.preventDefault();
+    const element = this.element.querySelector(`[data-index="${index}"]`);
+    if (element instanceof HTMLElement) {
+      element.scrollIntoView({ block: "nearest" });
+      this.#show(index, element);
+    }
+  }
+  #show(index, element) {
+    this.element.querySelector(".current")?.classList.remove("current");
+    element.classList.add("current");
+    this.#current = index;
+    this.events.onLook(this, index, element);
+  }
+};
+var Inspector = class {
+  #card;
+  #leaving = 0;
+  constructor(card) {
+    this.#card = card;
+    card.addEventListener("pointerenter", () => clearTimeout(this.#leaving));
+    card.addEventListener("pointerleave", () => this.hideSoon());
+    card.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.hide();
+    });
+  }
+  /** Show a token's card below it.
+   *
+   * @param choose Called with the alternative that is clicked; undefined where a text cannot be continued.
+   */
+  show(token, at, choose2) {
+    clearTimeout(this.#leaving);
+    const probability = token.logprob === null ? "first of its text" : percent(token.logprob);
+    const head = make("p", { class: "head" }, make("code", {}, visible(token.name)), ` ${probability}`);
+    const rows = token.top.map((each) => {
+      const bar = make("span", { class: "bar", "aria-hidden": "true" });
+      bar.style.inlineSize = `${100 * Math.exp(each.logprob)}%`;
+      const label = make(
+        "span",
+        { class: "label" },
+        make("code", {}, visible(each.text)),
+        percent(each.logprob)
+      );
+      const button = make(
+        "button",
+        { type: "button", disabled: !choose2 || !canBeWritten(each), click: () => choose2?.(each) },
+        bar,
+        label
+      );
+      if (each.text === token.name) button.setAttribute("aria-current", "true");
+      return make("li", {}, button);
+    });
+    this.#card.replaceChildren(head, make("ol", {}, ...rows));
+    if (choose2 && rows.length)
+      this.#card.append(make("p", { class: "help" }, "Click one to continue from there."));
+    this.#card.hidden = false;
+    this.#place(at);
+  }
+  focus() {
+    this.#card.querySelector("button")?.focus();
+  }
+  hideSoon() {
+    clearTimeout(this.#leaving);
+    this.#leaving = window.setTimeout(() => this.hide(), 250);
+  }
+  hide() {
+    if (!this.#card.contains(document.activeElement)) this.#card.hidden = true;
+  }
+  close() {
+    this.#card.hidden = true;
+  }
+  #place(at) {
+    const box = at.getClientRects()[0] ?? at.getBoundingClientRect();
+    const { offsetWidth: width, offsetHeight: height } = this.#card;
+    const isBelow = box.bottom + height < innerHeight || box.top < height;
+    this.#card.style.left = `${Math.max(4, Math.min(box.left, innerWidth - width - 4)) + scrollX}px`;
+    this.#card.style.top = `${(isBelow ? box.bottom + 2 : box.top - height - 2) + scrollY}px`;
+  }
+};
+
+// src/complete.ts
+var PATH2 = "/v1/completions";
+var CompleteTab = class {
+  constructor(session2) {
+    this.session = session2;
+    find("#complete", HTMLButtonElement).addEventListener("click", () => this.complete());
+    find("#regenerate", HTMLButtonElement).addEventListener("click", () => this.regenerate());
+    find("#export", HTMLButtonElement).addEventListener("click", () => this.export());
+    this.#prompt.addEventListener("input", () => this.#grow());
+  }
+  session;
+  #prompt = find("#prompt", HTMLTextAreaElement);
+  #columns = find("#columns", HTMLElement);
+  #branches = find("#branches", HTMLElement);
+  #usage = find("#usage", HTMLElement);
+  #tree = new Tree("");
+  #shown = [];
+  #pinned = /* @__PURE__ */ new Set();
+  #last = { parent: null, at: 0, first: [] };
+  get prompt() {
+    return this.#prompt.value;
+  }
+  set prompt(text) {
+    this.#prompt.value = text;
+    this.#grow();
+  }
+  /** Continue the prompt; a prompt that was changed begins a new tree. */
+  complete() {
+    if (this.#tree.prompt !== this.prompt || !this.#tree.branches.length) {
+      this.#tree = new Tree(this.prompt);
+      this.#pinned.clear();
+    }
+    this.#ask(null, 0);
+  }
+  /** Ask once more for what was asked last. */
+  regenerate() {
+    if (!this.#tree.branches.length || this.#tree.prompt !== this.prompt) this.complete();
+    else this.#ask(this.#last.parent, this.#last.at, this.#last.first);
+  }
+  export() {
+    const tree = { model: this.session.model.id, ...this.#tree.export() };
+    download("branches.json", "application/json", JSON.stringify(tree, null, 2));
+  }
+  /** Ask for choices behind a place of the tree.
+   *
+   * @param first Tokens that each of them begins with: what was clicked.
+   */
+  async #ask(parent, at, first = []) {
+    const given2 = this.session.request();
+    if (!given2) return;
+    this.#last = { parent, at, first };
+    const prompt = this.#tree.textBefore(parent, at) + textOf(first);
+    const fields = { ...given2, prompt, logprobs: this.session.logprobs };
+    fields.stream_options = { include_usage: true };
+    this.session.sent = { path: PATH2, fields: { ...fields, stream: true } };
+    await this.session.run((signal) => this.#stream(fields, parent, at, first, signal));
+    this.#drawBranches();
+  }
+  async #stream(fields, parent, at, first, signal) {
+    const columns = [];
+    const readers = /* @__PURE__ */ new Map();
+    const began = performance.now();
+    let ended = 0;
+    const start2 = () => {
+      const count = Number(fields.n ?? 1);
+      for (let index = 0; index < count; index++) {
+        const branch = this.#tree.grow(parent, at, fields);
+        branch.tokens.push(...first);
+        columns.push(this.#column(branch));
+      }
+      this.#show(columns);
+      this.#drawBranches();
+    };
+    for await (const chunk of this.session.api.stream(PATH2, fields, signal)) {
+      if (!columns.length) start2();
+      if (chunk.usage) this.#tellUsage(chunk.usage, (performance.now() - began) / 1e3);
+      for (const choice of chunk.choices) {
+        const column = columns[choice.index];
+        if (!column) continue;
+        const reader = readers.get(choice.index) ?? new TokenReader();
+        readers.set(choice.index, reader);
+        const tokens = reader.read(choice);
+        column.branch.tokens.push(...tokens);
+        column.view.append(tokens);
+        if (choice.finish_reason) {
+          column.branch.finishReason = choice.finish_reason;
+          this.#tellStatus(column);
+          ended += 1;
+        }
+      }
+    }
+    announce(`${ended} ${ended === 1 ? "choice is" : "choices are"} complete.`);
+  }
+  #show(columns) {
+    const pinned = this.#shown.filter((column) => this.#pinned.has(column.branch));
+    this.#shown = [...pinned, ...columns.filter((column) => !this.#pinned.has(column.branch))];
+    this.#columns.replaceChildren(...this.#shown.map((column) => column.element));
+    this.session.inspector.close();
+  }
+  #column(branch) {
+    const name = `Branch ${branch.id + 1}`;
+    const view = new TextView(name, {
+      onLook: (shown2, index, at) => {
+        const token = shown2.tokens[index];
+        const canBranch = !("structured_outputs" in branch.fields);
+        const choose2 = (alternative) => this.#branch(branch, index, alternative);
+        if (token) this.session.inspector.show(token, at, canBranch ? choose2 : void 0);
+      },
+      onLeave: () => this.session.inspector.hideSoon()
+    });
+    view.append(branch.path);
+    const status = make("span", { class: "status" });
+    const pin = make(
+      "button",
+      { type: "button", "aria-pressed": String(this.#pinned.has(branch)) },
+      "Keep beside"
+    );
+    pin.addEventListener("click", () => {
+      const isPinned = this.#pinned.delete(branch) ? false : !!this.#pinned.add(branch);
+      pin.setAttribute("aria-pressed", String(isPinned));
+    });
+    const more = make(
+      "button",
+      { type: "button", click: () => this.#ask(branch, branch.path.length) },
+      "Continue"
+    );
+    const copy = make("button", { type: "button", click: () => this.#copy(branch) }, "Copy text");
+    const head = make("header", {}, make("h2", {}, name), status, pin, more, copy);
+    const element = make(
+      "article",
+      { class: "column", "data-branch": String(branch.id) },
+      head,
+      view.element
+    );
+    const column = { branch, element, view, status };
+    this.#tellStatus(column);
+    return column;
+  }
+  #tellStatus({ branch, status }) {
+    const { value, count } = perplexity(branch.tokens);
+    const figures = count ? `${count} tokens, perplexity ${value.toPrecision(3)}` : "";
+    status.textContent = [branch.finishReason, figures].filter(Boolean).join(" \xB7 ");
+  }
+  #branch(branch, index, alternative) {
+    const token = branch.path[index];
+    if (!token) return;
+    const chosen = {
+      text: alternative.text,
+      name: alternative.text,
+      logprob: alternative.logprob,
+      top: token.top
+    };
+    this.session.inspector.close();
+    this.#ask(branch, index, [chosen]);
+  }
+  async #copy(branch) {
+    await navigator.clipboard.writeText(this.#tree.prompt + textOf(branch.path));
+    announce("Copied.");
+  }
+  #drawBranches() {
+    find("#tree", HTMLElement).hidden = this.#tree.branches.length === 0;
+    this.#branches.replaceChildren(...this.#items(null));
+  }
+  #items(parent) {
+    return this.#tree.childrenOf(parent).map((branch) => {
+      const place = branch.parent ? `from token ${branch.at + 1}` : "from the prompt";
+      const text = textOf(branch.tokens).trim().slice(0, 60) || "\u2026";
+      const button = make(
+        "button",
+        { type: "button", click: () => this.#show([this.#column(branch)]) },
+        make("b", {}, String(branch.id + 1)),
+        ` ${text} `,
+        make("span", { class: "help" }, place)
+      );
+      const children = this.#items(branch);
+      return make("li", {}, button, ...children.length ? [make("ol", {}, ...children)] : []);
+    });
+  }
+  #tellUsage(usage, seconds) {
+    const { prompt_tokens, completion_tokens, prompt_tokens_details } = usage;
+    const cached = prompt_tokens_details.cached_tokens;
+    this.#usage.textContent = `${prompt_tokens} prompt tokens${cached ? ` (${cached} cached)` : ""}, ${completion_tokens} generated in ${seconds.toFixed(1)} s, ${(completion_tokens / seconds).toFixed(1)} tokens/s`;
+  }
+  /** Let the text box be as high as its text, within limits that the style has. */
+  #grow() {
+    this.#prompt.style.height = "auto";
+    this.#prompt.style.height = `${this.#prompt.scrollHeight + 2}px`;
+  }
+};
+
+// src/fields.ts
+var ELSEWHERE = /^(model|prompt|messages|stream|stream_options|logprobs|echo|user|suffix|best_of|guided_.*|repeat_penalty|grammar|json_schema|response_format|structured_outputs)$/;
+function samplingFields(api2) {
+  const request = api2.components.schemas.CompletionRequest;
+  return Object.entries(request?.properties ?? {}).filter(([name]) => !ELSEWHERE.test(name)).map(([name, schema]) => field(name, schema, api2));
+}
+function mostLogprobs(api2) {
+  const schema = api2.components.schemas.CompletionRequest?.properties?.logprobs;
+  return (schema && field("logprobs", schema, api2).most) ?? 0;
+}
+function field(name, schema, api2) {
+  const shapes = shapesOf(schema, api2);
+  const limits = shapes.find((each) => each.type === "integer" || each.type === "number") ?? {};
+  const least = limits.minimum ?? limits.exclusiveMinimum;
+  return {
+    name,
+    kind: kindOf(shapes, api2),
+    description: schema.description ?? "",
+    fallback: schema.default ?? null,
+    isAbove: limits.exclusiveMinimum !== void 0,
+    ...least !== void 0 && { least },
+    ...limits.maximum !== void 0 && { most: limits.maximum }
+  };
+}
+function shapesOf(schema, api2) {
+  const named = schema.$ref && api2.components.schemas[schema.$ref.split("/").at(-1) ?? ""];
+  if (named) return shapesOf(named, api2);
+  if (schema.anyOf) return schema.anyOf.flatMap((each) => shapesOf(each, api2));
+  return Array.isArray(schema.type) ? schema.type.map((type) => ({ ...schema, type })) : [schema];
+}
+function kindOf(shapes, api2) {
+  const list = shapes.find((shape) => shape.type === "array");
+  if (list) {
+    const items = list.items ? shapesOf(list.items, api2) : [];
+    return items.some((item) => item.type === "integer") ? "integers" : "strings";
+  }
+  const type = shapes.find((shape) => shape.type !== "null")?.type;
+  switch (type) {
+    case "integer":
+    case "number":
+    case "boolean":
+    case "string":
+      return type;
+    default:
+      return "json";
+  }
+}
+function parse(field2, text) {
+  const given2 = text.trim();
+  switch (field2.kind) {
+    case "integer":
+    case "number":
+      return given2 === "" ? void 0 : number(field2, given2);
+    case "integers":
+      return given2 === "" ? void 0 : given2.split(/[\s,]+/).map((each) => number(field2, each));
+    case "strings":
+      return text === "" ? void 0 : text.split("\n").filter(Boolean).map(unescaped);
+    case "json":
+      return given2 === "" ? void 0 : json(field2, given2);
+    default:
+      return text || void 0;
+  }
+}
+function number(field2, text) {
+  const isWhole = field2.kind !== "number";
+  const isRight = isWhole ? /^[-+]?\d+$/.test(text) : text !== "" && Number.isFinite(Number(text));
+  if (!isRight) throw new Error(`should be ${isWhole ? "an integer" : "a number"}, not ${text.slice(0, 40)}`);
+  const value = Number(text);
+  if (isWhole && !Number.isSafeInteger(value)) {
+    throw new Error(`should be at most ${Number.MAX_SAFE_INTEGER} in a browser, not ${text}`);
+  }
+  const { least, most, isAbove } = field2;
+  if (least !== void 0 && (value < least || isAbove && value === least)) {
+    throw new Error(`should be ${isAbove ? "above" : "at least"} ${least}, not ${text}`);
+  }
+  if (most !== void 0 && value > most) throw new Error(`should be at most ${most}, not ${text}`);
+  return value;
+}
+function json(field2, text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Error(`${field2.name} should be JSON`);
+  }
+}
+function unescaped(line) {
+  return line.replace(/\\([ntr\\])/g, (_, letter) => ({ n: "\n", t: "	", r: "\r" })[letter] ?? "\\");
+}
+
+// src/form.ts
+var FIRST = ["max_tokens", "temperature", "top_p", "n", "seed", "stop"];
+var FieldForm = class {
+  #rows;
+  constructor(panel, fields) {
+    const first = FIRST.flatMap((name) => fields.filter((field2) => field2.name === name));
+    const others = fields.filter((field2) => !first.includes(field2));
+    const more = make("details", {}, make("summary", {}, `${others.length} more`));
+    this.#rows = [...first, ...others].map((field2) => {
+      const row = rowOf(field2);
+      const place = first.includes(field2) ? panel : more;
+      place.append(shown(row));
+      row.input.addEventListener("input", () => tell(row, ""));
+      return row;
+    });
+    panel.append(more);
+  }
+  /** Return the fields that are not left at their defaults; undefined if one of them is wrong, and say so. */
+  values() {
+    const values = {};
+    let wrong;
+    for (const row of this.#rows) {
+      try {
+        const value = given(row);
+        if (value !== void 0) values[row.field.name] = value;
+        tell(row, "");
+      } catch (error) {
+        tell(row, String(error instanceof Error ? error.message : error));
+        wrong ??= row;
+      }
+    }
+    wrong?.input.focus();
+    return wrong ? void 0 : values;
+  }
+  /** What was typed, by field. */
+  typed() {
+    return Object.fromEntries(
+      this.#rows.flatMap(({ field: field2, input }) => {
+        const text = isBox(input) ? input.checked ? "true" : "" : input.value;
+        return text ? [[field2.name, text]] : [];
+      })
+    );
+  }
+  /** Type into the fields, and empty the others. */
+  type(typed) {
+    for (const { field: field2, input } of this.#rows) {
+      const text = typed[field2.name] ?? "";
+      if (isBox(input)) input.checked = text === "true";
+      else input.value = text;
+    }
+  }
+  /** Show what the server said of a field; return False if it is none of these. */
+  complain(name, problem) {
+    const row = this.#rows.find((each) => each.field.name === name);
+    if (row) tell(row, problem);
+    return row !== void 0;
+  }
+};
+function isBox(input) {
+  return input.type === "checkbox";
+}
+function given({ field: field2, input }) {
+  if (isBox(input)) return input.checked || void 0;
+  return parse(field2, input.value);
+}
+function rowOf(field2) {
+  const id = `field-${field2.name}`;
+  const described = { id, "aria-describedby": `${id}-help ${id}-problem` };
+  const input = field2.kind === "boolean" ? make("input", { ...described, type: "checkbox" }) : field2.kind === "strings" ? make("textarea", { ...described, rows: "1", placeholder: "one a line; \\n is a line break" }) : make("input", {
+    ...described,
+    type: "text",
+    inputmode: field2.kind === "number" || field2.kind === "integer" ? "decimal" : "text",
+    placeholder: placeholder(field2),
+    autocomplete: "off",
+    spellcheck: "false"
+  });
+  const problem = make("p", { id: `${id}-problem`, class: "problem", "aria-live": "polite" });
+  return { field: field2, input, problem };
+}
+function shown({ field: field2, input, problem }) {
+  const help = make("p", { id: `field-${field2.name}-help`, class: "help" }, describe(field2));
+  const label = make("label", { for: input.id }, field2.name);
+  return make("div", { class: "field" }, label, input, help, problem);
+}
+function describe(field2) {
+  const { least, most, isAbove } = field2;
+  const huge = 2 ** 31;
+  const low = least === void 0 || least <= -huge ? "" : `${isAbove ? "above" : "from"} ${least}`;
+  const high = most === void 0 || most >= huge ? "" : `to ${most}`;
+  const range = [low, high].filter(Boolean).join(" ");
+  return range ? `${field2.description} (${range})` : field2.description;
+}
+function placeholder(field2) {
+  if (field2.kind === "json") return field2.name === "logit_bias" ? '{"7": -100}' : "";
+  if (field2.kind === "integers") return "none";
+  return field2.fallback === null ? "none" : String(field2.fallback);
+}
+function tell({ input, problem }, text) {
+  problem.textContent = text;
+  input.setAttribute("aria-invalid", String(text !== ""));
+}
+
+// src/score.ts
+var PATH3 = "/v1/completions";
+var MOST_SURPRISING = 8;
+var ScoreTab = class {
+  constructor(session2) {
+    this.session = session2;
+    find("#score", HTMLButtonElement).addEventListener("click", () => this.score());
+  }
+  session;
+  #texts = [find("#score-a", HTMLTextAreaElement), find("#score-b", HTMLTextAreaElement)];
+  #results = find("#scores", HTMLElement);
+  async score() {
+    const texts = this.#texts.map((box) => box.value).filter(Boolean);
+    if (!texts.length) {
+      this.#texts[0]?.focus();
+      return;
+    }
+    const fields = {
+      model: this.session.model.id,
+      prompt: texts.length === 1 ? texts[0] : texts,
+      max_tokens: 0,
+      echo: true,
+      logprobs: this.session.logprobs
+    };
+    this.session.sent = { path: PATH3, fields };
+    await this.session.run(async (signal) => {
+      const answer = await this.session.api.post(PATH3, fields, signal);
+      const scored = answer.choices.map((choice) => new TokenReader().read(choice));
+      const values = scored.map((tokens) => perplexity(tokens).value);
+      const least = Math.min(...values);
+      this.#results.replaceChildren(
+        ...scored.map((tokens, i) => this.#column(tokens, i, values.length > 1 && values[i] === least))
+      );
+    });
+  }
+  #column(tokens, index, isLeast) {
+    const name = `Text ${"AB"[index]}`;
+    const { value, count, mean } = perplexity(tokens);
+    const figures = `perplexity ${value.toPrecision(4)} over ${count} tokens (${mean.toFixed(3)} nats each)`;
+    const status = make(
+      "span",
+      { class: "status" },
+      isLeast ? `${figures}, the less surprising one` : figures
+    );
+    const view = new TextView(name, {
+      onLook: (shown2, at, element) => {
+        const token = shown2.tokens[at];
+        if (token) this.session.inspector.show(token, element);
+      },
+      onLeave: () => this.session.inspector.hideSoon()
+    });
+    view.append(tokens);
+    const surprising = tokens.flatMap((token) => token.logprob === null ? [] : [{ name: token.name, logprob: token.logprob }]).sort((a, b) => a.logprob - b.logprob).slice(0, MOST_SURPRISING).map(
+      ({ name: text, logprob }) => make("li", {}, make("code", {}, visible(text)), ` ${percent(logprob)}`)
+    );
+    return make(
+      "article",
+      { class: "column" },
+      make("header", {}, make("h2", {}, name), status),
+      view.element,
+      make("h3", {}, "Most surprising"),
+      make("ol", { class: "surprising" }, ...surprising)
+    );
+  }
+};
+
+// src/server.ts
+var EVERY_MS = 1e3;
+var HISTORY = 60;
+var ServerTab = class {
+  constructor(session2) {
+    this.session = session2;
+  }
+  session;
+  #figures = find("#figures", HTMLElement);
+  #slots = find("#slots", HTMLElement);
+  #speed = find("#speed", HTMLElement);
+  #cost = find("#cost", HTMLElement);
+  #moments = [];
+  #timer = 0;
+  /** Look at the server every second until it is hidden. */
+  show() {
+    this.hide();
+    this.#moments = [];
+    this.#look();
+  }
+  hide() {
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+  }
+  async #look() {
+    const timer = window.setTimeout(() => this.#look(), EVERY_MS);
+    this.#timer = timer;
+    try {
+      const state = await this.session.api.get("/state");
+      if (this.#timer !== timer) return;
+      this.session.tell("");
+      this.#moments = [...this.#moments, { at: performance.now(), state }].slice(-HISTORY);
+      this.#draw(state);
+    } catch (error) {
+      if (this.#timer !== timer) return;
+      this.hide();
+      await this.session.run(async () => {
+        throw error;
+      });
+      this.#timer = window.setTimeout(() => this.#look(), EVERY_MS);
+    }
+  }
+  #draw(state) {
+    const { kv, totals } = state;
+    const share2 = (part, whole) => whole ? `${(100 * part / whole).toFixed(0)} %` : "\u2013";
+    const total = (name) => totals[name] ?? 0;
+    const figures = [
+      ["model", state.model],
+      ["up", duration(state.uptime_seconds)],
+      ["running", `${state.slots.length} of ${state.n_slots}`],
+      ["waiting", String(state.waiting)],
+      ["tokens/s", this.#rate("completion_tokens").toFixed(1)],
+      ["requests", String(total("requests"))],
+      ["KV cache", `${kv.used} of ${kv.cells} (${share2(kv.used, kv.cells)})`],
+      ["saved prefixes", String(kv.saved_prefixes)],
+      ["prompt tokens from the cache", share2(total("cached_tokens"), total("prompt_tokens"))],
+      ["guesses that were right", share2(total("accepted_tokens"), total("drafted_tokens"))],
+      ["forced by a form", String(total("forced_tokens"))]
+    ];
+    this.#figures.replaceChildren(
+      ...figures.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)))
+    );
+    this.#slots.replaceChildren(...state.slots.map((slot) => this.#row(slot, kv.cells)));
+    this.#speed.replaceChildren(bars(this.#rates("completion_tokens"), "tokens/s, the last minute", HISTORY));
+    const cost = Object.entries(state.step_ms).map(([width, ms]) => ({ label: width, value: ms }));
+    this.#cost.replaceChildren(bars(cost, "milliseconds of a step, by tokens decoded in it", cost.length));
+  }
+  #row(slot, cells) {
+    const runs = slot.runs.map(({ part, tokens }) => {
+      const run = make("span", { class: `run part${part % 8}`, title: `${tokens} tokens` });
+      run.style.inlineSize = `${100 * tokens / cells}%`;
+      return run;
+    });
+    const held = slot.runs.reduce((sum, run) => sum + run.tokens, 0);
+    const words = [
+      `slot ${slot.slot}`,
+      slot.phase,
+      `${held} tokens in the cache`,
+      `${slot.generated_tokens} of ${slot.max_tokens} generated`,
+      slot.preempted ? `preempted ${slot.preempted}\xD7` : ""
+    ];
+    return make(
+      "li",
+      {},
+      make("span", { class: "runs", "aria-hidden": "true" }, ...runs),
+      make("span", { class: "help" }, words.filter(Boolean).join(" \xB7 "))
+    );
+  }
+  #rates(name) {
+    return this.#moments.slice(1).map((moment, i) => {
+      const before = this.#moments[i] ?? moment;
+      const tokens = (moment.state.totals[name] ?? 0) - (before.state.totals[name] ?? 0);
+      return { label: "", value: 1e3 * tokens / Math.max(moment.at - before.at, 1) };
+    });
+  }
+  #rate(name) {
+    const last = this.#rates(name).slice(-3);
+    return last.reduce((sum, { value }) => sum + value, 0) / Math.max(last.length, 1);
+  }
+};
+function bars(values, what, places) {
+  const most = Math.max(...values.map(({ value }) => value), 1e-9);
+  const drawn = values.map(({ label, value }) => {
+    const bar = make("span", { title: `${label} ${value.toFixed(1)}`.trim() });
+    bar.style.blockSize = `${100 * value / most}%`;
+    bar.style.inlineSize = `${100 / Math.max(places, 1)}%`;
+    return bar;
+  });
+  const told = values.length ? `${what}; at most ${most.toFixed(1)}` : what;
+  return make(
+    "figure",
+    {},
+    make("div", { class: "bars", "aria-hidden": "true" }, ...drawn),
+    make("figcaption", {}, told)
+  );
+}
+function duration(seconds) {
+  const minutes = Math.floor(seconds / 60);
+  const parts = [
+    [Math.floor(minutes / 1440), "d"],
+    [Math.floor(minutes / 60) % 24, "h"],
+    [minutes % 60, "min"]
+  ];
+  const told = parts.filter(([count]) => count).map(([count, unit]) => `${count} ${unit}`);
+  return told.join(" ") || `${Math.floor(seconds)} s`;
+}
+
+// src/structure.ts
+var EXAMPLES = {
+  json: JSON.stringify(
+    {
+      type: "object",
+      properties: {
+        city: { type: "string", maxLength: 40 },
+        country: { type: "string", maxLength: 40 },
+        people: { type: "integer", minimum: 0, maximum: 4e7 }
+      },
+      required: ["city", "country", "people"],
+      additionalProperties: false
+    },
+    null,
+    2
+  ),
+  regex: "[A-Z][a-z]+, (18|19|20)[0-9]{2}",
+  choice: "yes\nno\nperhaps",
+  grammar: 'start: "The " WORD " is " WORD "."\nWORD: /[a-z]+/'
+};
+var HELP = {
+  json: "A JSON schema, draft 2020-12.",
+  regex: "The whole answer matches it.",
+  choice: "One string a line; the answer is one of them.",
+  grammar: "In Lark's syntax, or in GBNF."
+};
+var StructureForm = class {
+  #kind = find("#form-kind", HTMLSelectElement);
+  #text = find("#form-text", HTMLTextAreaElement);
+  #help = find("#form-help", HTMLElement);
+  #problem = find("#form-problem", HTMLElement);
+  #typed = {};
+  constructor() {
+    this.#kind.addEventListener("change", () => this.#show());
+    this.#text.addEventListener("input", () => {
+      this.#typed[this.#kind.value] = this.#text.value;
+      this.#check();
+    });
+    this.#show();
+  }
+  get isAsked() {
+    return this.#kind.value !== "";
+  }
+  /** Return the field of a request that asks for the form; undefined if it is wrong, and say so. */
+  values() {
+    if (!this.isAsked) return {};
+    if (!this.#check()) {
+      this.#text.focus();
+      return void 0;
+    }
+    return { structured_outputs: { [this.#kind.value]: this.#value() } };
+  }
+  complain(problem) {
+    this.#problem.textContent = problem;
+  }
+  typed() {
+    return this.isAsked ? { kind: this.#kind.value, text: this.#text.value } : void 0;
+  }
+  type(typed) {
+    this.#kind.value = typed && typed.kind in EXAMPLES ? typed.kind : "";
+    if (typed) this.#typed[typed.kind] = typed.text;
+    this.#show();
+  }
+  #show() {
+    const kind = this.#kind.value;
+    this.#text.hidden = this.#help.hidden = !kind;
+    this.#text.value = this.#typed[kind] ?? EXAMPLES[kind] ?? "";
+    this.#help.textContent = HELP[kind] ?? "";
+    this.#check();
+  }
+  #value() {
+    const text = this.#text.value;
+    switch (this.#kind.value) {
+      case "json":
+        return JSON.parse(text);
+      case "choice":
+        return text.split("\n").filter(Boolean);
+      default:
+        return text;
+    }
+  }
+  #check() {
+    let problem = "";
+    try {
+      if (this.isAsked) this.#value();
+    } catch (error) {
+      problem = error instanceof Error ? error.message : String(error);
+    }
+    this.complain(problem);
+    return problem === "";
+  }
+};
+
+// src/session.ts
+var Session = class {
+  constructor(api2, inspector2, askForKey2) {
+    this.api = api2;
+    this.inspector = inspector2;
+    this.askForKey = askForKey2;
+  }
+  api;
+  inspector;
+  askForKey;
+  fields = null;
+  structure = new StructureForm();
+  model = { id: "", max_model_len: 0, n_vocab: 0 };
+  /** Alternatives of each token that are asked for. */
+  logprobs = 0;
+  /** What was sent last, for "Copy as". */
+  sent = null;
+  #alert = find("#alert", HTMLElement);
+  #running = null;
+  get isRunning() {
+    return this.#running !== null;
+  }
+  /** Return what every request has; undefined if something that was typed is wrong. */
+  request() {
+    const fields = this.fields?.values();
+    const form = this.structure.values();
+    return fields && form && { model: this.model.id, ...fields, ...form };
+  }
+  /** Run a request that can be stopped; show what goes wrong, and ask for a key where one is needed.
+   *
+   * @returns true if it ran to its end.
+   */
+  async run(work) {
+    this.stop();
+    const running = new AbortController();
+    this.#running = running;
+    this.#show(true);
+    this.tell("");
+    try {
+      await this.#withKey(() => work(running.signal));
+      return true;
+    } catch (error) {
+      if (running.signal.aborted) announce("Stopped.");
+      else this.complain(error);
+      return false;
+    } finally {
+      if (this.#running === running) {
+        this.#running = null;
+        this.#show(false);
+      }
+    }
+  }
+  stop() {
+    this.#running?.abort();
+    this.#running = null;
+    this.#show(false);
+  }
+  /** Do something, and once more with a key if the server asks for one. */
+  async #withKey(work) {
+    for (; ; ) {
+      try {
+        await work();
+        return;
+      } catch (error) {
+        if (!(error instanceof ApiError && error.needsKey && await this.askForKey())) throw error;
+      }
+    }
+  }
+  /** Say what went wrong: beside the field that is at fault, or above the text. */
+  complain(error) {
+    if (error instanceof ApiError) {
+      const field2 = error.param?.split(/[.[]/)[0] ?? "";
+      if (field2 === "structured_outputs") this.structure.complain(error.message);
+      else this.fields?.complain(field2, error.message);
+      this.tell(error.message, error.code);
+    } else {
+      this.tell(error instanceof Error ? error.message : String(error), "page");
+      console.error(error);
+    }
+  }
+  tell(message, code = "") {
+    this.#alert.hidden = !message;
+    this.#alert.replaceChildren(message, code ? make("code", {}, code) : "");
+  }
+  #show(isRunning) {
+    document.body.classList.toggle("running", isRunning);
+    for (const button of document.querySelectorAll(".stop")) button.disabled = !isRunning;
+  }
+};
+
+// src/share.ts
+async function pack(state) {
+  const bytes = new TextEncoder().encode(JSON.stringify(state));
+  const packed = await through(bytes, new CompressionStream("deflate-raw"));
+  const letters = Array.from(packed, (byte) => String.fromCharCode(byte)).join("");
+  return btoa(letters).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+async function unpack(fragment) {
+  try {
+    const letters = atob(fragment.replaceAll("-", "+").replaceAll("_", "/"));
+    const packed = Uint8Array.from(letters, (letter) => letter.charCodeAt(0));
+    const state = JSON.parse(
+      new TextDecoder().decode(await through(packed, new DecompressionStream("deflate-raw")))
+    );
+    return checked(state);
+  } catch {
+    return {};
+  }
+}
+function checked(state) {
+  const { tab, prompt, fields, form } = state;
+  const shared = {};
+  if (typeof tab === "string") shared.tab = tab;
+  if (typeof prompt === "string") shared.prompt = prompt;
+  if (fields && typeof fields === "object") {
+    shared.fields = Object.fromEntries(
+      Object.entries(fields).flatMap(([name, text2]) => typeof text2 === "string" ? [[name, text2]] : [])
+    );
+  }
+  const { kind, text } = form ?? {};
+  if (typeof kind === "string" && typeof text === "string") shared.form = { kind, text };
+  return shared;
+}
+async function through(bytes, stream) {
+  const response = new Response(new Blob([bytes]).stream().pipeThrough(stream));
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+// src/snippets.ts
+var LANGUAGES = ["curl", "Python", "gRPC", "JavaScript"];
+function snippet(language, path, fields, origin, hasKey) {
+  switch (language) {
+    case "curl":
+      return curl(path, fields, origin, hasKey);
+    case "Python":
+      return python(fields, origin, hasKey);
+    case "gRPC":
+      return grpc(path, fields, origin, hasKey);
+    case "JavaScript":
+      return javascript(path, fields, origin, hasKey);
+  }
+}
+function curl(path, fields, origin, hasKey) {
+  const key = hasKey ? `  -H 'Authorization: Bearer YOUR_KEY' \\
+` : "";
+  const body = JSON.stringify(fields, null, 2).replaceAll("'", `'\\''`);
+  return `curl -N ${origin}${path} \\
+${key}  -H 'Content-Type: application/json' \\
+  -d '${body}'`;
+}
+function python(fields, origin, hasKey) {
+  const { model, prompt, messages, stream, max_tokens, ...others } = fields;
+  const known = { model, ...messages ? { messages } : { prompt }, max_tokens, stream };
+  const standard = /^(temperature|top_p|n|seed|stop|logprobs|presence_penalty|frequency_penalty|logit_bias|user)$/;
+  const extra = {};
+  for (const [name, value] of Object.entries(others)) (standard.test(name) ? known : extra)[name] = value;
+  if (Object.keys(extra).length) known.extra_body = extra;
+  const given2 = Object.entries(known).filter(([, value]) => value !== void 0);
+  const lines = given2.map(([name, value]) => `    ${name}=${literal(value)},`).join("\n");
+  const method = messages ? "chat.completions" : "completions";
+  const text = messages ? "choice.delta.content" : "choice.text";
+  return `from openai import OpenAI
+
+client = OpenAI(base_url="${origin}/v1", api_key="${hasKey ? "YOUR_KEY" : "none"}")
+chunks = client.${method}.create(
+${lines}
+)
+for chunk in chunks:
+    for choice in chunk.choices:
+        print(${text} or "", end="", flush=True)`;
+}
+function literal(value) {
+  if (value === null) return "None";
+  if (value === true) return "True";
+  if (value === false) return "False";
+  if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
+  if (typeof value === "object") {
+    return `{${Object.entries(value).map(([name, each]) => `${JSON.stringify(name)}: ${literal(each)}`).join(", ")}}`;
+  }
+  return JSON.stringify(value);
+}
+function grpc(path, fields, origin, hasKey) {
+  const isChat = path.includes("chat");
+  const host = new URL(origin).hostname;
+  const message = JSON.stringify({ request: asMessage(fields) }, null, 2).replaceAll("'", `'\\''`);
+  const key = hasKey ? `  -H 'authorization: Bearer YOUR_KEY' \\
+` : "";
+  const method = isChat ? "StreamChatCompletion" : "StreamCompletion";
+  return `grpcurl -plaintext -import-path proto -proto nucleus/v1/completions.proto \\
+${key}  -d '${message}' \\
+  ${host}:50051 nucleus.v1.CompletionService/${method}`;
+}
+function asMessage(fields) {
+  const { stream: _, prompt, structured_outputs, ...message } = fields;
+  if (prompt !== void 0) message.prompt = { text: prompt };
+  if (structured_outputs) {
+    const forms = structured_outputs;
+    message.structured_outputs = "json" in forms ? { json: JSON.stringify(forms.json) } : forms;
+  }
+  return message;
+}
+function javascript(path, fields, origin, hasKey) {
+  const key = hasKey ? ` Authorization: "Bearer YOUR_KEY",` : "";
+  const text = path.includes("chat") ? "delta.content" : "text";
+  return `const response = await fetch("${origin}${path}", {
+  method: "POST",
+  headers: {${key} "Content-Type": "application/json" },
+  body: JSON.stringify(${JSON.stringify(fields, null, 2).replaceAll("\n", "\n  ")}),
+});
+let rest = "";
+for await (const bytes of response.body.pipeThrough(new TextDecoderStream())) {
+  const events = (rest + bytes).split("\\n\\n");
+  rest = events.pop();
+  for (const event of events.filter((each) => each !== "data: [DONE]")) {
+    process.stdout.write(JSON.parse(event.slice(6)).choices[0]?.${text} ?? "");
+  }
+}`;
+}
+
+// src/main.ts
+var TABS = ["complete", "chat", "score", "server"];
+var api = new Api();
+var inspector = new Inspector(find("#inspector", HTMLElement));
+var session = new Session(api, inspector, askForKey);
+var complete = new CompleteTab(session);
+var chat = new ChatTab(session);
+var score = new ScoreTab(session);
+var server = new ServerTab(session);
+async function askForKey() {
+  const dialog = find("#key-dialog", HTMLDialogElement);
+  const input = find("#key", HTMLInputElement);
+  find("#key-wrong", HTMLElement).hidden = !api.key;
+  input.value = "";
+  dialog.returnValue = "";
+  dialog.showModal();
+  await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+  api.key = input.value.trim();
+  input.value = "";
+  return dialog.returnValue === "use" && api.key !== "";
+}
+function choose(name) {
+  for (const each of TABS) {
+    const tab = find(`#tab-${each}`, HTMLButtonElement);
+    tab.setAttribute("aria-selected", String(each === name));
+    tab.tabIndex = each === name ? 0 : -1;
+    find(`#panel-${each}`, HTMLElement).hidden = each !== name;
+  }
+  document.body.dataset.tab = name;
+  inspector.close();
+  if (name === "server") server.show();
+  else server.hide();
+}
+function current() {
+  return TABS.find((name) => name === document.body.dataset.tab) ?? "complete";
+}
+function listen() {
+  for (const name of TABS) {
+    const tab = find(`#tab-${name}`, HTMLButtonElement);
+    tab.addEventListener("click", () => choose(name));
+    tab.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!step) return;
+      const next = TABS[(TABS.indexOf(name) + step + TABS.length) % TABS.length] ?? name;
+      choose(next);
+      find(`#tab-${next}`, HTMLButtonElement).focus();
+    });
+  }
+  for (const button of document.querySelectorAll(".stop"))
+    button.addEventListener("click", () => session.stop());
+  find("#share", HTMLButtonElement).addEventListener("click", share);
+  find("#theme", HTMLButtonElement).addEventListener("click", changeTheme);
+  for (const language of LANGUAGES) {
+    find("#copy", HTMLElement).append(
+      make("button", { type: "button", click: () => copyAs(language) }, language)
+    );
+  }
+  addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      const does = {
+        complete: () => complete.complete(),
+        chat: () => chat.send(),
+        score: () => score.score()
+      };
+      const name = current();
+      if (name !== "server") does[name]();
+    } else if (event.key === "Escape") {
+      inspector.close();
+      session.stop();
+    } else if (event.key === "Enter" && event.target instanceof HTMLElement && event.target.matches(".text")) {
+      event.preventDefault();
+      inspector.focus();
+    }
+  });
+  addEventListener("hashchange", () => restore());
+  addEventListener("resize", () => inspector.close());
+}
+async function copyAs(language) {
+  if (!session.sent) {
+    session.tell("Nothing has been sent yet: complete a prompt first.");
+    return;
+  }
+  const { path, fields } = session.sent;
+  const text = snippet(language, path, fields, location.origin, api.key !== "");
+  const shown2 = find("#snippet", HTMLTextAreaElement);
+  shown2.value = text;
+  shown2.hidden = false;
+  await navigator.clipboard?.writeText(text).catch(() => {
+  });
+  announce(`Copied as ${language}.`);
+}
+async function share() {
+  const form = session.structure.typed();
+  const state = {
+    tab: current(),
+    prompt: complete.prompt,
+    fields: session.fields?.typed() ?? {},
+    ...form && { form }
+  };
+  history.replaceState(null, "", `#${await pack(state)}`);
+  await navigator.clipboard?.writeText(location.href).catch(() => {
+  });
+  announce("The address holds what you typed, and was copied.");
+}
+async function restore() {
+  if (location.hash.length < 2) return;
+  const state = await unpack(location.hash.slice(1));
+  if (state.prompt !== void 0) complete.prompt = state.prompt;
+  if (state.fields) session.fields?.type(state.fields);
+  session.structure.type(state.form);
+  const tab = TABS.find((name) => name === state.tab);
+  if (tab) choose(tab);
+}
+function changeTheme() {
+  const root = document.documentElement;
+  const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
+  const now = root.dataset.theme ?? (isDark ? "dark" : "light");
+  root.dataset.theme = now === "dark" ? "light" : "dark";
+}
+async function load() {
+  const [openapi, models] = await Promise.all([
+    api.get("/openapi.json"),
+    api.get("/v1/models")
+  ]);
+  const [model] = models.data;
+  if (model) session.model = model;
+  session.logprobs = Math.min(5, mostLogprobs(openapi));
+  find("#model", HTMLElement).textContent = `${session.model.id} \xB7 ${session.model.max_model_len} tokens`;
+  const panel = find("#fields", HTMLElement);
+  panel.replaceChildren();
+  session.fields = new FieldForm(panel, samplingFields(openapi));
+  session.fields.type({ max_tokens: "64" });
+}
+async function start() {
+  listen();
+  choose("complete");
+  const isLoaded = await session.run(load);
+  if (!isLoaded) return;
+  await restore();
+  document.body.dataset.ready = "true";
+}
+start();

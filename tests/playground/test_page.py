@@ -1,0 +1,312 @@
+"""What a person can do with the page, end to end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.async_api import expect
+
+from engine.serving.auth import ApiKeys
+from tests.playground.conftest import serving
+from tests.playground.playground import Playground
+
+if TYPE_CHECKING:
+    from playwright.async_api import BrowserContext, Route
+
+    from engine.service.service import CompletionService
+
+FRANCE = "The capital of France is"
+GREEDY = {"temperature": "0", "max_tokens": "8"}
+
+
+async def answer_of(service: CompletionService, **fields: object) -> str:
+    request = service.parse({"model": service.name, "temperature": 0, **fields})
+    return (await service.complete(request)).choices[0].text
+
+
+async def test_an_answer_grows_in_place_and_is_the_servers(
+    playground: Playground, service: CompletionService
+) -> None:
+    await playground.complete(FRANCE, **GREEDY)
+    assert await playground.text() == await answer_of(service, prompt=FRANCE, max_tokens=8)
+    assert playground.sent[-1]["stream"] is True
+    await expect(playground.column().locator(".status")).to_contain_text("length · 8 tokens, perplexity")
+    await expect(playground.page.locator("#usage")).to_contain_text("8 generated")
+
+
+async def test_only_what_differs_from_the_defaults_is_sent(playground: Playground) -> None:
+    await playground.complete(FRANCE, **GREEDY, stop="\\n\nEND", logit_bias='{"7": -100}')
+    sent = playground.sent[-1]
+    assert sent.pop("model")
+    assert sent == {
+        "prompt": FRANCE,
+        "temperature": 0,
+        "max_tokens": 8,
+        "stop": ["\n", "END"],
+        "logit_bias": {"7": -100},
+        "logprobs": 5,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+async def test_a_click_on_an_alternative_continues_from_there(
+    playground: Playground, service: CompletionService
+) -> None:
+    await playground.complete(FRANCE, **GREEDY)
+    first = [await playground.token(index).text_content() or "" for index in range(8)]
+    card = await playground.look_at(3)
+    buttons = card.locator("button")
+    assert await buttons.count() >= 5
+    await expect(card.locator("[aria-current]")).to_have_count(1)
+    other = buttons.nth(1)
+    chosen = (await other.locator("code").text_content() or "").replace("·", " ").replace("↵", "\n")
+    await other.click()
+    await playground.ended()
+    begins = FRANCE + "".join(first[:3]) + chosen
+    assert playground.sent[-1]["prompt"] == begins
+    text = await playground.text()
+    assert FRANCE + text == begins + await answer_of(service, prompt=begins, max_tokens=8)
+    branches = playground.page.locator("#branches > li > ol > li")
+    await expect(branches).to_have_count(1)
+    await expect(branches.first).to_contain_text("from token 4")
+
+
+async def test_branches_are_walked_kept_beside_and_exported(playground: Playground) -> None:
+    await playground.complete(FRANCE, **GREEDY)
+    before = await playground.text()
+    await playground.column().get_by_role("button", name="Keep beside").click()
+    await playground.page.click("#regenerate")
+    await playground.ended()
+    await expect(playground.page.locator("#columns .column")).to_have_count(2)
+    assert await playground.text(0) == await playground.text(1) == before
+    await playground.column(1).get_by_role("button", name="Continue").click()
+    await playground.ended()
+    assert (await playground.text(1)).startswith(before)
+    async with playground.page.expect_download() as download:
+        await playground.page.click("#export")
+    exported = json.loads((await (await download.value).path()).read_text())
+    assert [branch["parent"] for branch in exported["branches"]] == [None, None, 1]
+    assert exported["branches"][0]["text"] == FRANCE + before
+    await playground.page.locator("#branches > li").first.locator("button").first.click()
+    assert await playground.text(0) == before
+
+
+async def test_choices_stand_side_by_side_and_a_seed_repeats_them(playground: Playground) -> None:
+    await playground.complete(FRANCE, n="2", seed="7", max_tokens="8")
+    once = [await playground.text(0), await playground.text(1)]
+    assert once[0] != once[1]
+    await playground.page.click("#regenerate")
+    await playground.ended()
+    assert [await playground.text(0), await playground.text(1)] == once
+
+
+async def test_the_keyboard_walks_over_tokens_to_their_alternatives(playground: Playground) -> None:
+    await playground.complete(FRANCE, **GREEDY)
+    await playground.column().locator(".text").focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
+        await playground.page.keyboard.press(key)
+    assert "current" in (await playground.token(0).get_attribute("class") or "")
+    await playground.page.keyboard.press("Enter")
+    assert await playground.evaluate("document.activeElement.closest('#inspector') !== null")
+    await playground.page.keyboard.press("Escape")
+    await expect(playground.page.locator("#inspector")).to_be_hidden()
+
+
+async def test_what_is_wrong_is_said_beside_its_field(playground: Playground) -> None:
+    await playground.set(temperature="9")
+    await playground.page.click("#complete")
+    problem = playground.page.locator("#field-temperature-problem")
+    await expect(problem).to_have_text("should be at most 2, not 9")
+    assert playground.sent == []
+    await playground.set(temperature="", logit_bias='{"99999999": 1}')
+    await playground.page.click("#complete")
+    assert "logit_bias" in await playground.alert()
+    await expect(playground.page.locator("#field-logit_bias-problem")).to_contain_text("99999999")
+
+
+async def test_a_stop_ends_the_work_of_the_server(playground: Playground, service: CompletionService) -> None:
+    await playground.page.fill("#prompt", FRANCE)
+    await playground.set(max_tokens="4000", temperature="2")
+    await playground.page.check("#field-ignore_eos")
+    await playground.page.click("#complete")
+    await expect(playground.token(2)).to_be_visible()
+    await playground.page.keyboard.press("Escape")
+    await playground.ended()
+    async with asyncio.timeout(30):
+        while service.snapshot().requests_unfinished:  # noqa: ASYNC110 - nothing tells when
+            await asyncio.sleep(0)
+    assert await playground.text()
+
+
+async def test_a_stream_that_breaks_off_is_told_and_keeps_its_text(playground: Playground) -> None:
+    chunk = {
+        "choices": [{"index": 0, "text": " Paris", "logprobs": None, "finish_reason": None}],
+        "usage": None,
+    }
+
+    async def cut(route: Route) -> None:
+        body = f"data: {json.dumps(chunk)}\n\n"
+        await route.fulfill(body=body, content_type="text/event-stream")
+
+    await playground.page.route("**/v1/completions", cut)
+    await playground.complete(FRANCE)
+    assert "The connection ended before the answer did." in await playground.alert()
+    assert await playground.text() == " Paris"
+
+
+async def test_a_server_that_is_away_is_told(playground: Playground) -> None:
+    await playground.page.route("**/v1/completions", lambda route: route.abort())
+    await playground.complete(FRANCE)
+    assert "cannot be reached" in await playground.alert()
+
+
+async def test_a_key_is_asked_for_and_kept_nowhere(
+    context: BrowserContext, service: CompletionService
+) -> None:
+    async with serving(service, ApiKeys(["right"])) as url:
+        playground = Playground(await context.new_page())
+        page = playground.page
+        await page.goto(url)
+        for key in ("wrong", "right"):
+            await expect(page.locator("#key-dialog")).to_be_visible()
+            await expect(page.locator("#key-wrong")).to_be_visible(visible=key == "right")
+            await page.fill("#key", key)
+            await page.get_by_role("button", name="Use it").click()
+        await page.wait_for_selector("body[data-ready]")
+        await playground.complete(FRANCE, **GREEDY)
+        assert await playground.text()
+        kept = await playground.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])")
+        assert "right" not in kept
+        assert "right" not in page.url
+        await page.get_by_role("button", name="curl").click()
+        assert "YOUR_KEY" in await page.input_value("#snippet")
+        await page.close()
+
+
+async def test_an_answer_has_the_form_that_was_asked_for(playground: Playground) -> None:
+    await playground.page.select_option("#form-kind", "json")
+    assert json.loads(await playground.page.input_value("#form-text"))["required"]
+    schema = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Paris", "Rome"]}, "is_large": {"type": "boolean"}},
+        "required": ["city", "is_large"],
+        "additionalProperties": False,
+    }
+    await playground.page.fill("#form-text", json.dumps(schema))
+    await playground.complete("A city: ", temperature="0", max_tokens="64")
+    city = json.loads(await playground.text())
+    assert city.keys() == {"city", "is_large"}
+    card = await playground.look_at(2)
+    await expect(card.locator("button").first).to_be_disabled()
+    await playground.page.fill("#form-text", '{"type": "objekt"}')
+    await playground.page.click("#complete")
+    assert "'type' must be one or more of" in await playground.alert()
+    await expect(playground.page.locator("#form-problem")).to_contain_text("'type' must be")
+
+
+async def test_a_text_is_scored_and_compared(playground: Playground, service: CompletionService) -> None:
+    page = playground.page
+    texts = ["The capital of France is Paris.", "The capital of France is cheese."]
+    await page.click("#tab-score")
+    for box, text in zip(("#score-a", "#score-b"), texts, strict=True):
+        await page.fill(box, text)
+    await page.click("#score")
+    columns = page.locator("#scores .column")
+    await expect(columns).to_have_count(2)
+    await expect(columns.first).to_contain_text("the less surprising one")
+    await expect(columns.nth(1).locator(".surprising li").first).to_contain_text("·cheese")
+    fields = {"prompt": texts[0], "max_tokens": 0, "echo": True, "logprobs": 0}
+    answer = await service.complete(service.parse({"model": service.name, **fields}))
+    assert answer.choices[0].logprobs is not None
+    known = [logprob for logprob in answer.choices[0].logprobs.token_logprobs if logprob is not None]
+    perplexity = math.exp(-sum(known) / len(known))
+    await expect(columns.first).to_contain_text(f"perplexity {perplexity:.4g} over {len(known)} tokens")
+
+
+async def test_a_chat_goes_on_and_answers_again(playground: Playground) -> None:
+    page = playground.page
+    await page.click("#tab-chat")
+    await playground.set(**GREEDY)
+    for text in ("Hello", "And then?"):
+        await page.fill("#say", text)
+        await page.keyboard.press("Control+Enter")
+        await playground.ended()
+    await expect(page.locator("#messages .assistant")).to_have_count(2)
+    roles = [message["role"] for message in playground.sent[-1]["messages"]]
+    assert roles == ["user", "assistant", "user"]
+    before = await page.locator("#messages .assistant").last.text_content()
+    await page.click("#retry")
+    await playground.ended()
+    assert await page.locator("#messages .assistant").last.text_content() == before
+    await page.click("#clear")
+    await expect(page.locator("#messages li")).to_have_count(0)
+
+
+async def test_the_running_server_is_shown(playground: Playground, service: CompletionService) -> None:
+    page = playground.page
+    await page.click("#tab-server")
+    request = service.parse(
+        {
+            "model": service.name,
+            "prompt": FRANCE * 20,
+            "n": 2,
+            "max_tokens": 2000,
+            "stream": True,
+            "ignore_eos": True,
+        }
+    )
+    stream = await service.stream(request)
+    slots = page.locator("#slots li")
+    await expect(slots).to_have_count(2)
+    await expect(slots.first).to_contain_text("of 2000 generated")
+    shared = [await slots.nth(number).locator(".run").first.get_attribute("class") for number in range(2)]
+    assert shared[0] == shared[1], "the prompt's cells are the same"
+    await stream.aclose()
+    await expect(slots).to_have_count(0)
+
+
+async def test_the_address_holds_what_was_typed(playground: Playground, url: str) -> None:
+    await playground.page.fill("#prompt", "Écoute, 世界!")
+    await playground.set(temperature="0.5", stop="a\nb")
+    await playground.page.select_option("#form-kind", "regex")
+    await playground.page.fill("#form-text", "[a-z]+")
+    await playground.page.click("#share")
+    await playground.page.wait_for_function("location.hash.length > 1")
+    shared = playground.page.url
+    other = Playground(await playground.page.context.new_page())
+    await other.open(shared)
+    assert await other.page.input_value("#prompt") == "Écoute, 世界!"
+    assert await other.page.input_value("#field-temperature") == "0.5"
+    assert await other.page.input_value("#field-stop") == "a\nb"
+    assert await other.page.input_value("#form-text") == "[a-z]+"
+    await other.page.goto(f"{url}/#damaged!")
+    await other.page.wait_for_selector("body[data-ready]")
+    other.check()
+    await other.page.close()
+
+
+@pytest.mark.parametrize("count", [10_000])
+async def test_many_tokens_are_all_shown(playground: Playground, count: int) -> None:
+    def event(number: int) -> str:
+        token = f" t{number}"
+        logprobs = {
+            "tokens": [token],
+            "token_logprobs": [-0.1 * (number % 50)],
+            "top_logprobs": [{token: -0.1}],
+            "text_offset": [number * 10],
+        }
+        choice = {"index": 0, "text": token, "logprobs": logprobs, "finish_reason": None}
+        return f"data: {json.dumps({'choices': [choice], 'usage': None})}\n\n"
+
+    async def many(route: Route) -> None:
+        body = "".join(map(event, range(count))) + "data: [DONE]\n\n"
+        await route.fulfill(body=body, content_type="text/event-stream")
+
+    await playground.page.route("**/v1/completions", many)
+    await playground.complete(FRANCE)
+    await expect(playground.token(count - 1)).to_have_text(f" t{count - 1}")
