@@ -180,6 +180,9 @@ class StepLoop:
         if plan.prompts:
             deliver(self._answers.score(plan, logits))
         self.totals.accepted += self._answers.draw(plan, logits)
+        for _, sequence in plan.first_draws():
+            if sequence.prompt.first_token_at is None and sequence.generated:
+                sequence.prompt.first_token_at = time.monotonic()
         if not self._backend.is_asynchronous:
             deliver(self._answers.tell())
 
@@ -187,6 +190,8 @@ class StepLoop:
         for operation in plan.cache:
             self._carry_out(operation)
         for sequence in plan.admitted:
+            if sequence.prompt.admitted_at is None:
+                sequence.prompt.admitted_at = time.monotonic()
             try:
                 self._answers.open(sequence)
             except Exception:

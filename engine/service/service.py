@@ -19,6 +19,7 @@ from engine.service.deadline import Deadline
 from engine.service.faults import faults_as_internal_errors
 from engine.service.forms import Forms
 from engine.service.logprobs import Echo
+from engine.service.record import current_record
 from engine.service.response import CompletionBuilder
 from engine.service.sequences import make_prompts
 from engine.service.snapshot import ServiceSnapshot
@@ -282,6 +283,9 @@ class CompletionService(ProcessBound):
     async def _admit(
         self, request: CompletionRequest | ChatRequest, caller: Hashable, *, in_parts: bool
     ) -> tuple[CompletionBuilder | ChatBuilder, RequestHandle]:
+        record = current_record.get()
+        if record is not None:
+            record.request = request
         if self._is_draining:
             raise UnavailableError("The server is shutting down.")
         self.check_open()
@@ -301,9 +305,12 @@ class CompletionService(ProcessBound):
             echoes=self._echoes(prompts, tokenized) if completion.echo else [],
             token_texts=self.token_texts,
         )
-        if request.user is not None:
+        if request.user is not None and record is None:
             log.info("%s is for user %.80r", builder.id, request.user)
-        return builder, self.engine.submit(prompts)
+        handle = self.engine.submit(prompts)
+        if record is not None:
+            record.submit(builder.id, handle)
+        return builder, handle
 
     def _echoes(self, prompts: list[Prompt], tokenized: list[TokenizedPrompt]) -> list[Echo]:
         pairs = zip(prompts, tokenized, strict=True)

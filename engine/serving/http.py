@@ -7,7 +7,6 @@ import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from sse_starlette import EventSourceResponse
 from starlette.exceptions import HTTPException
@@ -34,6 +33,7 @@ from engine.errors import (
     UnavailableError,
 )
 from engine.serving import openapi
+from engine.serving.access_log import CLIENT_GONE, AccessLog
 from engine.serving.auth import caller_of
 from engine.serving.bodies import read_json
 from engine.serving.exchange import CHAT_PATH, COMPLETIONS_PATH, MAX_REQUEST_BYTES, seconds_of
@@ -68,6 +68,7 @@ def create_app(
     origins: OriginPolicy | None = None,
     max_body_bytes: int = MAX_REQUEST_BYTES,
     lingering: Lingering = Lingering(),  # noqa: B008 - frozen
+    access_log: AccessLog | None = None,
 ) -> ASGIApp:
     """Return the ASGI application in front of a service.
 
@@ -77,6 +78,7 @@ def create_app(
         origins: Which hosts and pages of the web may ask; None lets all.
         max_body_bytes: Largest body of a request; a larger one is answered with 413.
         lingering: What is read of a request that is refused.
+        access_log: Writes about each request; by default without its prompt.
     """
     app = FastAPIOffline(
         title="Nucleus",
@@ -94,7 +96,10 @@ def create_app(
     _add_request_routes(app, service, max_body_bytes)
     _add_information_routes(app, service)
     openapi.install(app, service, open_paths=_OPEN_PATHS, is_guarded=not keys.is_empty)
-    gate = Gate(app, keys, origins, open_paths=_OPEN_PATHS, lingering=lingering)
+    access_log = access_log or AccessLog()
+    gate = Gate(
+        app, keys, origins, open_paths=_OPEN_PATHS, lingering=lingering, access_log=access_log
+    )
     if origins is None or not origins.origins:
         return gate
     return CORSMiddleware(
@@ -220,10 +225,10 @@ class _Events(EventSourceResponse):
                 yield _frame(_chunk_json(chunk, with_usage=stream.includes_usage))
             yield b"data: [DONE]\n\n"
         except EngineError as error:
-            yield _frame(JSONResponse(error.body()).body)
+            yield _frame(answer_of(error).body)
         except Exception as error:
             log.exception("a stream failed")
-            yield _frame(JSONResponse(InternalError.of(error).body()).body)
+            yield _frame(answer_of(InternalError.of(error)).body)
 
 
 def _frame(data: str | bytes | memoryview) -> bytes:
@@ -261,4 +266,4 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
 
 
 async def _answer_nobody(_request: Request, _error: Exception) -> Response:
-    return Response(status_code=499)  # nobody reads it; the access log does
+    return Response(status_code=CLIENT_GONE)  # nobody reads it; the access log does

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NoReturn
 from engine import __version__
 from engine.loading.launch import launch
 from engine.service.event_loop import new_event_loop
+from engine.serving.access_log import AccessLog
 from engine.serving.auth import ApiKeys, read_keys
-from engine.serving.banner import start_lines, warnings
+from engine.serving.banner import PROMPTS_WARNING, exposure_warnings, start_lines
 from engine.serving.connection import ConnectionLimits
 from engine.serving.grpc import start_grpc
 from engine.serving.grpc_limits import ROOM_FOR_OTHER_CALLS, GrpcLimits
@@ -73,15 +74,17 @@ async def _serve(settings: ServeSettings, say: Callable[..., None]) -> None:
         # Use the address, not the name: a name may stand for several addresses, and some may be taken.
         http_at = http_at if http_at.path else http_at.at(*listening.getsockname()[:2])
         grpc_at = grpc_at if grpc_at.path else grpc_at.at(http_at.host or grpc_at.host)
+        access_log = AccessLog(with_prompts=settings.log_prompts)
         grpc = await start_grpc(
             service,
             keys,
             grpc_at,
             certificate=certificate,
             limits=GrpcLimits(max_calls=settings.max_requests + ROOM_FOR_OTHER_CALLS),
+            access_log=access_log,
         )
         http = HttpServer(
-            create_app(service, keys, origins=_origins(settings)),
+            create_app(service, keys, origins=_origins(settings), access_log=access_log),
             service,
             grace=settings.shutdown_grace,
             limits=ConnectionLimits(max_connections=settings.max_connections),
@@ -99,8 +102,10 @@ async def _serve(settings: ServeSettings, say: Callable[..., None]) -> None:
             ):
                 say(line)
             if keys.is_empty and not settings.allow_unauthenticated:
-                for line in warnings(http_at, grpc.endpoint):
+                for line in exposure_warnings(http_at, grpc.endpoint):
                     say(line, style="bold red")
+            if settings.log_prompts:
+                say(PROMPTS_WARNING, style="bold red")
             notify("READY=1", f"STATUS=Serving {service.name} at {http_at} and {grpc.endpoint}")
             watchdog = asyncio.create_task(keep_watchdog(lambda: service.is_alive))
             at_end.callback(watchdog.cancel)
