@@ -12,6 +12,7 @@ from engine.contract.chat import ChatRequest
 from engine.contract.parsing import parse_chat, parse_fields, parse_request
 from engine.contract.requests import DetokenizeRequest, TokenizeRequest
 from engine.contract.responses import Detokenized, ModelCard, ModelList, Tokenized, TokenizerInfo
+from engine.contract.status import ModelVersion
 from engine.errors import ModelNotFoundError, UnavailableError
 from engine.process_bound import ProcessBound
 from engine.service.chat_response import ChatBuilder
@@ -26,14 +27,16 @@ from engine.service.snapshot import ServiceSnapshot
 from engine.service.stream import AnswerStream
 from engine.service.token_texts import TokenTexts
 from engine.service.tokenizer import Tokenizer, check_ids
+from engine.service.version import server_version
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
 
     from engine.contract.chat_responses import ChatCompletion, ChatCompletionChunk
     from engine.contract.limits import Limits
     from engine.contract.requests import CompletionRequest
     from engine.contract.responses import Completion, CompletionChunk
+    from engine.contract.status import ServerVersion
     from engine.core.engine import Engine
     from engine.core.handle import RequestHandle
     from engine.core.sequence import Prompt
@@ -51,6 +54,7 @@ class CompletionService(ProcessBound):
         limits: What this server allows.
         max_model_len: Most tokens of a prompt and its completion together.
         max_seconds: Most seconds that a request may take, waiting included; None for no limit.
+        features: What the backend was built with.
 
     Attributes:
         token_texts: The texts of the model's tokens.
@@ -65,8 +69,10 @@ class CompletionService(ProcessBound):
         limits: Limits,
         max_model_len: int,
         max_seconds: float | None = None,
+        features: Sequence[str] = (),
     ) -> None:
         self.engine = engine
+        self._features = features
         self._max_seconds = max_seconds
         self.name = name
         self.limits = limits
@@ -86,6 +92,16 @@ class CompletionService(ProcessBound):
     def is_ready(self) -> bool:
         """True while new requests are taken."""
         return self.engine.is_alive and not self._is_draining
+
+    @property
+    def is_draining(self) -> bool:
+        """True once new requests are refused."""
+        return self._is_draining
+
+    @property
+    def stalled_seconds(self) -> float:
+        """Seconds since the last step ended, while somebody waits; see :class:`engine.core.engine.Engine`."""
+        return self.engine.stalled_seconds
 
     def check_open(self) -> None:
         """Return if this service answers; see :meth:`engine.core.engine.Engine.check_open`."""
@@ -126,6 +142,12 @@ class CompletionService(ProcessBound):
             kv_cells=engine.backend.n_cells,
             kv_cells_free=engine.free_cells,
         )
+
+    def version(self) -> ServerVersion:
+        """Return which versions answer here, of what model."""
+        info = self.engine.backend.info
+        model = ModelVersion(id=self.name, description=info.description, bytes=info.n_bytes)
+        return server_version(model, self._features)
 
     def models(self) -> ModelList:
         """List the one model that is served."""

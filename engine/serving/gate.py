@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from engine.errors import EngineError, InternalError, QueueFullError, UnavailableError
 from engine.service.record import current_record, note_error
 from engine.serving.access_log import CLIENT_GONE, Access, AccessLog
-from engine.serving.exchange import IS_REFUSED, request_id
+from engine.serving.exchange import IS_REFUSED, request_id, wants_detail
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -117,7 +117,8 @@ class Gate:
             self._access_log.write(exchange.ended())
 
     def _check(self, exchange: _Exchange) -> None:
-        if exchange.scope["path"] in self._open_paths:
+        # The detail that a path tells if it is asked is for those who have a key.
+        if exchange.scope["path"] in self._open_paths and not wants_detail(exchange.scope):
             return
         if not self._keys.is_empty:
             self._keys.check(exchange.header(b"authorization"))

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from sse_starlette import EventSourceResponse
 from starlette.exceptions import HTTPException
@@ -24,6 +25,7 @@ from engine.contract.responses import (
     Tokenized,
     TokenizerInfo,
 )
+from engine.contract.status import HealthReport, ServerVersion
 from engine.errors import (
     EngineError,
     InternalError,
@@ -36,8 +38,17 @@ from engine.serving import openapi
 from engine.serving.access_log import CLIENT_GONE, AccessLog
 from engine.serving.auth import caller_of
 from engine.serving.bodies import read_json
-from engine.serving.exchange import CHAT_PATH, COMPLETIONS_PATH, MAX_REQUEST_BYTES, seconds_of
+from engine.serving.exchange import (
+    CHAT_PATH,
+    COMPLETIONS_PATH,
+    HEALTH_PATH,
+    MAX_REQUEST_BYTES,
+    N_CONNECTIONS,
+    seconds_of,
+    wants_detail,
+)
 from engine.serving.gate import Gate, Lingering, answer_of
+from engine.serving.health import health_of
 from engine.serving.metrics import CONTENT_TYPE, page_of
 
 if TYPE_CHECKING:
@@ -56,7 +67,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nucleus.http")
 T = TypeVar("T")
 
-_OPEN_PATHS = frozenset({"/health", "/ready"})
+_OPEN_PATHS = frozenset({HEALTH_PATH, "/ready"})
 _CORS_REQUEST_HEADERS = ("Authorization", "Content-Type", "X-Request-Id", "X-Request-Timeout")
 _CORS_ANSWER_HEADERS = ("x-request-id", "openai-processing-ms", "retry-after")
 
@@ -157,9 +168,18 @@ def _add_information_routes(app: FastAPI, service: CompletionService) -> None:
         """Tell what the server has done and is doing, in the text format of Prometheus."""
         return Response(metrics_page(), media_type=CONTENT_TYPE)
 
-    @app.get("/health", **openapi.STATUS)
-    async def health() -> ServerStatus:
-        """Tell whether the server is alive; needs no key."""
+    @app.get("/version", **openapi.VERSION)
+    async def version() -> ServerVersion:
+        """Tell which versions of what answer here."""
+        return service.version()
+
+    @app.get(HEALTH_PATH, response_model=ServerStatus | HealthReport, **openapi.HEALTH)
+    async def health(http: Request) -> Response | ServerStatus:
+        """Tell whether the server is alive; needs no key, unless `verbose` asks for detail."""
+        if wants_detail(http.scope):
+            n_connections = http.scope.get("state", {}).get(N_CONNECTIONS)
+            report = health_of(service, http_connections=n_connections)
+            return JSONResponse(report.model_dump(), 200 if report.status == "ok" else 503)
         _require(service.is_alive, "The engine is not running.")
         return ServerStatus(status="ok")
 

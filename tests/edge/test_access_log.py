@@ -1,4 +1,4 @@
-"""A line for each request: the same fields through both doors, and never what was asked unless that is wanted."""
+"""A line for each request: the same fields through both doors, and what was asked only if that is wanted."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ async def test_a_request_that_waits_is_told_how_long(door: Door, lines: Lines, b
     running = asyncio.create_task(door.complete(prompt="ABC", n=4, max_tokens=2))
     await backend.next_decode()
     waiting = asyncio.create_task(door.complete(prompt="B", max_tokens=2))
-    while door.service.engine.n_requests < 2:  # noqa: ASYNC110 - a request that waits gives no sign but this one
+    while door.service.engine.n_requests < 2:  # noqa: ASYNC110 - waiting gives no sign but this one
         await asyncio.sleep(0)
     waiting.cancel()
     line = await lines.next()
@@ -181,12 +181,13 @@ async def test_probes_are_quiet_while_all_is_well(lines: Lines) -> None:
 
 async def test_prompts_are_logged_where_that_is_asked_for(lines: Lines) -> None:
     async with served(access_log=AccessLog(with_prompts=True)) as server:
+        message = {"role": "user", "content": "A"}
         for fields, asked in (
             ({"prompt": "A\nB"}, "A\\nB"),
             ({"prompt": ["A", "B"]}, '["A", "B"]'),
             ({"prompt": "A" * 200}, "A" * 200),
             ({"prompt": [1, 2]}, "[1, 2]"),
-            ({"prompt": None, "messages": [{"role": "user", "content": "A"}]}, '[{"role": "user", "content": "A"}]'),
+            ({"prompt": None, "messages": [message]}, json.dumps([message])),
         ):
             await server.client.post(PATH, json=ASK | fields)
             line = await lines.next()
