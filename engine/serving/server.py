@@ -15,7 +15,7 @@ from engine import __version__
 from engine.loading.launch import launch
 from engine.service.event_loop import new_event_loop
 from engine.serving.access_log import AccessLog
-from engine.serving.auth import ApiKeys, read_keys
+from engine.serving.auth import ApiKeys
 from engine.serving.banner import PROMPTS_WARNING, exposure_warnings, start_lines
 from engine.serving.connection import ConnectionLimits
 from engine.serving.grpc import start_grpc
@@ -89,6 +89,7 @@ async def _serve(settings: ServeSettings, say: Callable[..., None]) -> None:
             grace=settings.shutdown_grace,
             limits=ConnectionLimits(max_connections=settings.max_connections),
             certificate=certificate,
+            keys=keys,
         )
         signals.hand_over(partial(_leave, http, settings.shutdown_grace))
         try:
@@ -134,8 +135,7 @@ def _endpoints(settings: ServeSettings) -> tuple[Endpoint, Endpoint]:
 
 
 def _keys(settings: ServeSettings) -> ApiKeys:
-    from_file = [] if settings.api_key_file is None else read_keys(settings.api_key_file)
-    return ApiKeys([*(settings.api_key or ()), *from_file])
+    return ApiKeys(settings.api_key or (), settings.api_key_file)
 
 
 def _certificate(settings: ServeSettings) -> Certificate | None:
