@@ -47,6 +47,8 @@ def answer_of(error: EngineError) -> JSONResponse:
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if error.http_status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if error.http_status == 503:
+        headers["Connection"] = "close"  # the next try may reach another server, if a proxy has several
     if error.http_status == 415:
         headers |= {"Accept": "application/json", "Accept-Encoding": "identity"}
     return JSONResponse(error.body(), error.http_status, headers)

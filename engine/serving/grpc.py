@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
+_NO_END = 1e6  # seconds
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CompletionService"].full_name
 
 
@@ -89,12 +91,23 @@ class GrpcServer:
     def __init__(self, server: grpc.aio.Server, health: Health, endpoint: Endpoint) -> None:
         self._server = server
         self._health = health
+        self._leaving: asyncio.Task[None] | None = None
         self.endpoint = endpoint
 
     @property
     def port(self) -> int:
         """The port that it listens on; 0 for a Unix socket."""
         return self.endpoint.port
+
+    def leave(self) -> None:
+        """Send clients elsewhere from now on, and let what runs go on until :meth:`stop`.
+
+        For its next call a channel then opens a new connection, which a proxy can carry to another server.
+        Without this it would stay, and its calls be refused, until the last answer here has been sent.
+        """
+        self._health.drain()
+        if self._leaving is None:
+            self._leaving = asyncio.create_task(self._server.stop(_NO_END))
 
     async def stop(self, grace: float | None = None) -> None:
         """Refuse new calls, wait up to ``grace`` seconds for those that run, and cancel the rest."""

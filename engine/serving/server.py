@@ -31,6 +31,7 @@ from engine.serving.tls import Certificate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from engine.serving.grpc import GrpcServer
     from engine.settings import ServeSettings
 
 
@@ -91,7 +92,7 @@ async def _serve(settings: ServeSettings, say: Callable[..., None]) -> None:
             certificate=certificate,
             keys=keys,
         )
-        signals.hand_over(partial(_leave, http, settings.shutdown_grace))
+        signals.hand_over(partial(_leave, http, grpc, settings.shutdown_grace))
         try:
             for line in start_lines(
                 launched,
@@ -120,10 +121,11 @@ async def _serve(settings: ServeSettings, say: Callable[..., None]) -> None:
                 _end_process(0)
 
 
-def _leave(http: HttpServer, grace: float, number: int) -> None:
+def _leave(http: HttpServer, grpc: GrpcServer, grace: float, number: int) -> None:
     """Do what a signal asks for."""
     notify_stopping(grace)
     http.handle_exit(number, None)
+    grpc.leave()
 
 
 def _endpoints(settings: ServeSettings) -> tuple[Endpoint, Endpoint]:
