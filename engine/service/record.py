@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -110,8 +109,3 @@ def note_error(error: EngineError) -> None:
     record = current_record.get()
     if record is not None:
         record.error = error
-
-
-def wall_clock(at: float) -> int:
-    """Return a time of ``time.monotonic`` as nanoseconds since 1970."""
-    return time.time_ns() - int((time.monotonic() - at) * 1e9)

@@ -5,58 +5,24 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
 from engine.contract.chat import ChatRequest
-from engine.service.record import RequestRecord
+from engine.serving.access import OK
 
 if TYPE_CHECKING:
     from engine.contract.requests import CompletionRequest
+    from engine.serving.access import Access
+    from engine.serving.tracing import Tracing
 
 log = logging.getLogger("nucleus.access")
 
-CANCELLED = "cancelled"
-"""What became of a request whose client went away before it had its answer."""
-CLIENT_GONE = 499
-"""The status over HTTP of such a request, as nginx has it, unless its answer had begun."""
-OK = "ok"
 _PROBES = ("/health", "/ready", "/metrics", "/grpc.health.v1.Health/Check")
 """What machines ask every few seconds; it is logged where it fails, or with ``--log-level debug``."""
 _MAX_LENGTH = 200
 _MAX_PROMPT_LENGTH = 10_000
-
-
-@dataclass(slots=True)
-class Access:
-    """One request at a door, and what became of it."""
-
-    method: str
-    """Of HTTP; ``gRPC`` for that door."""
-    path: str
-    """The path without its query, which may hold a secret; of gRPC, the service and the method."""
-    client: str
-    """The address that it came from."""
-    request_id: str
-    record: RequestRecord = field(default_factory=RequestRecord)
-    began: float = field(default_factory=time.monotonic)
-    status: int | str = 0
-    """Of HTTP a number, of gRPC a word."""
-    aborted: str = ""
-    """The status of gRPC that the call was ended with before its time, if it was."""
-    is_answered: bool = False
-    """Whether the client was sent all of its answer, or an error."""
-
-    @property
-    def outcome(self) -> str:
-        """``ok``, ``cancelled``, or the code of the error that the client was told."""
-        if self.record.error is not None:
-            return self.record.error.code
-        if self.aborted:
-            return self.aborted.lower()
-        return OK if self.is_answered and self.status != CLIENT_GONE else CANCELLED
 
 
 class AccessLog:
@@ -64,21 +30,34 @@ class AccessLog:
 
     Args:
         with_prompts: Whether they have what was asked, which may be private.
+        tracing: Writes a span for each request that is generated for; None writes none.
     """
 
-    def __init__(self, *, with_prompts: bool = False) -> None:
+    def __init__(self, *, with_prompts: bool = False, tracing: Tracing | None = None) -> None:
         self._with_prompts = with_prompts
+        self._tracing = tracing
 
     def write(self, access: Access) -> None:
         """Write the line of a request that has ended, and let go of what was asked."""
+        ended = time.monotonic()
+        trace_id = self._write_span(access, ended)
         is_quiet = access.path in _PROBES and access.outcome == OK
         level = logging.DEBUG if is_quiet else logging.INFO
         if log.isEnabledFor(level):
-            log.log(level, AccessLine(self._fields(access)))
+            log.log(level, AccessLine(self._fields(access, ended, trace_id)))
         access.record.release()
 
-    def _fields(self, access: Access) -> dict[str, Any]:
-        ended, record = time.monotonic(), access.record
+    def _write_span(self, access: Access, ended: float) -> str | None:
+        if self._tracing is None:
+            return None
+        try:
+            return self._tracing.write(access, ended)
+        except Exception:  # a sampler of somebody's, say: the request has been answered all the same
+            log.exception("the span of request %s could not be written", shown(access.request_id))
+            return None
+
+    def _fields(self, access: Access, ended: float, trace_id: str | None) -> dict[str, Any]:
+        record = access.record
         fields: dict[str, Any] = {
             "message": f"{access.method} {shown(access.path)} {access.status}",
             "client": access.client,
@@ -102,6 +81,8 @@ class AccessLog:
                 fields["first_token_ms"] = _milliseconds(access.began, times.first_token)
         if record.finish_reasons:
             fields["finish_reasons"] = record.finish_reasons
+        if trace_id is not None:
+            fields["trace_id"] = trace_id
         if self._with_prompts and request is not None:
             fields["prompt"] = _prompt_of(request)
         return fields

@@ -13,16 +13,17 @@ from fastapi.responses import JSONResponse
 
 from engine.errors import EngineError, InternalError, QueueFullError, UnavailableError
 from engine.service.record import current_record, note_error
-from engine.serving.access_log import CLIENT_GONE, Access, AccessLog
+from engine.serving.access import CLIENT_GONE, Access
 from engine.serving.exchange import IS_REFUSED, request_id, wants_detail
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from starlette.applications import Starlette
     from starlette.routing import BaseRoute
     from starlette.types import Message, Receive, Scope, Send
 
+    from engine.serving.access_log import AccessLog
     from engine.serving.auth import ApiKeys
     from engine.serving.origins import OriginPolicy
 
@@ -140,6 +141,7 @@ class _Exchange:
             scope["path"],
             client=(scope["client"] or ("local",))[0],
             request_id=request_id(self.header(b"x-request-id")),
+            headers=self._texts,
         )
         self._receive, self._send = receive, send
         self._lingering = lingering
@@ -154,6 +156,10 @@ class _Exchange:
     def header(self, name: bytes) -> str | None:
         """Return the last of them."""
         return next(reversed(self.headers(name)), None)
+
+    def _texts(self) -> Iterator[tuple[str, str]]:
+        for name, value in self.scope["headers"]:
+            yield name.decode("latin-1"), value.decode("latin-1")
 
     async def receive(self) -> Message:
         message = await self._receive()

@@ -22,12 +22,13 @@ from engine.errors import (
 )
 from engine.service.record import current_record, note_error
 from engine.serving import wire
-from engine.serving.access_log import Access, AccessLog
+from engine.serving.access import Access
 from engine.serving.exchange import request_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
+    from engine.serving.access_log import AccessLog
     from engine.serving.auth import ApiKeys
     from engine.serving.grpc_limits import GrpcLimits
 
@@ -116,9 +117,10 @@ class GrpcGate(grpc.aio.ServerInterceptor):
     @asynccontextmanager
     async def _logged(self, method: str, context: Context) -> AsyncIterator[None]:
         """Send the call's id, and write about the call when it has ended."""
-        metadata = context.invocation_metadata() or ()
+        metadata = tuple(context.invocation_metadata() or ())
         name = request_id(value_of(metadata, "x-request-id"))
         access = Access("gRPC", method, _address(context.peer()), name, status="CANCELLED")
+        access.headers = lambda: ((key, value) for key, value in metadata if isinstance(value, str))
         current_record.set(access.record)
         try:
             await context.send_initial_metadata((("x-request-id", name),))

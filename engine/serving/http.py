@@ -35,7 +35,8 @@ from engine.errors import (
     UnavailableError,
 )
 from engine.serving import openapi
-from engine.serving.access_log import CLIENT_GONE, AccessLog
+from engine.serving.access import CLIENT_GONE
+from engine.serving.access_log import AccessLog
 from engine.serving.auth import caller_of
 from engine.serving.bodies import read_json
 from engine.serving.exchange import (

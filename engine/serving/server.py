@@ -27,6 +27,7 @@ from engine.serving.origins import OriginPolicy
 from engine.serving.signals import Signals, StoppedError
 from engine.serving.systemd import keep_watchdog, notify, notify_stopping
 from engine.serving.tls import Certificate
+from engine.serving.tracing import tracing_from_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,9 +62,11 @@ def _end_process(status: int) -> NoReturn:
 
 async def _serve(settings: ServeSettings, say: Callable[..., None]) -> None:
     began, signals = time.perf_counter(), Signals()
-    keys, certificate = _keys(settings), _certificate(settings)
+    keys, certificate, tracing = _keys(settings), _certificate(settings), tracing_from_environment()
     http_at, grpc_at = _endpoints(settings)
     with ExitStack() as at_end:
+        if tracing is not None:
+            at_end.callback(tracing.close)
         listening = at_end.enter_context(closing(http_at.listen()))
         at_end.callback(http_at.remove_file)
         grpc_at.listen().close()  # before minutes of loading
@@ -75,7 +78,7 @@ async def _serve(settings: ServeSettings, say: Callable[..., None]) -> None:
         # Use the address, not the name: a name may stand for several addresses, and some may be taken.
         http_at = http_at if http_at.path else http_at.at(*listening.getsockname()[:2])
         grpc_at = grpc_at if grpc_at.path else grpc_at.at(http_at.host or grpc_at.host)
-        access_log = AccessLog(with_prompts=settings.log_prompts)
+        access_log = AccessLog(with_prompts=settings.log_prompts, tracing=tracing)
         grpc = await start_grpc(
             service,
             keys,
