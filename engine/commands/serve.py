@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import TYPE_CHECKING
 
 from engine.commands.options import SettingsOptions, takes
 from engine.commands.terminal import configure_logging, out
 from engine.settings import ServeSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 @takes(settings=SettingsOptions(ServeSettings, argument="model"))
@@ -27,9 +23,10 @@ def serve(settings: ServeSettings) -> None:
     from engine.serving.server import run
 
     handler = BackgroundLog(sys.stderr.fileno())
-    say: Callable[..., None] = partial(out.print, markup=False)  # an IPv6 address stands in brackets
-    if settings.log_format == "json":
+    is_json = settings.log_format == "json"
+    if is_json:
         handler.setFormatter(json_formatter())
-        say = say_to_log  # wherever the two streams end up together, each line is an object
     configure_logging(settings.log_level, handler)
-    run(settings, say=say)
+    # In a container both streams end up in one place, and there each line is to be an object. Without markup:
+    # an IPv6 address stands in brackets.
+    run(settings, say=say_to_log if is_json else partial(out.print, markup=False))

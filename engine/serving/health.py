@@ -15,7 +15,7 @@ def health_of(service: CompletionService, *, http_connections: int | None) -> He
     """Return how a service is at this moment, and the process that it runs in."""
     now = service.snapshot()
     return HealthReport(
-        status="ok" if now.is_alive else "dead",
+        status="ok" if service.is_alive else "dead",
         ready=service.is_ready,
         draining=service.is_draining,
         stalled_seconds=round(service.stalled_seconds, 3),

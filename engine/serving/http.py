@@ -109,9 +109,7 @@ def create_app(
     _add_information_routes(app, service)
     openapi.install(app, service, open_paths=_OPEN_PATHS, is_guarded=not keys.is_empty)
     access_log = access_log or AccessLog()
-    gate = Gate(
-        app, keys, origins, open_paths=_OPEN_PATHS, lingering=lingering, access_log=access_log
-    )
+    gate = Gate(app, keys, origins, open_paths=_OPEN_PATHS, lingering=lingering, access_log=access_log)
     if origins is None or not origins.origins:
         return gate
     return CORSMiddleware(
@@ -177,11 +175,14 @@ def _add_information_routes(app: FastAPI, service: CompletionService) -> None:
     @app.get(HEALTH_PATH, response_model=ServerStatus | HealthReport, **openapi.HEALTH)
     async def health(http: Request) -> Response | ServerStatus:
         """Tell whether the server is alive; needs no key, unless `verbose` asks for detail."""
+        dead = None if service.is_alive else UnavailableError("The engine is not running.")
         if wants_detail(http.scope):
             n_connections = http.scope.get("state", {}).get(N_CONNECTIONS)
             report = health_of(service, http_connections=n_connections)
-            return JSONResponse(report.model_dump(), 200 if report.status == "ok" else 503)
-        _require(service.is_alive, "The engine is not running.")
+            status = 200 if dead is None else answer_of(dead).status_code
+            return JSONResponse(report.model_dump(), status)
+        if dead is not None:
+            raise dead
         return ServerStatus(status="ok")
 
     @app.get("/ready", **openapi.STATUS)

@@ -46,7 +46,7 @@ _OPERATIONS = {
 """Path of a request -> what OpenTelemetry calls the operation; others have no spans."""
 _EXPORTERS = "opentelemetry_traces_exporter"
 _PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
-_FLUSH_SECONDS = 3.0
+_FLUSH_SECONDS = 2.0
 
 
 class Tracing:
@@ -99,14 +99,14 @@ class Tracing:
         return f"{span.get_span_context().trace_id:032x}"
 
     def _parent_of(self, access: Access) -> Context:
-        """Return the context that the client has sent: W3C's ``traceparent``, or what OTEL_PROPAGATORS names."""
+        """Return the context that the client has sent, by default as W3C's ``traceparent``."""
         carrier: dict[str, list[str]] = {}
         for name, value in access.headers():
             carrier.setdefault(name, []).append(value)
         return self._extract(carrier, self._no_context)
 
     def close(self) -> None:
-        """Send what is left; a collector that does not answer is waited for three seconds."""
+        """Send what is left; a collector that does not answer is waited for two seconds."""
         thread = threading.Thread(target=self._provider.shutdown, name="nucleus-traces", daemon=True)
         thread.start()
         thread.join(_FLUSH_SECONDS)

@@ -1,4 +1,4 @@
-"""A proxy in front of several servers, as a Service of Kubernetes is one: each connection goes to the next."""
+"""A proxy in front of several servers, as a Service of Kubernetes is: each connection goes to the next."""
 
 from __future__ import annotations
 

@@ -177,6 +177,11 @@ async def test_probes_are_quiet_while_all_is_well(lines: Lines) -> None:
         await server.client.get("/ready")
         level, line = await lines.next_record()
         assert (level, line["status"], line["outcome"]) == (logging.INFO, 503, "unavailable")
+        await asyncio.to_thread(server.service.close)
+        for path in ("/health", "/health?verbose"):
+            await server.client.get(path)
+            level, line = await lines.next_record()
+            assert (level, line["status"], line["outcome"]) == (logging.INFO, 503, "unavailable")
 
 
 async def test_prompts_are_logged_where_that_is_asked_for(lines: Lines) -> None:

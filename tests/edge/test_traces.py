@@ -62,9 +62,7 @@ class Traced:
 
 
 @asynccontextmanager
-async def traced(
-    exporter: InMemorySpanExporter, sampler: Sampler | None = None
-) -> AsyncIterator[Traced]:
+async def traced(exporter: InMemorySpanExporter, sampler: Sampler | None = None) -> AsyncIterator[Traced]:
     provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     access_log = AccessLog(tracing=Tracing(provider))
@@ -301,7 +299,10 @@ def test_nobody_asks_for_traces(environment: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({"OTEL_TRACES_EXPORTER": "cosnole"}, "OTEL_TRACES_EXPORTER should be one of otlp, .*console.*'cosnole'"),
+        (
+            {"OTEL_TRACES_EXPORTER": "cosnole"},
+            "OTEL_TRACES_EXPORTER should be one of otlp, .*console.*'cosnole'",
+        ),
         (
             {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
             "OTEL_EXPORTER_OTLP_PROTOCOL should be one of grpc, http/protobuf, not 'http/json'",
