@@ -40,21 +40,12 @@ class AccessLog:
     def write(self, access: Access) -> None:
         """Write the line of a request that has ended, and let go of what was asked."""
         ended = time.monotonic()
-        trace_id = self._write_span(access, ended)
+        trace_id = None if self._tracing is None else self._tracing.write(access, ended)
         is_quiet = access.path in _PROBES and access.outcome == OK
         level = logging.DEBUG if is_quiet else logging.INFO
         if log.isEnabledFor(level):
             log.log(level, AccessLine(self._fields(access, ended, trace_id)))
         access.record.release()
-
-    def _write_span(self, access: Access, ended: float) -> str | None:
-        if self._tracing is None:
-            return None
-        try:
-            return self._tracing.write(access, ended)
-        except Exception:  # a sampler of somebody's, say: the request has been answered all the same
-            log.exception("the span of request %s could not be written", shown(access.request_id))
-            return None
 
     def _fields(self, access: Access, ended: float, trace_id: str | None) -> dict[str, Any]:
         record = access.record

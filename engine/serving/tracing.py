@@ -1,7 +1,7 @@
 """A span for each request that is generated for, by OpenTelemetry: where its SDK is installed and asked for.
 
-The standard variables ask for it: ``OTEL_TRACES_EXPORTER``, or the endpoint of OTLP. Without them nothing of
-OpenTelemetry is imported, and a request pays nothing. Attributes follow the semantic conventions for GenAI.
+The standard variables ask for it: ``OTEL_TRACES_EXPORTER``, or the endpoint of OTLP. Without them the SDK is not
+imported, and a request pays nothing. Attributes follow the semantic conventions for GenAI.
 """
 
 from __future__ import annotations
@@ -80,6 +80,13 @@ class Tracing:
         operation = _OPERATIONS.get(access.path)
         if operation is None:
             return None
+        try:
+            return self._write(access, ended, operation)
+        except Exception:  # of somebody's sampler, say: the request has been answered all the same
+            log.exception("a span could not be written")
+            return None
+
+    def _write(self, access: Access, ended: float, operation: str) -> str:
         at, request = _wall_clock(), access.record.request
         span = self._tracer.start_span(
             operation if request is None else f"{operation} {request.model}",

@@ -64,13 +64,13 @@ async def door(request: pytest.FixtureRequest, backend: AnyText) -> AsyncIterato
 
 @pytest.mark.parametrize("streams", [False, True])
 async def test_an_answer(door: Door, lines: Lines, streams: bool) -> None:
-    asked: dict[str, Any] = {"prompt": "SECRET", "n": 2, "max_tokens": 3, "user": "alice\x1b[2J"}
-    for cached in (0, 6):  # the second time all but the last token of the prompt are in the cache
+    asked: dict[str, Any] = {"prompt": "SECRET" * 16, "n": 2, "max_tokens": 3, "user": "alice\x1b[2J"}
+    for cached in (0, 96):  # the second time all but the last token of the prompt are in the cache
         await (door.stream(**asked) if streams else door.complete(**asked))
         line = await lines.next()
         assert set(line) == WHOLE
         assert (line["status"], line["outcome"]) == (GOOD[door.name], "ok")
-        assert (line["prompt_tokens"], line["cached_tokens"], line["completion_tokens"]) == (7, cached, 6)
+        assert (line["prompt_tokens"], line["cached_tokens"], line["completion_tokens"]) == (97, cached, 6)
         assert line["finish_reasons"] == ["length", "length"]
         assert 0 <= line["queue_ms"] <= line["first_token_ms"] <= line["total_ms"]
         assert line["user"] == "alice\\x1b[2J"
