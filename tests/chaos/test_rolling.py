@@ -26,36 +26,40 @@ if TYPE_CHECKING:
     from tests.process import Serving
 
 NAME = "rolling"
+QUIET = ("--threads", "1", "--speculation", "off", "--log-level", "warning")
+PAUSE_SECONDS = 0.05  # between the questions of a client: processes start beside them, on few cores
 FIELDS: Fields = {"model": NAME, "prompt": "abc", "ignore_eos": True, "temperature": 1.0}
 SHORT = [{**FIELDS, "seed": seed, "max_tokens": 8 + 8 * seed} for seed in range(4)]
 LONG: Fields = {**FIELDS, "seed": 9, "max_tokens": 400, "stream": True}
 
 
 class Replica:
-    """One of the servers, and the process that it is at the moment.
+    """A process that serves, and its place behind the proxies.
 
     Args:
         start: Returns the context of a new process.
-        balancers: The proxies in front of its HTTP door and its gRPC door.
+        balancers: The proxies in front of the HTTP doors and of the gRPC doors.
     """
 
     def __init__(self, start: Callable[[], Any], balancers: tuple[Balancer, Balancer]) -> None:
-        self._start, self._balancers = start, balancers
+        self._context, self._balancers = start(), balancers
         self.ports = (0, 0)
 
-    async def begin(self) -> None:
-        """Start a process; once it is ready, connections may go to it."""
-        self._context = self._start()
+    async def start(self) -> None:
+        """Start the process; return when it is ready."""
         self._serving: Serving = await asyncio.to_thread(self._context.__enter__)
         self.ports = (
             int(self._serving.address("HTTP").rpartition(":")[2]),
             int(self._serving.address("gRPC").rpartition(":")[2]),
         )
+
+    def join(self) -> None:
+        """Take new connections."""
         for balancer, port in zip(self._balancers, self.ports, strict=True):
             balancer.targets.append(port)
 
     def leave(self) -> None:
-        """Take no new connections."""
+        """Take none any more."""
         for balancer, port in zip(self._balancers, self.ports, strict=True):
             balancer.targets.remove(port)
 
@@ -63,9 +67,9 @@ class Replica:
         """Ask the process to end, and wait until it has."""
         self._serving.signal()
         await asyncio.to_thread(self._serving.end)
-        await self.close()
 
-    async def close(self) -> None:
+    async def kill(self) -> None:
+        """Make sure that it has ended."""
         await asyncio.to_thread(self._context.__exit__, None, None, None)
 
 
@@ -90,6 +94,7 @@ class Flow:
                 self._changed.notify_all()
             if until.is_set():
                 return
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _is_answered(self, question: Question) -> bool:
         try:
@@ -153,7 +158,7 @@ def start(tmp_path: Path) -> Callable[[], Any]:
 
     @contextmanager
     def start() -> Iterator[Serving]:
-        with nucleus(model, "--alias", NAME, "--log-level", "warning", environment=environment) as serving:
+        with nucleus(model, "--alias", NAME, *QUIET, environment=environment) as serving:
             yield serving
 
     return start
@@ -163,10 +168,13 @@ async def test_nothing_is_lost_when_servers_are_restarted_in_turn(start: Callabl
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(Balancer())
         rpc = await stack.enter_async_context(Balancer())
-        replicas = [Replica(start, (http, rpc)) for _ in range(2)]
+        replicas = [Replica(start, (http, rpc)) for _ in range(4)]
         for replica in replicas:
-            await replica.begin()
-            stack.push_async_callback(replica.close)
+            stack.push_async_callback(replica.kill)
+        old, new = replicas[:2], replicas[2:]
+        await asyncio.gather(*(replica.start() for replica in old))
+        for replica in old:
+            replica.join()
         questions = [await Question.ask(HttpClient(HOST, http.port), fields) for fields in SHORT]
         channel = GrpcClient(HOST, rpc.port)
         stack.push_async_callback(channel.close)
@@ -182,8 +190,8 @@ async def test_nothing_is_lost_when_servers_are_restarted_in_turn(start: Callabl
         async with asyncio.TaskGroup() as asking:
             for flow in (*flows.values(), kept):
                 asking.create_task(flow.run(questions, is_over))
-            for replica in replicas:
-                await restart(replica, [*flows.values(), kept])
+            for pair in zip(old, new, strict=True):
+                await replace(*pair, [*flows.values(), kept])
             is_over.set()
     assert len(http.carried) == 4, "each process was asked"
     assert len(rpc.carried) > 1, "the channel has moved"
@@ -191,22 +199,24 @@ async def test_nothing_is_lost_when_servers_are_restarted_in_turn(start: Callabl
     assert all(flow.answered > 8 for flow in (*flows.values(), kept))
 
 
-async def restart(replica: Replica, flows: Sequence[Flow]) -> None:
-    """Restart one server as Kubernetes does: its endpoint goes, then comes the signal, then a new process."""
-    replica.leave()
+async def replace(old: Replica, new: Replica, flows: Sequence[Flow]) -> None:
+    """Restart a server as Kubernetes does: its endpoint goes, then comes the signal; a new process starts."""
+    starting = asyncio.create_task(new.start())
+    old.leave()
     for flow in flows:
         await flow.lap()  # no new connection is on its way to the server any more
-    staying: list[Client] = [HttpClient(HOST, replica.ports[0]), GrpcClient(HOST, replica.ports[1])]
+    staying: list[Client] = [HttpClient(HOST, old.ports[0]), GrpcClient(HOST, old.ports[1])]
     streams = [await begun(client) for client in staying]
-    ending = asyncio.create_task(replica.end())
+    ending = asyncio.create_task(old.end())
     lengths = [await count(client, events) for client, events in zip(staying, streams, strict=True)]
     assert lengths[0] == lengths[1]
     assert lengths[0][1] == "length"
     await ending
-    for flow in flows:
-        await flow.lap()  # the other server serves alone
     for client in staying:
         await client.close()
-    await replica.begin()
+    for flow in flows:
+        await flow.lap()  # the other server serves alone
+    await starting
+    new.join()
     for flow in flows:
         await flow.lap()
