@@ -379,7 +379,7 @@ def test_the_page_says_which_routes_need_a_key(page: Page) -> None:
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
     for path, operations in page["paths"].items():
         for operation in operations.values():
-            needed = {"/ready": [], "/health": [{}, {"key": []}]}.get(path, [{"key": []}])
+            needed: list[Any] = {"/ready": [], "/health": [{}, {"key": []}]}.get(path, [{"key": []}])
             assert operation["security"] == needed  # the detail of health needs one
             assert ("401" in operation["responses"]) == bool(needed)
 

@@ -27,7 +27,6 @@ from engine.service.snapshot import ServiceSnapshot
 from engine.service.stream import AnswerStream
 from engine.service.token_texts import TokenTexts
 from engine.service.tokenizer import Tokenizer, check_ids
-from engine.service.version import server_version
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from engine.contract.limits import Limits
     from engine.contract.requests import CompletionRequest
     from engine.contract.responses import Completion, CompletionChunk
-    from engine.contract.status import ServerVersion
     from engine.core.engine import Engine
     from engine.core.handle import RequestHandle
     from engine.core.sequence import Prompt
@@ -59,6 +57,7 @@ class CompletionService(ProcessBound):
     Attributes:
         token_texts: The texts of the model's tokens.
         forms: The forms that its answers can be given.
+        features: As given.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class CompletionService(ProcessBound):
         features: Sequence[str] = (),
     ) -> None:
         self.engine = engine
-        self._features = features
+        self.features = features
         self._max_seconds = max_seconds
         self.name = name
         self.limits = limits
@@ -143,11 +142,10 @@ class CompletionService(ProcessBound):
             kv_cells_free=engine.free_cells,
         )
 
-    def version(self) -> ServerVersion:
-        """Return which versions answer here, of what model."""
+    def model_version(self) -> ModelVersion:
+        """Return which model this is."""
         info = self.engine.backend.info
-        model = ModelVersion(id=self.name, description=info.description, bytes=info.n_bytes)
-        return server_version(model, self._features)
+        return ModelVersion(id=self.name, description=info.description, bytes=info.n_bytes)
 
     def models(self) -> ModelList:
         """List the one model that is served."""

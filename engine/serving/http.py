@@ -51,6 +51,7 @@ from engine.serving.exchange import (
 from engine.serving.gate import Gate, Lingering, answer_of
 from engine.serving.health import health_of
 from engine.serving.metrics import CONTENT_TYPE, page_of
+from engine.serving.version import version_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -170,7 +171,7 @@ def _add_information_routes(app: FastAPI, service: CompletionService) -> None:
     @app.get("/version", **openapi.VERSION)
     async def version() -> ServerVersion:
         """Tell which versions of what answer here."""
-        return service.version()
+        return version_of(service)
 
     @app.get(HEALTH_PATH, response_model=ServerStatus | HealthReport, **openapi.HEALTH)
     async def health(http: Request) -> Response | ServerStatus:

@@ -1,4 +1,4 @@
-"""Which versions of what a server is made of."""
+"""What ``/version`` tells: which versions of what answer."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from engine import __version__
 from engine.contract.status import ServerVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from engine.contract.status import ModelVersion
+    from engine.service.service import CompletionService
 
 
-def server_version(model: ModelVersion, features: Sequence[str]) -> ServerVersion:
-    """Return the versions of Nucleus and what it stands on, for a model and a build of llama.cpp."""
+def version_of(service: CompletionService) -> ServerVersion:
+    """Return the versions of Nucleus and what it stands on, and of which model."""
     return ServerVersion(
         version=__version__,
         python=platform.python_version(),
         llama_cpp_python=_version_of("llama-cpp-python"),
-        features=list(features),
-        model=model,
+        features=list(service.features),
+        model=service.model_version(),
     )
 
 
