@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from engine.core.answers import Output
 from engine.core.delta import Delta
 from engine.core.handle import RequestHandle
-from engine.core.loop import StepLoop, StepTotals
+from engine.core.loop import StepLoop
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.errors import EngineError, InternalError, QueueFullError, UnavailableError
 from engine.process_bound import ProcessBound
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from engine.core.prefix_files import PrefixFiles
     from engine.core.sequence import Prompt
     from engine.core.step_cost import StepCost
+    from engine.core.step_totals import StepTotals
 
 log = logging.getLogger("nucleus.engine")
 
@@ -280,6 +281,7 @@ class Engine(ProcessBound):
     def _forget(self, owner: Hashable) -> None:
         with self._lock:
             handle, _ = self._requests.pop(owner)
+        handle.ended_at = time.monotonic()
         self.totals.requests += 1
         self.totals.prompt_tokens += sum(len(prompt.tokens) for prompt in handle.prompts)
         self.totals.cached_tokens += sum(prompt.n_cached for prompt in handle.prompts)

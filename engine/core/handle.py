@@ -28,6 +28,7 @@ class RequestHandle(ProcessBound):
 
     Attributes:
         submitted_at: When it was made, by ``time.monotonic``.
+        ended_at: When the engine was done with it; None until then.
         n_tokens: Tokens of the deltas that have been read.
         finish_reasons: Choice -> why it ended, as far as that has been read.
     """
@@ -47,6 +48,7 @@ class RequestHandle(ProcessBound):
         self._reader: asyncio.Future[None] | None = None  # set while a reader waits for the next delta
         self._n_open = self.n_choices
         self.submitted_at = monotonic()
+        self.ended_at: float | None = None  # written by the engine thread, before the last delta is delivered
         self.n_tokens = 0
         self.finish_reasons: dict[int, FinishReason] = {}
 

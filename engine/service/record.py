@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from engine.core.delta import FinishReason
     from engine.core.handle import RequestHandle
     from engine.errors import EngineError
+    from engine.service.request_stats import DoorName
 
 
 class Tokens(NamedTuple):
@@ -39,15 +40,20 @@ class Times(NamedTuple):
 class RequestRecord:
     """One request from its arrival on; a door makes it :data:`current_record` before anything else.
 
+    Args:
+        door: Where it came in.
+
     Attributes:
+        door: As given.
         request: What is asked for, once it is understood.
         answer_id: The answer's id, once the request is queued.
         error: What the client is told instead of an answer, or of the rest of one.
     """
 
-    __slots__ = ("_handle", "answer_id", "error", "request")
+    __slots__ = ("_handle", "answer_id", "door", "error", "request")
 
-    def __init__(self) -> None:
+    def __init__(self, door: DoorName) -> None:
+        self.door: DoorName = door
         self.request: CompletionRequest | ChatRequest | None = None
         self.answer_id: str | None = None
         self.error: EngineError | None = None
@@ -102,6 +108,12 @@ def _earliest(times: Iterable[float | None]) -> float | None:
 
 current_record: ContextVar[RequestRecord | None] = ContextVar("current_record", default=None)
 """The record of the request that is being answered, if its door keeps one."""
+
+
+def current_door() -> DoorName:
+    """Return where the current request came in: by a call in Python, unless a door has made a record."""
+    record = current_record.get()
+    return "python" if record is None else record.door
 
 
 def note_error(error: EngineError) -> None:

@@ -20,7 +20,8 @@ from engine.service.deadline import Deadline
 from engine.service.faults import faults_as_internal_errors
 from engine.service.forms import Forms
 from engine.service.logprobs import Echo
-from engine.service.record import current_record
+from engine.service.record import current_door, current_record
+from engine.service.request_stats import CountedRequest, RequestStats
 from engine.service.response import CompletionBuilder
 from engine.service.sequences import make_prompts
 from engine.service.snapshot import ServiceSnapshot
@@ -58,6 +59,7 @@ class CompletionService(ProcessBound):
         token_texts: The texts of the model's tokens.
         forms: The forms that its answers can be given.
         features: As given.
+        requests: What became of its requests.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class CompletionService(ProcessBound):
         self._created = int(time.time())
         self.token_texts = TokenTexts(engine.backend)
         self.forms = Forms(engine.backend)
+        self.requests = RequestStats()
         self._tokenizer = Tokenizer(engine.backend, self.token_texts, max_model_len=max_model_len)
 
     @property
@@ -116,31 +119,7 @@ class CompletionService(ProcessBound):
 
     def snapshot(self) -> ServiceSnapshot:
         """Return the numbers of this moment; it may be called from any thread."""
-        engine, totals, steps = self.engine, self.engine.totals, self.engine.step_totals
-        return ServiceSnapshot(
-            is_alive=engine.is_alive,
-            requests=totals.requests,
-            prompt_tokens=totals.prompt_tokens,
-            cached_tokens=totals.cached_tokens,
-            completion_tokens=totals.completion_tokens,
-            steps=steps.steps,
-            padding_tokens=steps.padding,
-            drafted_tokens=steps.drafted,
-            accepted_tokens=steps.accepted,
-            forced_tokens=steps.forced,
-            masked_steps=steps.masked,
-            late_masks=steps.late_masks,
-            restored_prefixes=steps.restored,
-            graphs_reused=steps.graphs_reused,
-            prefix_bytes=engine.prefix_bytes,
-            step_seconds=engine.cost.table(engine.backend.n_slots),
-            attention_seconds=engine.cost.attention_table(),
-            requests_unfinished=engine.n_requests,
-            sequences_running=engine.n_running,
-            sequences_waiting=engine.n_waiting,
-            kv_cells=engine.backend.n_cells,
-            kv_cells_free=engine.free_cells,
-        )
+        return ServiceSnapshot.of(self.engine, self.requests, model=self.name)
 
     def model_version(self) -> ModelVersion:
         """Return which model this is."""
@@ -168,12 +147,12 @@ class CompletionService(ProcessBound):
 
     def parse(self, fields: Any) -> CompletionRequest:
         """Make a request of plain Python values; see :func:`engine.contract.parsing.parse_request`."""
-        with faults_as_internal_errors():
+        with self.requests.counting_refusals(current_door()), faults_as_internal_errors():
             return parse_request(fields, self.limits)
 
     def parse_chat(self, fields: Any) -> ChatRequest:
         """Make a chat's request of plain Python values; see :func:`engine.contract.parsing.parse_chat`."""
-        with faults_as_internal_errors():
+        with self.requests.counting_refusals(current_door()), faults_as_internal_errors():
             return parse_chat(fields, self.limits)
 
     async def tokenize(self, fields: Any) -> Tokenized:
@@ -241,12 +220,15 @@ class CompletionService(ProcessBound):
         Raises:
             EngineError: the request cannot be served, or has failed.
         """
-        with faults_as_internal_errors():
+        with self._counted(request) as counted, faults_as_internal_errors():
             async with self._deadline(seconds):
                 builder, handle = await self._admit(request, caller, in_parts=False)
+                counted.follow(handle)
                 with closing(handle):
                     deltas = [delta async for delta in handle]
-            return builder.whole(deltas)
+            answer = builder.whole(deltas)
+            counted.finish()
+            return answer
 
     @overload
     async def stream(
@@ -275,16 +257,17 @@ class CompletionService(ProcessBound):
         Raises:
             EngineError: the request cannot be served, or has failed before its first chunk.
         """
-        with faults_as_internal_errors():
+        with self._counted(request) as counted, faults_as_internal_errors():
             deadline = self._deadline(seconds)
             async with deadline:
                 builder, handle = await self._admit(request, caller, in_parts=True)
+                counted.follow(handle)
                 try:
                     first = await anext(handle)
                 except BaseException:
                     handle.close()
                     raise
-            return AnswerStream(builder, handle, first, deadline)
+            return AnswerStream(builder, handle, first, deadline, counted)
 
     def close(self) -> None:
         """End every request and free the model; it may be closed again, and by any thread."""
@@ -295,6 +278,10 @@ class CompletionService(ProcessBound):
         """Close, but wait for nothing; also from a finalizer."""
         self.forms.close()
         self.engine.stop()
+
+    def _counted(self, request: CompletionRequest | ChatRequest) -> CountedRequest:
+        is_chat = isinstance(request, ChatRequest)
+        return CountedRequest(self.requests, current_door(), "chat" if is_chat else "text_completion")
 
     def _deadline(self, seconds: float | None) -> Deadline:
         limits = (limit for limit in (seconds, self._max_seconds) if limit is not None)

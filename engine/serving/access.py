@@ -6,10 +6,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from engine.service.record import RequestRecord
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from engine.service.record import RequestRecord
 
 CANCELLED = "cancelled"
 """What became of a request whose client went away before it had its answer."""
@@ -29,9 +29,9 @@ class Access:
     client: str
     """The address that it came from."""
     request_id: str
+    record: RequestRecord
     headers: Callable[[], Iterable[tuple[str, str]]] = tuple
     """Returns what the client sent with it, names in small letters."""
-    record: RequestRecord = field(default_factory=RequestRecord)
     began: float = field(default_factory=time.monotonic)
     status: int | str = 0
     """Of HTTP a number, of gRPC a word."""

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from fastapi.responses import JSONResponse
 
 from engine.errors import EngineError, InternalError, QueueFullError, UnavailableError
-from engine.service.record import current_record, note_error
+from engine.service.record import RequestRecord, current_record, note_error
 from engine.serving.access import CLIENT_GONE, Access
-from engine.serving.exchange import IS_REFUSED, request_id, wants_detail
+from engine.serving.exchange import CHAT_PATH, COMPLETIONS_PATH, IS_REFUSED, request_id, wants_detail
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from starlette.applications import Starlette
     from starlette.routing import BaseRoute
@@ -67,6 +67,7 @@ class Gate:
         open_paths: The paths that need neither.
         lingering: What is read of a request that is refused.
         access_log: Writes about each request when it has ended.
+        refuse: Is told why a request for an answer was refused.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Gate:
         open_paths: Collection[str],
         lingering: Lingering,
         access_log: AccessLog,
+        refuse: Callable[[EngineError], None],
     ) -> None:
         self._app = app
         self._keys = keys
@@ -85,6 +87,7 @@ class Gate:
         self._open_paths = open_paths
         self._lingering = lingering
         self._access_log = access_log
+        self._refuse = refuse
 
     @property
     def routes(self) -> Sequence[BaseRoute]:
@@ -108,6 +111,8 @@ class Gate:
                 told = UnavailableError("The server is shutting down.")
                 await answer_of(told)(scope, exchange.receive, exchange.send)
         except EngineError as error:
+            if scope["path"] in (COMPLETIONS_PATH, CHAT_PATH):
+                self._refuse(error)
             await answer_of(error)(scope, exchange.receive, exchange.send)
         except Exception as error:
             log.exception("request %s failed", exchange.access.request_id)
@@ -141,6 +146,7 @@ class _Exchange:
             scope["path"],
             client=(scope["client"] or ("local",))[0],
             request_id=request_id(self.header(b"x-request-id")),
+            record=RequestRecord("http"),
             headers=self._texts,
         )
         self._receive, self._send = receive, send

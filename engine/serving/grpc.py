@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -24,6 +25,7 @@ from engine.serving.grpc_limits import GrpcLimits
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Hashable
 
+    from engine.errors import EngineError
     from engine.service.service import CompletionService
     from engine.serving.auth import ApiKeys
     from engine.serving.listen import Endpoint
@@ -33,6 +35,12 @@ if TYPE_CHECKING:
 
 _NO_END = 1e6  # seconds
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CompletionService"].full_name
+_ANSWERING = frozenset(
+    f"/{SERVICE_NAME}/{kind}{shape}"
+    for kind in ("Create", "Stream")
+    for shape in ("Completion", "ChatCompletion")
+)
+"""The methods that ask for an answer."""
 
 
 async def start_grpc(
@@ -58,7 +66,7 @@ async def start_grpc(
         AddressError: the address is taken or does not exist.
     """
     server = grpc.aio.server(
-        interceptors=[GrpcGate(keys, limits, access_log or AccessLog())],
+        interceptors=[GrpcGate(keys, limits, access_log or AccessLog(), refuse=partial(_refuse, service))],
         options=[*limits.options(), ("grpc.so_reuseport", 0)],  # or a port in use would be shared in silence
         maximum_concurrent_rpcs=limits.max_calls,
     )
@@ -177,6 +185,11 @@ class _Completions(pb_grpc.CompletionServiceServicer):
         self, request: pb.GetTokenizerInfoRequest, context: Context
     ) -> pb.GetTokenizerInfoResponse:
         return pb.GetTokenizerInfoResponse(**self._service.tokenizer_info().model_dump())
+
+
+def _refuse(service: CompletionService, method: str, error: EngineError) -> None:
+    if method in _ANSWERING:
+        service.requests.refuse("grpc", error)
 
 
 def _caller(context: Context) -> Hashable:

@@ -20,7 +20,7 @@ from engine.errors import (
     InvalidRequestError,
     RouteNotFoundError,
 )
-from engine.service.record import current_record, note_error
+from engine.service.record import RequestRecord, current_record, note_error
 from engine.serving import wire
 from engine.serving.access import Access
 from engine.serving.exchange import request_id
@@ -50,12 +50,21 @@ class GrpcGate(grpc.aio.ServerInterceptor):
         keys: The API keys that open every method but those of the health service.
         limits: What clients may take of the server.
         access_log: Writes about each call when it has ended.
+        refuse: Is told which method was refused for its key, and why.
     """
 
-    def __init__(self, keys: ApiKeys, limits: GrpcLimits, access_log: AccessLog) -> None:
+    def __init__(
+        self,
+        keys: ApiKeys,
+        limits: GrpcLimits,
+        access_log: AccessLog,
+        *,
+        refuse: Callable[[str, EngineError], None],
+    ) -> None:
         self._keys = keys
         self._limits = limits
         self._access_log = access_log
+        self._refuse = refuse
 
     async def intercept_service(
         self,
@@ -68,6 +77,7 @@ class GrpcGate(grpc.aio.ServerInterceptor):
             try:
                 self._keys.check(value_of(handler_call_details.invocation_metadata, "authorization"))
             except EngineError as error:
+                self._refuse(method, error)
                 return self._refusal(method, error)
         handler = await continuation(handler_call_details)
         if handler is None:
@@ -119,7 +129,8 @@ class GrpcGate(grpc.aio.ServerInterceptor):
         """Send the call's id, and write about the call when it has ended."""
         metadata = tuple(context.invocation_metadata() or ())
         name = request_id(value_of(metadata, "x-request-id"))
-        access = Access("gRPC", method, _address(context.peer()), name, status="CANCELLED")
+        record = RequestRecord("grpc")
+        access = Access("gRPC", method, _address(context.peer()), name, record, status="CANCELLED")
         access.headers = lambda: ((key, value) for key, value in metadata if isinstance(value, str))
         current_record.set(access.record)
         try:

@@ -23,7 +23,7 @@ def health_of(service: CompletionService, *, http_connections: int | None) -> He
         sequences_running=now.sequences_running,
         sequences_waiting=now.sequences_waiting,
         kv_cells=now.kv_cells,
-        kv_cells_free=now.kv_cells_free,
+        kv_cells_free=now.kv_cells - now.kv_cells_used,
         memory_bytes=resident_memory(),
         http_connections=http_connections,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -109,8 +110,15 @@ def create_app(
     _add_request_routes(app, service, max_body_bytes)
     _add_information_routes(app, service)
     openapi.install(app, service, open_paths=_OPEN_PATHS, is_guarded=not keys.is_empty)
-    access_log = access_log or AccessLog()
-    gate = Gate(app, keys, origins, open_paths=_OPEN_PATHS, lingering=lingering, access_log=access_log)
+    gate = Gate(
+        app,
+        keys,
+        origins,
+        open_paths=_OPEN_PATHS,
+        lingering=lingering,
+        access_log=access_log or AccessLog(),
+        refuse=partial(service.requests.refuse, "http"),
+    )
     if origins is None or not origins.origins:
         return gate
     return CORSMiddleware(
@@ -127,12 +135,16 @@ def _add_request_routes(app: FastAPI, service: CompletionService, max_body_bytes
     @app.post(COMPLETIONS_PATH, response_model=Completion, **openapi.COMPLETIONS)
     async def create_completion(http: Request) -> Response:
         """Complete a prompt, as a whole or, with `stream`, as server-sent events."""
-        return await _respond(http, service, service.parse(await read_json(http, max_body_bytes)))
+        with service.requests.counting_refusals("http"):
+            fields = await read_json(http, max_body_bytes)
+        return await _respond(http, service, service.parse(fields))
 
     @app.post(CHAT_PATH, response_model=ChatCompletion, **openapi.CHAT)
     async def create_chat_completion(http: Request) -> Response:
         """Answer a chat, as a whole or, with `stream`, as server-sent events."""
-        return await _respond(http, service, service.parse_chat(await read_json(http, max_body_bytes)))
+        with service.requests.counting_refusals("http"):
+            fields = await read_json(http, max_body_bytes)
+        return await _respond(http, service, service.parse_chat(fields))
 
     @app.get("/v1/models", **openapi.MODELS)
     async def list_models() -> ModelList:
@@ -197,7 +209,8 @@ async def _respond(
     http: Request, service: CompletionService, request: CompletionRequest | ChatRequest
 ) -> Response:
     caller = caller_of(http.client.host if http.client else "", http.headers.get("authorization"))
-    seconds = seconds_of(http.headers.get("x-request-timeout"))
+    with service.requests.counting_refusals("http"):
+        seconds = seconds_of(http.headers.get("x-request-timeout"))
     if request.stream:
         return _Events(await _while_connected(http, service.stream(request, caller, seconds=seconds)))
     answer = await _while_connected(http, service.complete(request, caller, seconds=seconds))
