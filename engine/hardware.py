@@ -49,6 +49,11 @@ def available_memory() -> int | None:
     return min(known, default=None)
 
 
+def resident_memory() -> int | None:
+    """Return the bytes of memory that this process holds, mapped files included, or None if unknown."""
+    return _counter("/proc/self/status", "VmRSS:", unit=1024)
+
+
 def _machine_room() -> int | None:
     return _counter("/proc/meminfo", "MemAvailable:", unit=1024)
 

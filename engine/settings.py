@@ -77,6 +77,12 @@ class ServeSettings(EngineOptions):
         20.0, ge=0, le=86400, description="Seconds that running requests have after a signal."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Lines of text, or a JSON object in each line, the lines of the start included."
+    )
+    log_prompts: bool = Field(
+        False, description="Log what is asked, too; whoever can read the log can then read the prompts."
+    )
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+MODEL = "smollm2-135m-instruct"
 NUCLEUS = str(Path(sys.executable).with_name("nucleus"))
 SMALL = ("--parallel", "2", "--ctx-size", "2048", "--prefix-cache", "off")
 PATIENCE = 60
@@ -23,17 +25,24 @@ class Serving:
     """A server that is ready.
 
     Attributes:
-        lines: What it has printed; after its end, all of it.
+        lines: What it has printed, or said in a log of JSON; after its end, all of it.
         log: What it has written to a pipe for its log; complete after its end.
+        records: The lines of a log of JSON; complete after its end.
     """
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], *, has_json_log: bool = False) -> None:
         self.process = process
         self.lines: list[str] = []
         self.log = ""
-        assert process.stdout is not None
+        self.records: list[dict[str, Any]] = []
+        self._has_json_log = has_json_log
+        begin = process.stderr if has_json_log else process.stdout
+        assert begin is not None
         # Line by line, and nothing that a buffer would keep from what reads the rest.
-        while line := _line(process.stdout.fileno()):
+        while line := _line(begin.fileno()):
+            if has_json_log:
+                self.records.append(json.loads(line))
+                line = self.records[-1]["message"]
             self.lines.append(line.strip())
             if "curl" in line:
                 return
@@ -51,6 +60,9 @@ class Serving:
         rest, log = self.process.communicate(timeout=PATIENCE)
         self.lines += rest.splitlines()
         self.log = log or ""
+        if self._has_json_log:
+            assert rest == ""
+            self.records += map(json.loads, self.log.splitlines())
         assert self.process.returncode == 0
         assert "Traceback" not in self.log, self.log
 
@@ -84,6 +96,6 @@ def nucleus(
         text=True,
     ) as process:
         try:
-            yield Serving(process)
+            yield Serving(process, has_json_log="json" in flags)
         finally:
             process.kill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import weakref
 from dataclasses import replace
 from functools import cached_property
@@ -170,6 +171,12 @@ class LlamaModel:
 def kernels() -> str:
     """Return which instructions of this processor llama.cpp's kernels use, as it lists them."""
     return bytes(lib.llama_print_system_info()).decode()
+
+
+def features() -> list[str]:
+    """Return what llama.cpp was built with, such as ``["CPU", "AVX2", "FMA", "OPENMP"]``."""
+    listed = (part.strip() for part in re.split("[|:]", kernels()))
+    return [part.removesuffix(" = 1").replace(" = ", "=") for part in listed if part]
 
 
 def _replaced(tokens: list[int], old: list[int], new: list[int]) -> list[int]:

@@ -13,6 +13,7 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections import defaultdict
 from concurrent.futures import Future
 from contextlib import suppress
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 from engine.core.answers import Output
 from engine.core.delta import Delta
 from engine.core.handle import RequestHandle
-from engine.core.loop import StepLoop, StepTotals
+from engine.core.loop import StepLoop
 from engine.core.overview import Overview, overview
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.errors import EngineError, InternalError, QueueFullError, UnavailableError
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from engine.core.prefix_files import PrefixFiles
     from engine.core.sequence import Prompt
     from engine.core.step_cost import StepCost
+    from engine.core.step_totals import StepTotals
 
 log = logging.getLogger("nucleus.engine")
 
@@ -50,13 +52,12 @@ _running: set[Engine] = set()
 
 @dataclass(slots=True)
 class Totals:
-    """What all requests that have ended had together."""
+    """What all requests that have ended had together; tokens generated, also of those that have not."""
 
     requests: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
-    """Also of those that have not ended."""
 
 
 class Engine(ProcessBound):
@@ -102,6 +103,7 @@ class Engine(ProcessBound):
         self._lock = threading.RLock()  # guards _requests and _refusal, which any thread may read
         self._requests: dict[Hashable, tuple[RequestHandle, int]] = {}  # with their open choices
         self._refusal: UnavailableError | None = None  # why no request is taken any more
+        self._progress_at = 0.0  # when the last step ended, or work came to an idle engine
         self._is_silent = False  # in a forked child, and when the interpreter exits: no delta will come
         self.is_exiting = False  # the interpreter is about to stop daemon threads, wherever they are
         self._thread = threading.Thread(target=self._work, name="nucleus-engine", daemon=True)
@@ -144,6 +146,11 @@ class Engine(ProcessBound):
         return self._steps.scheduler.n_waiting
 
     @property
+    def stalled_seconds(self) -> float:
+        """Seconds since the last step ended, or since work came to an idle engine; 0 while nobody waits."""
+        return time.monotonic() - self._progress_at if self._requests else 0.0
+
+    @property
     def free_cells(self) -> int:
         """Tokens for which the KV cache has room."""
         return self._steps.scheduler.free_cells
@@ -160,6 +167,7 @@ class Engine(ProcessBound):
             self.check_open()
             if len(self._requests) >= self.max_requests:
                 raise QueueFullError(f"{len(self._requests)} requests wait or run already, the limit.")
+            self._progress_at = self._progress_at if self._requests else time.monotonic()
             self._requests[handle.owner] = (handle, handle.n_choices)
             self._commands.put(lambda: self._begin(handle))
         return handle
@@ -234,6 +242,7 @@ class Engine(ProcessBound):
                 self._take_commands()
                 if self._steps.has_work:
                     self._steps.step(self._deliver)
+                    self._progress_at = time.monotonic()
             self._end_all(self._refusal)
         except BaseException as error:  # whatever it was: nobody may wait for a thread that is gone
             failure = InternalError.of(error, "The engine has failed")
@@ -293,6 +302,7 @@ class Engine(ProcessBound):
     def _forget(self, owner: Hashable) -> None:
         with self._lock:
             handle, _ = self._requests.pop(owner)
+        handle.ended_at = time.monotonic()
         self.totals.requests += 1
         self.totals.prompt_tokens += sum(len(prompt.tokens) for prompt in handle.prompts)
         self.totals.cached_tokens += sum(prompt.n_cached for prompt in handle.prompts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING, Self
 
 from engine.process_bound import ProcessBound
@@ -11,7 +12,7 @@ from engine.process_bound import ProcessBound
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engine.core.delta import Delta
+    from engine.core.delta import Delta, FinishReason
     from engine.core.sequence import Prompt
 
 
@@ -24,6 +25,12 @@ class RequestHandle(ProcessBound):
         prompts: What is asked for.
         cancel: Is called with this handle when nobody wants the rest.
         check_speaks: Raises an exception if no delta will come any more.
+
+    Attributes:
+        submitted_at: When it was made, by ``time.monotonic``.
+        ended_at: When the engine was done with it; None until then.
+        n_tokens: Tokens of the deltas that have been read.
+        finish_reasons: Choice -> why it ended, as far as that has been read.
     """
 
     def __init__(
@@ -40,6 +47,10 @@ class RequestHandle(ProcessBound):
         self._deltas: deque[Delta] = deque()
         self._reader: asyncio.Future[None] | None = None  # set while a reader waits for the next delta
         self._n_open = self.n_choices
+        self.submitted_at = monotonic()
+        self.ended_at: float | None = None  # written by the engine thread, before the last delta is delivered
+        self.n_tokens = 0
+        self.finish_reasons: dict[int, FinishReason] = {}
 
     @property
     def n_choices(self) -> int:
@@ -77,5 +88,8 @@ class RequestHandle(ProcessBound):
         if delta.error is not None:
             self.close()
             raise delta.error
+        self.n_tokens += delta.n_tokens
+        if delta.finish_reason is not None:
+            self.finish_reasons[delta.choice] = delta.finish_reason
         self._n_open -= delta.is_last
         return delta

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +16,7 @@ from engine.core.masks import Masks
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.core.prefix_files import StoredPrefix, remove
 from engine.core.scheduler import Scheduler
+from engine.core.step_totals import StepTotals
 from engine.errors import InternalError
 from engine.kvcache.host_cache import HostPrefixCache
 from engine.kvcache.operations import Copy, DeferFree, Drop, FreeDeferred, Restore, Save, Truncate
@@ -37,29 +37,6 @@ if TYPE_CHECKING:
     from engine.kvcache.operations import Operation
 
 log = logging.getLogger("nucleus.loop")
-
-
-@dataclass(slots=True)
-class StepTotals:
-    """What all steps had together."""
-
-    steps: int = 0
-    padding: int = 0
-    """Tokens that were decoded for nobody."""
-    drafted: int = 0
-    """Tokens that were guessed and decoded."""
-    accepted: int = 0
-    """Those of them that were drawn, too."""
-    forced: int = 0
-    """Tokens that forms have forced."""
-    masked: int = 0
-    """Steps in which somebody's answer had a form."""
-    late_masks: int = 0
-    """Those of them that waited for what the form allows."""
-    restored: int = 0
-    """Prefixes that an earlier process had saved."""
-    graphs_reused: int = 0
-    """Steps for which the backend prepared nothing anew."""
 
 
 class StepLoop:
@@ -166,6 +143,7 @@ class StepLoop:
         Where the model runs by itself, the tokens of a step become text, and are delivered, while the next
         one runs; a sequence whose text turns out to have ended then has one row too many.
         """
+        began = time.perf_counter()
         plan = self.scheduler.plan()
         try:
             self._prepare(plan)
@@ -175,18 +153,36 @@ class StepLoop:
             logits = self._finish(plan)
         except Exception as error:
             log.exception("a step failed")
+            self.totals.failed += 1
             deliver(self._answers.tell() + self._fail_running(error))
             return
         if plan.prompts:
             deliver(self._answers.score(plan, logits))
-        self.totals.accepted += self._answers.draw(plan, logits)
+        self._draw(plan, logits)
         if not self._backend.is_asynchronous:
             deliver(self._answers.tell())
+        if plan.n_tokens:
+            self.totals.step_seconds.add(time.perf_counter() - began)
+
+    def _draw(self, plan: Plan, logits: NDArray[np.float32]) -> None:
+        totals, masks, began = self.totals, self._masks, time.perf_counter()
+        totals.accepted += self._answers.draw(plan, logits)
+        ended = time.perf_counter()
+        if plan.n_tokens:
+            totals.sampling_seconds.add(ended - began)
+        totals.preemptions, totals.forced = self.scheduler.n_preempted, self._answers.n_forced
+        totals.masked, totals.late_masks = masks.n_steps, masks.n_late
+        totals.mask_seconds = masks.seconds_late
+        for _, sequence in plan.first_draws():
+            if sequence.prompt.first_token_at is None and sequence.generated:
+                sequence.prompt.first_token_at = time.monotonic()
 
     def _prepare(self, plan: Plan) -> None:
         for operation in plan.cache:
             self._carry_out(operation)
         for sequence in plan.admitted:
+            if sequence.prompt.admitted_at is None:
+                sequence.prompt.admitted_at = time.monotonic()
             try:
                 self._answers.open(sequence)
             except Exception:
@@ -243,11 +239,12 @@ class StepLoop:
             depth=self._depth,
             guesses=plan.n_drafted,
         )
+        self.totals.model_seconds.add(seconds)
         self.totals.steps += 1
+        self.totals.decoded += len(plan.decodes)
+        self.totals.prefilled += n_prompt_tokens
         self.totals.padding += plan.padding.tokens
         self.totals.drafted += plan.n_drafted
-        self.totals.forced = self._answers.n_forced
-        self.totals.masked, self.totals.late_masks = self._masks.n_steps, self._masks.n_late
         self.totals.graphs_reused = self._backend.n_graphs_reused - self._reused_before
 
     def _fill(self, plan: Plan) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ class Masks:
     Attributes:
         n_steps: Steps that needed masks.
         n_late: Those of them that had to wait for one.
+        seconds_late: How long they waited.
     """
 
     def __init__(self, n_slots: int, n_vocab: int) -> None:
@@ -48,6 +50,7 @@ class Masks:
         self._done.set()
         self._thread: threading.Thread | None = None
         self.n_steps = self.n_late = 0
+        self.seconds_late = 0.0
 
     def start(self, sequences: Iterable[Sequence]) -> None:
         """Begin with the masks of those that are about to draw and whose answers have a form."""
@@ -67,7 +70,9 @@ class Masks:
         """Return the masks, int32 ``[n_slots, words]``, a bit for a token; a form that failed allows none."""
         if not self._done.is_set():
             self.n_late += 1
+            began = time.perf_counter()
             self._done.wait()
+            self.seconds_late += time.perf_counter() - began
         for matcher, slot in self._running:
             if matcher.problem is not None:
                 self._masks[slot] = 0

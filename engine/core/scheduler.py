@@ -75,6 +75,7 @@ class Scheduler:
         self._waiting = FairQueue()
         self._running: list[Sequence] = []  # in order of admission
         self._full = False  # True after a waiting sequence found no room, until something changes
+        self.n_preempted = 0  # how many times a sequence has lost its slot
         self._shared_out = False  # True once no client gets a slot of another's, until something changes
 
     @property
@@ -356,4 +357,5 @@ class Scheduler:
         self._running.remove(sequence)
         self._leave(sequence, sequence.tokens[: sequence.computed], comes_back=True)
         sequence.preempt()
+        self.n_preempted += 1
         self._waiting.put_back(sequence)

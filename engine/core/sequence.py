@@ -60,6 +60,10 @@ class Prompt:
     """Tokens that were guessed for its sequences, and computed."""
     n_accepted: int = 0
     """Those of them that were drawn, too."""
+    admitted_at: float | None = None
+    """When its first sequence was given a slot, by ``time.monotonic``."""
+    first_token_at: float | None = None
+    """When the first token behind it was drawn."""
     index: PromptIndex = field(init=False)
     """Where its groups of tokens stand, for its sequences' guesses."""
 

@@ -170,6 +170,8 @@ def _start_service(
     policy: SchedulingPolicy,
     files: PrefixFiles | None,
 ) -> CompletionService:
+    from engine.backend.llama_model import features
+
     engine = Engine(
         backend,
         max_logprobs=options.max_logprobs,
@@ -186,6 +188,7 @@ def _start_service(
         limits=Limits(max_logprobs=options.max_logprobs),
         max_model_len=min(backend.n_cells, backend.info.n_ctx_train),
         max_seconds=options.max_seconds,
+        features=features(),
     )
 
 

@@ -13,6 +13,7 @@ from engine.contract.chat import ChatRequest
 from engine.contract.parsing import parse_chat, parse_fields, parse_request
 from engine.contract.requests import DetokenizeRequest, TokenizeRequest
 from engine.contract.responses import Detokenized, ModelCard, ModelList, Tokenized, TokenizerInfo
+from engine.contract.status import ModelVersion
 from engine.errors import ModelNotFoundError, UnavailableError
 from engine.process_bound import ProcessBound
 from engine.service.chat_response import ChatBuilder
@@ -20,6 +21,8 @@ from engine.service.deadline import Deadline
 from engine.service.faults import faults_as_internal_errors
 from engine.service.forms import Forms
 from engine.service.logprobs import Echo
+from engine.service.record import current_door, current_record
+from engine.service.request_stats import CountedRequest, RequestStats
 from engine.service.response import CompletionBuilder
 from engine.service.sequences import make_prompts
 from engine.service.snapshot import ServiceSnapshot
@@ -29,7 +32,7 @@ from engine.service.token_texts import TokenTexts
 from engine.service.tokenizer import Tokenizer, check_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
 
     from engine.contract.chat_responses import ChatCompletion, ChatCompletionChunk
     from engine.contract.limits import Limits
@@ -56,10 +59,13 @@ class CompletionService(ProcessBound):
         limits: What this server allows.
         max_model_len: Most tokens of a prompt and its completion together.
         max_seconds: Most seconds that a request may take, waiting included; None for no limit.
+        features: What the backend was built with.
 
     Attributes:
         token_texts: The texts of the model's tokens.
         forms: The forms that its answers can be given.
+        features: As given.
+        requests: What became of its requests.
     """
 
     def __init__(
@@ -70,8 +76,10 @@ class CompletionService(ProcessBound):
         limits: Limits,
         max_model_len: int,
         max_seconds: float | None = None,
+        features: Sequence[str] = (),
     ) -> None:
         self.engine = engine
+        self.features = features
         self._max_seconds = max_seconds
         self.name = name
         self.limits = limits
@@ -81,6 +89,7 @@ class CompletionService(ProcessBound):
         self._began = time.monotonic()
         self.token_texts = TokenTexts(engine.backend)
         self.forms = Forms(engine.backend)
+        self.requests = RequestStats()
         self._tokenizer = Tokenizer(engine.backend, self.token_texts, max_model_len=max_model_len)
 
     @property
@@ -92,6 +101,16 @@ class CompletionService(ProcessBound):
     def is_ready(self) -> bool:
         """True while new requests are taken."""
         return self.engine.is_alive and not self._is_draining
+
+    @property
+    def is_draining(self) -> bool:
+        """True once new requests are refused."""
+        return self._is_draining
+
+    @property
+    def stalled_seconds(self) -> float:
+        """Seconds since the last step ended, while somebody waits; see :class:`engine.core.engine.Engine`."""
+        return self.engine.stalled_seconds
 
     def check_open(self) -> None:
         """Return if this service answers; see :meth:`engine.core.engine.Engine.check_open`."""
@@ -107,31 +126,12 @@ class CompletionService(ProcessBound):
 
     def snapshot(self) -> ServiceSnapshot:
         """Return the numbers of this moment; it may be called from any thread."""
-        engine, totals, steps = self.engine, self.engine.totals, self.engine.step_totals
-        return ServiceSnapshot(
-            is_alive=engine.is_alive,
-            requests=totals.requests,
-            prompt_tokens=totals.prompt_tokens,
-            cached_tokens=totals.cached_tokens,
-            completion_tokens=totals.completion_tokens,
-            steps=steps.steps,
-            padding_tokens=steps.padding,
-            drafted_tokens=steps.drafted,
-            accepted_tokens=steps.accepted,
-            forced_tokens=steps.forced,
-            masked_steps=steps.masked,
-            late_masks=steps.late_masks,
-            restored_prefixes=steps.restored,
-            graphs_reused=steps.graphs_reused,
-            prefix_bytes=engine.prefix_bytes,
-            step_seconds=engine.cost.table(engine.backend.n_slots),
-            attention_seconds=engine.cost.attention_table(),
-            requests_unfinished=engine.n_requests,
-            sequences_running=engine.n_running,
-            sequences_waiting=engine.n_waiting,
-            kv_cells=engine.backend.n_cells,
-            kv_cells_free=engine.free_cells,
-        )
+        return ServiceSnapshot.of(self.engine, self.requests, model=self.name)
+
+    def model_version(self) -> ModelVersion:
+        """Return which model this is."""
+        info = self.engine.backend.info
+        return ModelVersion(id=self.name, description=info.description, bytes=info.n_bytes)
 
     async def state(self) -> ServerState:
         """Return what the engine does at this moment; it answers between two steps.
@@ -146,13 +146,7 @@ class CompletionService(ProcessBound):
         except TimeoutError:
             self.check_open()
             raise UnavailableError(f"A step takes more than {_PATIENCE_S:.0f} seconds.") from None
-        return state_of(
-            overview,
-            self.snapshot(),
-            model=self.name,
-            n_slots=self.engine.backend.n_slots,
-            uptime_seconds=time.monotonic() - self._began,
-        )
+        return state_of(overview, self.snapshot(), uptime_seconds=time.monotonic() - self._began)
 
     def models(self) -> ModelList:
         """List the one model that is served."""
@@ -175,12 +169,12 @@ class CompletionService(ProcessBound):
 
     def parse(self, fields: Any) -> CompletionRequest:
         """Make a request of plain Python values; see :func:`engine.contract.parsing.parse_request`."""
-        with faults_as_internal_errors():
+        with self.requests.counting_refusals(current_door()), faults_as_internal_errors():
             return parse_request(fields, self.limits)
 
     def parse_chat(self, fields: Any) -> ChatRequest:
         """Make a chat's request of plain Python values; see :func:`engine.contract.parsing.parse_chat`."""
-        with faults_as_internal_errors():
+        with self.requests.counting_refusals(current_door()), faults_as_internal_errors():
             return parse_chat(fields, self.limits)
 
     async def tokenize(self, fields: Any) -> Tokenized:
@@ -248,12 +242,15 @@ class CompletionService(ProcessBound):
         Raises:
             EngineError: the request cannot be served, or has failed.
         """
-        with faults_as_internal_errors():
+        with self._counted(request) as counted, faults_as_internal_errors():
             async with self._deadline(seconds):
                 builder, handle = await self._admit(request, caller, in_parts=False)
+                counted.follow(handle)
                 with closing(handle):
                     deltas = [delta async for delta in handle]
-            return builder.whole(deltas)
+            answer = builder.whole(deltas)
+            counted.finish()
+            return answer
 
     @overload
     async def stream(
@@ -282,16 +279,17 @@ class CompletionService(ProcessBound):
         Raises:
             EngineError: the request cannot be served, or has failed before its first chunk.
         """
-        with faults_as_internal_errors():
+        with self._counted(request) as counted, faults_as_internal_errors():
             deadline = self._deadline(seconds)
             async with deadline:
                 builder, handle = await self._admit(request, caller, in_parts=True)
+                counted.follow(handle)
                 try:
                     first = await anext(handle)
                 except BaseException:
                     handle.close()
                     raise
-            return AnswerStream(builder, handle, first, deadline)
+            return AnswerStream(builder, handle, first, deadline, counted)
 
     def close(self) -> None:
         """End every request and free the model; it may be closed again, and by any thread."""
@@ -303,6 +301,10 @@ class CompletionService(ProcessBound):
         self.forms.close()
         self.engine.stop()
 
+    def _counted(self, request: CompletionRequest | ChatRequest) -> CountedRequest:
+        is_chat = isinstance(request, ChatRequest)
+        return CountedRequest(self.requests, current_door(), "chat" if is_chat else "text_completion")
+
     def _deadline(self, seconds: float | None) -> Deadline:
         limits = (limit for limit in (seconds, self._max_seconds) if limit is not None)
         return Deadline(min(limits, default=None))
@@ -310,6 +312,9 @@ class CompletionService(ProcessBound):
     async def _admit(
         self, request: CompletionRequest | ChatRequest, caller: Hashable, *, in_parts: bool
     ) -> tuple[CompletionBuilder | ChatBuilder, RequestHandle]:
+        record = current_record.get()
+        if record is not None:
+            record.request = request
         if self._is_draining:
             raise UnavailableError("The server is shutting down.")
         self.check_open()
@@ -329,9 +334,12 @@ class CompletionService(ProcessBound):
             echoes=self._echoes(prompts, tokenized) if completion.echo else [],
             token_texts=self.token_texts,
         )
-        if request.user is not None:
+        if request.user is not None and record is None:
             log.info("%s is for user %.80r", builder.id, request.user)
-        return builder, self.engine.submit(prompts)
+        handle = self.engine.submit(prompts)
+        if record is not None:
+            record.submit(builder.id, handle)
+        return builder, handle
 
     def _echoes(self, prompts: list[Prompt], tokenized: list[TokenizedPrompt]) -> list[Echo]:
         pairs = zip(prompts, tokenized, strict=True)

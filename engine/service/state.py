@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from engine.core.overview import Overview, SlotView
     from engine.service.snapshot import ServiceSnapshot
 
-TOTALS: Final = (
-    "requests",
+_SAME: Final = (
     "prompt_tokens",
     "cached_tokens",
     "completion_tokens",
@@ -20,25 +19,22 @@ TOTALS: Final = (
     "accepted_tokens",
     "forced_tokens",
 )
-"""The numbers of a snapshot that are told; they grow from 0."""
+TOTALS: Final = ("requests", *_SAME)
+"""The totals that are told; they grow from 0."""
 
 
-def state_of(
-    overview: Overview, now: ServiceSnapshot, *, model: str, n_slots: int, uptime_seconds: float
-) -> ServerState:
+def state_of(overview: Overview, now: ServiceSnapshot, *, uptime_seconds: float) -> ServerState:
     """Return what a server tells of itself.
 
     Args:
         overview: The slots.
-        now: The totals.
-        model: The name that it serves the model by.
-        n_slots: Choices that run at once at most.
+        now: The totals, and what does not change.
         uptime_seconds: Since the model was loaded.
     """
     return ServerState(
-        model=model,
+        model=now.model,
         uptime_seconds=uptime_seconds,
-        n_slots=n_slots,
+        n_slots=now.slots,
         slots=[_slot(view) for view in overview.slots],
         waiting=overview.waiting,
         kv=KvState(
@@ -47,8 +43,8 @@ def state_of(
             deferred=overview.deferred_cells,
             saved_prefixes=overview.saved_prefixes,
         ),
-        totals={name: getattr(now, name) for name in TOTALS},
-        step_ms={str(width): 1e3 * seconds for width, seconds in now.step_seconds.items()},
+        totals={"requests": sum(now.outcomes.values()), **{name: getattr(now, name) for name in _SAME}},
+        step_ms={str(width): 1e3 * seconds for width, seconds in now.step_costs.items()},
     )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from engine.core.delta import Delta
     from engine.core.handle import RequestHandle
     from engine.service.deadline import Deadline
+    from engine.service.request_stats import CountedRequest
     from engine.service.response import ResponseBuilder
 
 
@@ -26,6 +27,7 @@ class AnswerStream(ProcessBound, Generic[ChunkT]):
         handle: Yields the deltas that are still to come.
         first: The first delta.
         deadline: When the stream has to be over.
+        counted: Is told what becomes of the request.
     """
 
     def __init__(
@@ -34,9 +36,11 @@ class AnswerStream(ProcessBound, Generic[ChunkT]):
         handle: RequestHandle,
         first: Delta,
         deadline: Deadline,
+        counted: CountedRequest,
     ) -> None:
         self._builder = builder
         self._handle = handle
+        self._counted = counted
         self._deadline = deadline
         self._first: Delta | None = first
         self._n_tokens = 0
@@ -58,13 +62,19 @@ class AnswerStream(ProcessBound, Generic[ChunkT]):
         """
         try:  # not the context manager, which takes a microsecond for each chunk
             return await self._next_chunk()
-        except (EngineError, StopAsyncIteration):
+        except StopAsyncIteration:
+            raise
+        except EngineError as error:
+            self._counted.fail(error)
             raise
         except Exception as error:
-            raise as_internal_error(error) from error
+            failure = as_internal_error(error)
+            self._counted.fail(failure)
+            raise failure from error
 
     def close(self) -> None:
         """Stop the work within one step, unless it is done; from any thread."""
+        self._counted.leave()
         self._handle.close()
 
     async def aclose(self) -> None:
@@ -80,6 +90,7 @@ class AnswerStream(ProcessBound, Generic[ChunkT]):
             try:
                 delta = await self._next_delta()
             except StopAsyncIteration:
+                self._counted.finish()
                 if not self._owes_usage:
                     raise
                 self._owes_usage = False

@@ -37,22 +37,26 @@ class BackgroundLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record's line, or drop it; this never waits and never fails."""
-        try:
-            text = self.format(record)
-        except Exception as error:
-            text = f"a record of {record.pathname}:{record.lineno} cannot be written: {type(error).__name__}"
-        line = (text + "\n").encode("utf-8", "backslashreplace")
+        line = self._line_of(record)
         with self._changed:
             if self._n_bytes + len(line) > self._max_bytes:
                 self._n_dropped += 1
                 return
             if self._n_dropped:
-                note = b"%d lines of this log were dropped: they could not be written\n" % self._n_dropped
-                line = note + line
+                note = _note("%d lines of this log were dropped: they could not be written", self._n_dropped)
+                line = self._line_of(note) + line
             self._lines.append((line, self._n_dropped + 1))
             self._n_bytes += len(line)
             self._n_dropped = 0
             self._changed.notify_all()
+
+    def _line_of(self, record: logging.LogRecord) -> bytes:
+        try:
+            text = self.format(record)
+        except Exception as error:
+            where, kind = f"{record.pathname}:{record.lineno}", type(error).__name__
+            text = self.format(_note("a record of %s cannot be written: %s", where, kind))
+        return (text + "\n").encode("utf-8", "backslashreplace")
 
     def flush(self) -> None:
         """Wait a second at most until all lines are written; logging does this when the process ends."""
@@ -84,3 +88,8 @@ class BackgroundLog(logging.Handler):
             except OSError:  # a full disk, a reader that is gone
                 return False
         return True
+
+
+def _note(text: str, *values: object) -> logging.LogRecord:
+    """Return a record about the log itself."""
+    return logging.LogRecord("nucleus.log", logging.WARNING, __file__, 0, text, values, None)

@@ -48,7 +48,10 @@ def start_lines(
     )
 
 
-def warnings(http: Endpoint, grpc: Endpoint) -> Iterator[str]:
+PROMPTS_WARNING = "WARNING: prompts are written to the log, as --log-prompts asks."
+
+
+def exposure_warnings(http: Endpoint, grpc: Endpoint) -> Iterator[str]:
     """Yield what a person must know about a server that has no key."""
     exposed = [str(endpoint) for endpoint in (http, grpc) if not _is_local(endpoint)]
     if exposed:

@@ -17,7 +17,7 @@ from engine.errors import (
     SlowRequestError,
     TooManyConnectionsError,
 )
-from engine.serving.exchange import CHAT_PATH, COMPLETIONS_PATH, IS_REFUSED
+from engine.serving.exchange import CHAT_PATH, COMPLETIONS_PATH, IS_REFUSED, N_CONNECTIONS
 
 if TYPE_CHECKING:
     import asyncio
@@ -144,6 +144,7 @@ class Connection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Begin what is cheap at once, and anything else in its turn."""
         start = partial(super()._start_asgi_task, cycle, app)
+        cycle.scope["state"][N_CONNECTIONS] = len(self.connections)
         if cycle.scope["path"] not in (COMPLETIONS_PATH, CHAT_PATH):
             start()
             return

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from contextlib import suppress
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from fastapi.responses import JSONResponse
 
 from engine.errors import EngineError, InternalError, QueueFullError, UnavailableError
-from engine.serving.exchange import IS_REFUSED, request_id
+from engine.service.record import RequestRecord, current_record, note_error
+from engine.serving.access import CLIENT_GONE, Access
+from engine.serving.exchange import CHAT_PATH, COMPLETIONS_PATH, IS_REFUSED, request_id, wants_detail
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from starlette.applications import Starlette
     from starlette.routing import BaseRoute
     from starlette.types import Message, Receive, Scope, Send
 
+    from engine.serving.access_log import AccessLog
     from engine.serving.auth import ApiKeys
     from engine.serving.origins import OriginPolicy
 
 log = logging.getLogger("nucleus.http")
-access_log = logging.getLogger("nucleus.access")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,13 @@ class Lingering:
 
 
 def answer_of(error: EngineError) -> JSONResponse:
-    """Return the response that reports an error."""
+    """Return the response that reports an error, which the access log names, too."""
+    note_error(error)
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if error.http_status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if error.http_status == 503:
+        headers["Connection"] = "close"  # the next try may reach another server, if a proxy has several
     if error.http_status == 415:
         headers |= {"Accept": "application/json", "Accept-Encoding": "identity"}
     return JSONResponse(error.body(), error.http_status, headers)
@@ -61,6 +66,8 @@ class Gate:
         origins: Which hosts and pages may ask if there are none; None lets all.
         open_paths: The paths that need neither.
         lingering: What is read of a request that is refused.
+        access_log: Writes about each request when it has ended.
+        refuse: Is told why a request for an answer was refused.
     """
 
     def __init__(
@@ -71,12 +78,16 @@ class Gate:
         *,
         open_paths: Collection[str],
         lingering: Lingering,
+        access_log: AccessLog,
+        refuse: Callable[[EngineError], None],
     ) -> None:
         self._app = app
         self._keys = keys
         self._origins = origins
         self._open_paths = open_paths
         self._lingering = lingering
+        self._access_log = access_log
+        self._refuse = refuse
 
     @property
     def routes(self) -> Sequence[BaseRoute]:
@@ -87,6 +98,7 @@ class Gate:
         if scope["type"] != "http":
             return  # there are no other routes, and uvicorn answers that itself
         exchange = _Exchange(scope, receive, send, self._lingering)
+        current_record.set(exchange.access.record)
         try:
             self._check(exchange)
             # A route for GET answers HEAD too; the server leaves the body out.
@@ -94,24 +106,27 @@ class Gate:
             routed = {**scope, "method": "GET"} if is_head else scope
             await self._app(routed, exchange.receive, exchange.send)
         except asyncio.CancelledError:  # the server ends, and has waited long enough
-            if not exchange.status:
+            if not exchange.access.status:
                 exchange.stop_reading()
                 told = UnavailableError("The server is shutting down.")
                 await answer_of(told)(scope, exchange.receive, exchange.send)
         except EngineError as error:
+            if scope["path"] in (COMPLETIONS_PATH, CHAT_PATH):
+                self._refuse(error)
             await answer_of(error)(scope, exchange.receive, exchange.send)
         except Exception as error:
-            log.exception("request %s failed", exchange.id)
-            if exchange.is_answered:
+            log.exception("request %s failed", exchange.access.request_id)
+            if exchange.access.is_answered:
                 return
-            if exchange.status:
+            if exchange.access.status:
                 raise
             await answer_of(InternalError.of(error))(scope, exchange.receive, exchange.send)
         finally:
-            exchange.write_log()
+            self._access_log.write(exchange.ended())
 
     def _check(self, exchange: _Exchange) -> None:
-        if exchange.scope["path"] in self._open_paths:
+        # The detail that a path tells if it is asked is for those who have a key.
+        if exchange.scope["path"] in self._open_paths and not wants_detail(exchange.scope):
             return
         if not self._keys.is_empty:
             self._keys.check(exchange.header(b"authorization"))
@@ -126,14 +141,16 @@ class _Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, lingering: Lingering) -> None:
         self.scope = scope
-        self.status = 0
-        """Of the answer, once it has begun."""
-        self.is_answered = False
-        """Whether all of the answer has been sent."""
-        self.id = request_id(self.header(b"x-request-id"))
+        self.access = Access(
+            scope["method"],
+            scope["path"],
+            client=(scope["client"] or ("local",))[0],
+            request_id=request_id(self.header(b"x-request-id")),
+            record=RequestRecord("http"),
+            headers=self._texts,
+        )
         self._receive, self._send = receive, send
         self._lingering = lingering
-        self._began = time.perf_counter()
         self._is_read = self.header(b"content-length") in (None, "0") and not self.headers(
             b"transfer-encoding"
         )
@@ -146,6 +163,10 @@ class _Exchange:
         """Return the last of them."""
         return next(reversed(self.headers(name)), None)
 
+    def _texts(self) -> Iterator[tuple[str, str]]:
+        for name, value in self.scope["headers"]:
+            yield name.decode("latin-1"), value.decode("latin-1")
+
     async def receive(self) -> Message:
         message = await self._receive()
         self._is_read = message["type"] != "http.request" or not message.get("more_body", False)
@@ -153,11 +174,11 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
-            spent = f"{self._milliseconds():.0f}"
+            self.access.status = message["status"]
+            spent = f"{(monotonic() - self.access.began) * 1e3:.0f}"
             message["headers"] = [
                 *message["headers"],
-                (b"x-request-id", self.id.encode("latin-1")),
+                (b"x-request-id", self.access.request_id.encode("latin-1")),
                 (b"openai-processing-ms", spent.encode()),
                 *([] if self._is_read else [(b"connection", b"close")]),
             ]
@@ -166,20 +187,17 @@ class _Exchange:
             await self._linger()
             message = {"type": "http.response.body"}
         await self._send(message)
-        self.is_answered = message["type"] == "http.response.body" and not message.get("more_body", False)
+        is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
+        self.access.is_answered = is_last
 
     def stop_reading(self) -> None:
         """Do not wait for the rest of the body."""
         self._is_read = True
 
-    def write_log(self) -> None:
-        """Write a line of the access log; a query may hold a secret, so it is left out."""
-        client = (self.scope["client"] or ("local",))[0]
-        took = f"{self.status or 499} {self._milliseconds():.0f} ms"
-        access_log.info("%s %s %r %s %s", client, self.scope["method"], self.scope["path"], took, self.id)
-
-    def _milliseconds(self) -> float:
-        return (time.perf_counter() - self._began) * 1e3
+    def ended(self) -> Access:
+        """Return what became of it."""
+        self.access.status = self.access.status or CLIENT_GONE
+        return self.access
 
     async def _linger(self) -> None:
         """Read on, within limits, what the client still sends."""

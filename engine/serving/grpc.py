@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from google.protobuf.message import DecodeError
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from grpc_status import rpc_status
 from typing_extensions import override
 
-from engine.errors import AddressError, DeadlineExceededError, EngineError, InternalError, InvalidRequestError
+from engine.errors import AddressError
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 from engine.serving import wire
+from engine.serving.access_log import AccessLog
 from engine.serving.auth import caller_of
-from engine.serving.exchange import request_id
+from engine.serving.grpc_gate import HEALTH_NAME, GrpcGate, value_of
 from engine.serving.grpc_health import Health
 from engine.serving.grpc_limits import GrpcLimits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
+    from collections.abc import AsyncIterator, Hashable
 
+    from engine.errors import EngineError
     from engine.service.service import CompletionService
     from engine.serving.auth import ApiKeys
     from engine.serving.listen import Endpoint
     from engine.serving.tls import Certificate
 
     Context = grpc.aio.ServicerContext[Any, Any]
-    Handler = grpc.RpcMethodHandler[Any, Any]
-    Metadata = Iterable[tuple[str, str | bytes]]
 
-log = logging.getLogger("nucleus.grpc")
-
+_NO_END = 1e6  # seconds
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CompletionService"].full_name
-_HEALTH_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+_ANSWERING = frozenset(
+    f"/{SERVICE_NAME}/{kind}{shape}"
+    for kind in ("Create", "Stream")
+    for shape in ("Completion", "ChatCompletion")
+)
+"""The methods that ask for an answer."""
 
 
 async def start_grpc(
@@ -48,6 +50,7 @@ async def start_grpc(
     *,
     certificate: Certificate | None = None,
     limits: GrpcLimits = GrpcLimits(),  # noqa: B008 - frozen
+    access_log: AccessLog | None = None,
 ) -> GrpcServer:
     """Start to serve on the running event loop.
 
@@ -57,19 +60,20 @@ async def start_grpc(
         endpoint: Where to listen; :attr:`GrpcServer.endpoint` has the port that is taken for 0.
         certificate: For TLS; None serves in plain.
         limits: What clients may take of the server.
+        access_log: Writes about each call; by default without its prompt.
 
     Raises:
         AddressError: the address is taken or does not exist.
     """
     server = grpc.aio.server(
-        interceptors=[_Gate(keys, limits)],
+        interceptors=[GrpcGate(keys, limits, access_log or AccessLog(), refuse=partial(_refuse, service))],
         options=[*limits.options(), ("grpc.so_reuseport", 0)],  # or a port in use would be shared in silence
         maximum_concurrent_rpcs=limits.max_calls,
     )
     health = Health(service, SERVICE_NAME, max_watches=limits.max_watches)
     pb_grpc.add_CompletionServiceServicer_to_server(_Completions(service), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    reflection.enable_server_reflection((SERVICE_NAME, _HEALTH_NAME, reflection.SERVICE_NAME), server)
+    reflection.enable_server_reflection((SERVICE_NAME, HEALTH_NAME, reflection.SERVICE_NAME), server)
     try:
         with endpoint.creating_file():
             if certificate is None:
@@ -95,12 +99,23 @@ class GrpcServer:
     def __init__(self, server: grpc.aio.Server, health: Health, endpoint: Endpoint) -> None:
         self._server = server
         self._health = health
+        self._leaving: asyncio.Task[None] | None = None
         self.endpoint = endpoint
 
     @property
     def port(self) -> int:
         """The port that it listens on; 0 for a Unix socket."""
         return self.endpoint.port
+
+    def leave(self) -> None:
+        """Send clients elsewhere from now on, and let what runs go on until :meth:`stop`.
+
+        For its next call a channel then opens a new connection, which a proxy can carry to another server.
+        Without this it would stay, and its calls be refused, until the last answer here has been sent.
+        """
+        self._health.drain()
+        if self._leaving is None:
+            self._leaving = asyncio.create_task(self._server.stop(_NO_END))
 
     async def stop(self, grace: float | None = None) -> None:
         """Refuse new calls, wait up to ``grace`` seconds for those that run, and cancel the rest."""
@@ -172,137 +187,11 @@ class _Completions(pb_grpc.CompletionServiceServicer):
         return pb.GetTokenizerInfoResponse(**self._service.tokenizer_info().model_dump())
 
 
-class _Gate(grpc.aio.ServerInterceptor):
-    """Handles every call first: checks its key, sends its id, and turns any exception into a status.
-
-    It guards every method that is not open by name, so that a service added later is guarded too.
-    """
-
-    def __init__(self, keys: ApiKeys, limits: GrpcLimits) -> None:
-        self._keys = keys
-        self._limits = limits
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        # gRPC finds the method by this string, so a name with this prefix reaches only the health service.
-        if not handler_call_details.method.startswith(f"/{_HEALTH_NAME}/"):
-            try:
-                self._keys.check(_value(handler_call_details.invocation_metadata, "authorization"))
-            except EngineError as error:
-                return _refusal(error)
-        handler = await continuation(handler_call_details)
-        return None if handler is None else _guarded(handler, self._limits.stall_seconds)
-
-
-def _refusal(error: EngineError) -> Handler:
-    """Answer any method with an error; as a stream, so that the request is not even read."""
-
-    async def refuse(_request: object, context: Context) -> None:
-        await _send_request_id(context)
-        await context.abort_with_status(rpc_status.to_status(wire.status_of(error)))
-
-    return grpc.stream_stream_rpc_method_handler(refuse)
-
-
-def _guarded(handler: Handler, stall_seconds: float) -> Handler:
-    """Wrap a method of whatever kind, so that it fails as the contract says and waits for no reader for ever.
-
-    One that answers once is driven like a stream of one message: on the wire they are alike, and gRPC gives
-    no other way to end the writing of an answer that nobody reads.
-    """
-    if handler.unary_unary is not None:
-        method: Any = _answering(handler.unary_unary)
-    elif handler.unary_stream is not None:
-        method = handler.unary_stream
-    elif handler.stream_stream is not None:
-        behaviour = _driving(handler.stream_stream, None, handler.response_serializer, stall_seconds)
-        return grpc.stream_stream_rpc_method_handler(behaviour, handler.request_deserializer, None)
-    else:
-        raise TypeError("a method that reads a stream and answers once is not foreseen")
-    behaviour = _driving(method, handler.request_deserializer, handler.response_serializer, stall_seconds)
-    return grpc.unary_stream_rpc_method_handler(behaviour, None, None)
-
-
-def _answering(behaviour: Any) -> Callable[[Any, Context], AsyncIterator[Any]]:
-    async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
-        yield await behaviour(request, context)
-
-    return answer
-
-
-def _driving(
-    behaviour: Any, deserialize: Any, serialize: Any, stall_seconds: float
-) -> Callable[[Any, Context], Awaitable[None]]:
-    """Drive the method's generator here: gRPC leaves it open when the client goes away during a write."""
-
-    async def drive(request: Any, context: Context) -> None:
-        await _send_request_id(context)
-        async with _failing_clearly(context):
-            responses = behaviour(_read(request, deserialize), context)
-        async with aclosing(responses):
-            while True:
-                async with _failing_clearly(context):
-                    response = await anext(responses, None)
-                    message = None if response is None else serialize(response)
-                if message is None:
-                    return
-                if not await _write(context, message, stall_seconds):
-                    break
-        async with _failing_clearly(context):  # nothing runs any more; the status comes behind what is unread
-            limit = f"The client should read some of an answer within {stall_seconds:g} s."
-            raise DeadlineExceededError(limit)
-
-    return drive
-
-
-async def _write(context: Context, message: bytes, seconds: float) -> bool:
-    """Write a message; return False if the client does not make room for it in time."""
-    try:
-        async with asyncio.timeout(seconds):
-            await context.write(message)
-    except TimeoutError:
-        return False
-    return True
-
-
-def _read(request: Any, deserialize: Any) -> Any:
-    """Read a message here: gRPC answers one that is malformed with UNKNOWN, and a traceback in the log."""
-    if deserialize is None:
-        return request
-    try:
-        return deserialize(request)
-    except DecodeError as error:
-        raise InvalidRequestError(f"The request is not a message of this method: {error}.") from None
-
-
-@asynccontextmanager
-async def _failing_clearly(context: Context) -> AsyncIterator[None]:
-    try:
-        yield
-    except grpc.aio.AbortError:
-        raise
-    except EngineError as error:
-        failure = error
-    except Exception as error:
-        log.exception("a call failed")
-        failure = InternalError.of(error)
-    else:
-        return
-    await context.abort_with_status(rpc_status.to_status(wire.status_of(failure)))
-
-
-async def _send_request_id(context: Context) -> None:
-    given = _value(context.invocation_metadata() or (), "x-request-id")
-    await context.send_initial_metadata((("x-request-id", request_id(given)),))
+def _refuse(service: CompletionService, method: str, error: EngineError) -> None:
+    if method in _ANSWERING:
+        service.requests.refuse("grpc", error)
 
 
 def _caller(context: Context) -> Hashable:
     host = context.peer().rpartition(":")[0]  # without the port
-    return caller_of(host, _value(context.invocation_metadata() or (), "authorization"))
-
-
-def _value(metadata: Metadata, name: str) -> str | None:
-    return next((value for key, value in metadata if key == name and isinstance(value, str)), None)
+    return caller_of(host, value_of(context.invocation_metadata() or (), "authorization"))

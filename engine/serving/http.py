@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -26,6 +27,7 @@ from engine.contract.responses import (
     TokenizerInfo,
 )
 from engine.contract.state import ServerState
+from engine.contract.status import HealthReport, ServerVersion
 from engine.errors import (
     EngineError,
     InternalError,
@@ -35,12 +37,24 @@ from engine.errors import (
     UnavailableError,
 )
 from engine.serving import openapi
+from engine.serving.access import CLIENT_GONE
+from engine.serving.access_log import AccessLog
 from engine.serving.auth import caller_of
 from engine.serving.bodies import read_json
-from engine.serving.exchange import CHAT_PATH, COMPLETIONS_PATH, MAX_REQUEST_BYTES, seconds_of
+from engine.serving.exchange import (
+    CHAT_PATH,
+    COMPLETIONS_PATH,
+    HEALTH_PATH,
+    MAX_REQUEST_BYTES,
+    N_CONNECTIONS,
+    seconds_of,
+    wants_detail,
+)
 from engine.serving.gate import Gate, Lingering, answer_of
+from engine.serving.health import health_of
 from engine.serving.metrics import CONTENT_TYPE, page_of
 from engine.serving.playground import PATHS, add_page
+from engine.serving.version import version_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -58,7 +72,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nucleus.http")
 T = TypeVar("T")
 
-_OPEN_PATHS = frozenset({"/health", "/ready"})
+_OPEN_PATHS = frozenset({HEALTH_PATH, "/ready"})
 _CORS_REQUEST_HEADERS = ("Authorization", "Content-Type", "X-Request-Id", "X-Request-Timeout")
 _CORS_ANSWER_HEADERS = ("x-request-id", "openai-processing-ms", "retry-after")
 
@@ -70,6 +84,7 @@ def create_app(
     origins: OriginPolicy | None = None,
     max_body_bytes: int = MAX_REQUEST_BYTES,
     lingering: Lingering = Lingering(),  # noqa: B008 - frozen
+    access_log: AccessLog | None = None,
 ) -> ASGIApp:
     """Return the ASGI application in front of a service.
 
@@ -79,6 +94,7 @@ def create_app(
         origins: Which hosts and pages of the web may ask; None lets all.
         max_body_bytes: Largest body of a request; a larger one is answered with 413.
         lingering: What is read of a request that is refused.
+        access_log: Writes about each request; by default without its prompt.
     """
     open_paths = _OPEN_PATHS | PATHS
     app = FastAPIOffline(
@@ -98,7 +114,15 @@ def create_app(
     _add_information_routes(app, service)
     add_page(app)
     openapi.install(app, service, open_paths=open_paths, is_guarded=not keys.is_empty)
-    gate = Gate(app, keys, origins, open_paths=open_paths, lingering=lingering)
+    gate = Gate(
+        app,
+        keys,
+        origins,
+        open_paths=open_paths,
+        lingering=lingering,
+        access_log=access_log or AccessLog(),
+        refuse=partial(service.requests.refuse, "http"),
+    )
     if origins is None or not origins.origins:
         return gate
     return CORSMiddleware(
@@ -115,12 +139,16 @@ def _add_request_routes(app: FastAPI, service: CompletionService, max_body_bytes
     @app.post(COMPLETIONS_PATH, response_model=Completion, **openapi.COMPLETIONS)
     async def create_completion(http: Request) -> Response:
         """Complete a prompt, as a whole or, with `stream`, as server-sent events."""
-        return await _respond(http, service, service.parse(await read_json(http, max_body_bytes)))
+        with service.requests.counting_refusals("http"):
+            fields = await read_json(http, max_body_bytes)
+        return await _respond(http, service, service.parse(fields))
 
     @app.post(CHAT_PATH, response_model=ChatCompletion, **openapi.CHAT)
     async def create_chat_completion(http: Request) -> Response:
         """Answer a chat, as a whole or, with `stream`, as server-sent events."""
-        return await _respond(http, service, service.parse_chat(await read_json(http, max_body_bytes)))
+        with service.requests.counting_refusals("http"):
+            fields = await read_json(http, max_body_bytes)
+        return await _respond(http, service, service.parse_chat(fields))
 
     @app.get("/v1/models", **openapi.MODELS)
     async def list_models() -> ModelList:
@@ -161,10 +189,22 @@ def _add_information_routes(app: FastAPI, service: CompletionService) -> None:
         """Tell which slots and cells are used for what, at this moment."""
         return await service.state()
 
-    @app.get("/health", **openapi.STATUS)
-    async def health() -> ServerStatus:
-        """Tell whether the server is alive; needs no key."""
-        _require(service.is_alive, "The engine is not running.")
+    @app.get("/version", **openapi.VERSION)
+    async def version() -> ServerVersion:
+        """Tell which versions of what answer here."""
+        return version_of(service)
+
+    @app.get(HEALTH_PATH, response_model=ServerStatus | HealthReport, **openapi.HEALTH)
+    async def health(http: Request) -> Response | ServerStatus:
+        """Tell whether the server is alive; needs no key, unless `verbose` asks for detail."""
+        dead = None if service.is_alive else UnavailableError("The engine is not running.")
+        if wants_detail(http.scope):
+            n_connections = http.scope.get("state", {}).get(N_CONNECTIONS)
+            report = health_of(service, http_connections=n_connections)
+            status = 200 if dead is None else answer_of(dead).status_code
+            return JSONResponse(report.model_dump(), status)
+        if dead is not None:
+            raise dead
         return ServerStatus(status="ok")
 
     @app.get("/ready", **openapi.STATUS)
@@ -178,7 +218,8 @@ async def _respond(
     http: Request, service: CompletionService, request: CompletionRequest | ChatRequest
 ) -> Response:
     caller = caller_of(http.client.host if http.client else "", http.headers.get("authorization"))
-    seconds = seconds_of(http.headers.get("x-request-timeout"))
+    with service.requests.counting_refusals("http"):
+        seconds = seconds_of(http.headers.get("x-request-timeout"))
     if request.stream:
         return _Events(await _while_connected(http, service.stream(request, caller, seconds=seconds)))
     answer = await _while_connected(http, service.complete(request, caller, seconds=seconds))
@@ -229,10 +270,10 @@ class _Events(EventSourceResponse):
                 yield _frame(_chunk_json(chunk, with_usage=stream.includes_usage))
             yield b"data: [DONE]\n\n"
         except EngineError as error:
-            yield _frame(JSONResponse(error.body()).body)
+            yield _frame(answer_of(error).body)
         except Exception as error:
             log.exception("a stream failed")
-            yield _frame(JSONResponse(InternalError.of(error).body()).body)
+            yield _frame(answer_of(InternalError.of(error)).body)
 
 
 def _frame(data: str | bytes | memoryview) -> bytes:
@@ -270,4 +311,4 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
 
 
 async def _answer_nobody(_request: Request, _error: Exception) -> Response:
-    return Response(status_code=499)  # nobody reads it; the access log does
+    return Response(status_code=CLIENT_GONE)  # nobody reads it; the access log does

@@ -1,4 +1,4 @@
-"""uvicorn with an end for slow clients, renewed certificates, and time to finish after a signal."""
+"""uvicorn with an end for slow clients, renewed certificates and keys, and time to finish after a signal."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from engine.service.service import CompletionService
+    from engine.serving.auth import ApiKeys
     from engine.serving.tls import Certificate
 
 GRACE_SECONDS = 20.0
@@ -46,6 +47,7 @@ class HttpServer(uvicorn.Server):
         grace: Seconds that what runs has after a signal.
         limits: What clients may take of the server.
         certificate: For TLS; None serves plain HTTP.
+        keys: Keys whose file may change.
     """
 
     def __init__(
@@ -56,8 +58,10 @@ class HttpServer(uvicorn.Server):
         grace: float = GRACE_SECONDS,
         limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - frozen
         certificate: Certificate | None = None,
+        keys: ApiKeys | None = None,
     ) -> None:
         self._service, self._grace, self._certificate = service, grace, certificate
+        self._keys = keys
         self._leaving: asyncio.Task[None] | None = None
         self._is_hurried = asyncio.Event()
         self._ends_at = 0.0
@@ -87,7 +91,7 @@ class HttpServer(uvicorn.Server):
         await super().serve(sockets)
 
     async def on_tick(self, counter: int) -> bool:
-        """Look after connections and the certificate; uvicorn calls this ten times a second."""
+        """Look after connections, certificate and keys; uvicorn calls this ten times a second."""
         if counter % _TICKS_A_SECOND == 0:
             now = time.monotonic()
             for connection in list(self.server_state.connections):
@@ -95,6 +99,8 @@ class HttpServer(uvicorn.Server):
                     connection.check(now)
             if self._certificate is not None:
                 self._certificate.refresh()
+            if self._keys is not None:
+                self._keys.refresh()
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from engine.contract.chat_responses import ChatCompletionChunk
 from engine.contract.json_schemas import CHAT_EXAMPLES, EXAMPLES, request_schemas
 from engine.contract.responses import CompletionChunk, ErrorAnswer
+from engine.contract.status import HealthReport
 from engine.errors import (
     AuthenticationError,
     DeadlineExceededError,
@@ -20,7 +21,7 @@ from engine.errors import (
     UnavailableError,
     UnsupportedMediaTypeError,
 )
-from engine.serving.exchange import CHAT_PATH, COMPLETIONS_PATH
+from engine.serving.exchange import CHAT_PATH, COMPLETIONS_PATH, HEALTH_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -107,6 +108,9 @@ TOKENIZER_INFO = _operation("tokens", *_ACCESS)
 STATUS = _operation("server", UnavailableError)
 METRICS = _operation("server", *_ACCESS)
 STATE = _operation("server", *_ACCESS, UnavailableError)
+VERSION = _operation("server", *_ACCESS)
+HEALTH = _operation("server", *_ACCESS, UnavailableError)
+HEALTH["openapi_extra"]["parameters"].append({"$ref": "#/components/parameters/Verbose"})
 
 
 def install(
@@ -137,6 +141,7 @@ def install(
             for path, operations in page["paths"].items():
                 for operation in operations.values():
                     _describe(operation, is_guarded=is_guarded and path not in open_paths)
+            _describe_health(page["paths"][HEALTH_PATH]["get"], is_guarded=is_guarded)
             app.openapi_schema = page
         return app.openapi_schema
 
@@ -165,6 +170,13 @@ def _components(page: Schema, requests: Schema) -> Schema:
                 "in": "header",
                 "description": "Seconds after which the request is given up, with 504.",
                 "schema": {"type": "number", "exclusiveMinimum": 0},
+            },
+            "Verbose": {
+                "name": "verbose",
+                "in": "query",
+                "description": "Ask for detail, with any value but `0` and `false`, or with none.",
+                "allowEmptyValue": True,
+                "schema": text,
             },
         },
         "headers": {
@@ -220,6 +232,13 @@ def _describe_work(
         "schema": {"$ref": _REF.format(model=_event_name(chunk))},
         "example": events,
     }
+
+
+def _describe_health(operation: Schema, *, is_guarded: bool) -> None:
+    """Say that only the detail needs a key, and is there as well when the server is dead."""
+    operation["security"] = [{}, {"key": []}] if is_guarded else []
+    schemas = operation["responses"]["503"]["content"]["application/json"]
+    schemas["schema"] = {"anyOf": [schemas["schema"], {"$ref": _REF.format(model=HealthReport.__name__)}]}
 
 
 def _describe(operation: Schema, *, is_guarded: bool) -> None:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NoReturn
 from engine import __version__
 from engine.loading.launch import launch
 from engine.service.event_loop import new_event_loop
-from engine.serving.auth import ApiKeys, read_keys
-from engine.serving.banner import start_lines, warnings
+from engine.serving.access_log import AccessLog
+from engine.serving.auth import ApiKeys
+from engine.serving.banner import PROMPTS_WARNING, exposure_warnings, start_lines
 from engine.serving.connection import ConnectionLimits
 from engine.serving.grpc import start_grpc
 from engine.serving.grpc_limits import ROOM_FOR_OTHER_CALLS, GrpcLimits
@@ -26,10 +27,12 @@ from engine.serving.origins import OriginPolicy
 from engine.serving.signals import Signals, StoppedError
 from engine.serving.systemd import keep_watchdog, notify, notify_stopping
 from engine.serving.tls import Certificate
+from engine.serving.tracing import tracing_from_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from engine.serving.grpc import GrpcServer
     from engine.settings import ServeSettings
 
 
@@ -59,9 +62,11 @@ def _end_process(status: int) -> NoReturn:
 
 async def _serve(settings: ServeSettings, say: Callable[..., None]) -> None:
     began, signals = time.perf_counter(), Signals()
-    keys, certificate = _keys(settings), _certificate(settings)
+    keys, certificate, tracing = _keys(settings), _certificate(settings), tracing_from_environment()
     http_at, grpc_at = _endpoints(settings)
     with ExitStack() as at_end:
+        if tracing is not None:
+            at_end.callback(tracing.close)
         listening = at_end.enter_context(closing(http_at.listen()))
         at_end.callback(http_at.remove_file)
         grpc_at.listen().close()  # before minutes of loading
@@ -73,21 +78,24 @@ async def _serve(settings: ServeSettings, say: Callable[..., None]) -> None:
         # Use the address, not the name: a name may stand for several addresses, and some may be taken.
         http_at = http_at if http_at.path else http_at.at(*listening.getsockname()[:2])
         grpc_at = grpc_at if grpc_at.path else grpc_at.at(http_at.host or grpc_at.host)
+        access_log = AccessLog(with_prompts=settings.log_prompts, tracing=tracing)
         grpc = await start_grpc(
             service,
             keys,
             grpc_at,
             certificate=certificate,
             limits=GrpcLimits(max_calls=settings.max_requests + ROOM_FOR_OTHER_CALLS),
+            access_log=access_log,
         )
         http = HttpServer(
-            create_app(service, keys, origins=_origins(settings)),
+            create_app(service, keys, origins=_origins(settings), access_log=access_log),
             service,
             grace=settings.shutdown_grace,
             limits=ConnectionLimits(max_connections=settings.max_connections),
             certificate=certificate,
+            keys=keys,
         )
-        signals.hand_over(partial(_leave, http, settings.shutdown_grace))
+        signals.hand_over(partial(_leave, http, grpc, settings.shutdown_grace))
         try:
             for line in start_lines(
                 launched,
@@ -99,8 +107,10 @@ async def _serve(settings: ServeSettings, say: Callable[..., None]) -> None:
             ):
                 say(line)
             if keys.is_empty and not settings.allow_unauthenticated:
-                for line in warnings(http_at, grpc.endpoint):
+                for line in exposure_warnings(http_at, grpc.endpoint):
                     say(line, style="bold red")
+            if settings.log_prompts:
+                say(PROMPTS_WARNING, style="bold red")
             notify("READY=1", f"STATUS=Serving {service.name} at {http_at} and {grpc.endpoint}")
             watchdog = asyncio.create_task(keep_watchdog(lambda: service.is_alive))
             at_end.callback(watchdog.cancel)
@@ -114,10 +124,11 @@ async def _serve(settings: ServeSettings, say: Callable[..., None]) -> None:
                 _end_process(0)
 
 
-def _leave(http: HttpServer, grace: float, number: int) -> None:
+def _leave(http: HttpServer, grpc: GrpcServer, grace: float, number: int) -> None:
     """Do what a signal asks for."""
     notify_stopping(grace)
     http.handle_exit(number, None)
+    grpc.leave()
 
 
 def _endpoints(settings: ServeSettings) -> tuple[Endpoint, Endpoint]:
@@ -129,8 +140,7 @@ def _endpoints(settings: ServeSettings) -> tuple[Endpoint, Endpoint]:
 
 
 def _keys(settings: ServeSettings) -> ApiKeys:
-    from_file = [] if settings.api_key_file is None else read_keys(settings.api_key_file)
-    return ApiKeys([*(settings.api_key or ()), *from_file])
+    return ApiKeys(settings.api_key or (), settings.api_key_file)
 
 
 def _certificate(settings: ServeSettings) -> Certificate | None:

@@ -54,6 +54,10 @@ class Proxy:
         await asyncio.gather(*self._carrying, return_exceptions=True)
         await self._server.wait_closed()
 
+    def next_target(self) -> int:
+        """Return the port that the next connection is carried to."""
+        return self._target
+
     def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
         task = asyncio.create_task(self._carry(reader, writer))
         self._carrying.add(task)
@@ -63,7 +67,7 @@ class Proxy:
         """Carry one connection until both sides have ended it, or it is cut."""
         writers = [client_writer]
         try:
-            server_reader, server_writer = await asyncio.open_connection(HOST, self._target)
+            server_reader, server_writer = await asyncio.open_connection(HOST, self.next_target())
             writers.append(server_writer)
             async with asyncio.timeout(self.weather.cut_seconds), asyncio.TaskGroup() as group:
                 group.create_task(self._pump(client_reader, server_writer, self.weather.up))

@@ -61,9 +61,8 @@ def read_metrics(ports: Ports) -> Metrics:
 
 def is_idle(metrics: Metrics) -> bool:
     """Return True if every slot and every cell is free, and nothing waits."""
-    left = ("requests_unfinished", "sequences_running", "sequences_waiting")
-    is_free = metrics["nucleus_kv_cells_free"] == metrics["nucleus_kv_cells"]
-    return is_free and not any(metrics[f"nucleus_{name}"] for name in left)
+    held = ("requests_unfinished", "sequences_running", "sequences_waiting", "kv_cells_used")
+    return not any(metrics[f"nucleus_{name}"] for name in held)
 
 
 async def metrics_at_rest(ports: Ports) -> Metrics:

@@ -27,10 +27,8 @@ if TYPE_CHECKING:
 
     from engine.service.service import CompletionService
 
-IDLE = {"requests_unfinished": 0.0, "sequences_running": 0.0, "sequences_waiting": 0.0}
-METRICS = {
-    f"nucleus_{name}": value for name, value in {**IDLE, "kv_cells": 9.0, "kv_cells_free": 9.0}.items()
-}
+HELD = ("requests_unfinished", "sequences_running", "sequences_waiting", "kv_cells_used")
+METRICS = {f"nucleus_{name}": 0.0 for name in HELD}
 LATENCY = Latency(3, 0, 1.0, 2.0)
 
 
@@ -107,7 +105,7 @@ HOLDS = found({Outcome.ANSWERED: 2, Outcome.ABORTED: 1, Outcome.REFUSED: 1})
         (found({Outcome.ANSWERED: 2, Outcome.LOST: 1}), "", 1),
         (found({Outcome.ANSWERED: 2, Outcome.WRONG: 1}), "", 1),
         (found({Outcome.ABORTED: 1}), "", 1),
-        (HOLDS._replace(metrics=METRICS | {"nucleus_kv_cells_free": 8.0}), "", 1),
+        (HOLDS._replace(metrics=METRICS | {"nucleus_kv_cells_used": 1.0}), "", 1),
     ],
 )
 def test_the_program_fails_unless_everything_holds(

@@ -59,7 +59,7 @@ async def served(
     service = service_of(engine_of(backend, max_requests=max_requests), max_seconds=max_seconds)
     listening = socket.create_server(("127.0.0.1", 0))
     app = create_app(service, keys or ApiKeys(), origins=origins, **options)
-    server = HttpServer(app, service, limits=limits or ConnectionLimits())
+    server = HttpServer(app, service, limits=limits or ConnectionLimits(), keys=keys)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     port = listening.getsockname()[1]
     async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
