@@ -1,7 +1,7 @@
 """A span for each request that is generated for, by OpenTelemetry: where its SDK is installed and asked for.
 
-The standard variables ask for it: ``OTEL_TRACES_EXPORTER``, or the endpoint of OTLP. Without them the SDK is not
-imported, and a request pays nothing. Attributes follow the semantic conventions for GenAI.
+The standard variables ask for it: ``OTEL_TRACES_EXPORTER``, or the endpoint of OTLP. Without them the SDK is
+not imported, and a request pays nothing. Attributes follow the semantic conventions for GenAI.
 """
 
 from __future__ import annotations
