@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ log = logging.getLogger("nucleus.access")
 
 _PROBES = ("/health", "/ready", "/metrics", "/grpc.health.v1.Health/Check")
 """What machines ask every few seconds; it is logged where it fails, or with ``--log-level debug``."""
+_WORD = re.compile(r'[^ "=\\]+')
 _MAX_LENGTH = 200
 _MAX_PROMPT_LENGTH = 10_000
 
@@ -110,7 +112,7 @@ def _as_text(value: object) -> str:
     if isinstance(value, list):
         return ",".join(map(str, value))
     text = str(value)
-    return text if text and not set(' "=\\') & set(text) else json.dumps(text, ensure_ascii=False)
+    return text if _WORD.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 def _milliseconds(begin: float, end: float) -> float:

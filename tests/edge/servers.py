@@ -62,12 +62,14 @@ async def served(
     server = HttpServer(app, service, limits=limits or ConnectionLimits(), keys=keys)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     port = listening.getsockname()[1]
-    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-        yield Served(server, service, backend, client, port)
-    backend.open_gate()
-    server.should_exit = True
-    await serving
-    await asyncio.to_thread(service.close)
+    try:
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            yield Served(server, service, backend, client, port)
+    finally:  # or a test that fails holds up the end of all of them
+        backend.open_gate()
+        server.should_exit = True
+        await serving
+        await asyncio.to_thread(service.close)
 
 
 def post(body: object, *headers: str, path: str = PATH) -> bytes:

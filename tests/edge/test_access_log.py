@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from benchmarks.client import CallError
@@ -114,6 +114,19 @@ async def test_a_client_that_leaves(door: Door, lines: Lines, backend: AnyText) 
     assert "finish_reasons" not in line
 
 
+async def test_a_client_that_leaves_before_its_answer(door: Door, lines: Lines, backend: AnyText) -> None:
+    """What was generated for it has cost as much as what is read."""
+    backend.hold()
+    asked = asyncio.create_task(door.complete(prompt="ABC", max_tokens=100))
+    for _ in range(2):
+        await backend.next_decode()
+        backend.let(1)
+    await backend.next_decode()
+    asked.cancel()
+    line = await lines.next()
+    assert (line["outcome"], line["completion_tokens"]) == ("cancelled", 2)
+
+
 async def test_a_request_that_waits_is_told_how_long(door: Door, lines: Lines, backend: AnyText) -> None:
     """Four slots are taken, so the fifth request never gets one before its client leaves."""
     backend.hold()
@@ -211,6 +224,8 @@ def test_what_a_client_sends_is_shown_in_bounds(text: str) -> None:
 
 
 @given(TEXTS, TEXTS)
+@example("a outcome=ok", "b user")
+@example('"', "\\")
 def test_a_client_cannot_write_fields_or_lines_of_its_own(user: str, name: str) -> None:
     line = AccessLine(
         {"message": "m", "client": "c", "method": "GET", "path": "/", "status": 200, "total_ms": 1.25}
@@ -222,10 +237,12 @@ def test_a_client_cannot_write_fields_or_lines_of_its_own(user: str, name: str) 
     text = record.getMessage()
     assert text.isprintable()
     begin, _, rest = text.partition(" user=")
-    value = json.loads(rest) if rest.startswith('"') else rest
     if "user=" not in name:
-        assert value == shown(user)
         assert begin.startswith("c GET '/' 200 1 ms ")
+        for told, given in ((rest, user), (begin.removeprefix("c GET '/' 200 1 ms "), name)):
+            is_quoted = told.startswith('"')
+            assert (json.loads(told) if is_quoted else told) == shown(given)
+            assert is_quoted or (told and not set(' "=') & set(told)), "one word, or in quotes"
 
 
 def test_a_line_of_text() -> None:
