@@ -102,7 +102,7 @@ async def test_events_are_data_lines_and_done_ends_them(http: httpx2.AsyncClient
 async def test_without_the_right_key_every_route_answers_401(
     http: httpx2.AsyncClient, method: str, path: str, header: str | None
 ) -> None:
-    request = http.build_request(method, path)
+    request = http.build_request(method, http.base_url.copy_with(raw_path=path.encode()))
     del request.headers["Authorization"]
     if header is not None:
         request.headers["Authorization"] = header
