@@ -3,9 +3,6 @@
 import { make } from "./dom";
 import { canBeWritten, percent, shade, type Token, visible } from "./token";
 
-/** Tokens in one element: a browser lays out again only the block that grows. */
-const BLOCK = 256;
-
 export interface TokenEvents {
   /** A token is looked at. */
   onLook(view: TextView, index: number, element: HTMLElement): void;
@@ -19,6 +16,8 @@ export class TextView {
   readonly tokens: Token[] = [];
   #current = -1;
   #waiting: Token[] = [];
+  /** What grows, up to a line break: a browser lays out that alone, and of the others what is in view. */
+  #line: HTMLElement | null = null;
   #frame = 0;
 
   constructor(
@@ -50,8 +49,9 @@ export class TextView {
     this.#frame = 0;
     let index = this.tokens.length - this.#waiting.length;
     for (const token of this.#waiting) {
-      if (index % BLOCK === 0) this.element.append(make("span", { class: "block" }));
-      this.element.lastElementChild?.append(this.#span(token, index));
+      this.#line ??= this.element.appendChild(make("div", { class: "line" }));
+      this.#line.append(this.#span(token, index));
+      if (token.text.endsWith("\n")) this.#line = null;
       index += 1;
     }
     this.#waiting = [];

@@ -299,7 +299,6 @@ var Tree = class {
 };
 
 // src/text.ts
-var BLOCK = 256;
 var TextView = class {
   constructor(label, events2) {
     this.events = events2;
@@ -319,6 +318,8 @@ var TextView = class {
   tokens = [];
   #current = -1;
   #waiting = [];
+  /** What grows, up to a line break: a browser lays out that alone, and of the others what is in view. */
+  #line = null;
   #frame = 0;
   /** Add tokens; they are drawn together, once for each frame. */
   append(tokens) {
@@ -332,8 +333,9 @@ var TextView = class {
     this.#frame = 0;
     let index = this.tokens.length - this.#waiting.length;
     for (const token of this.#waiting) {
-      if (index % BLOCK === 0) this.element.append(make("span", { class: "block" }));
-      this.element.lastElementChild?.append(this.#span(token, index));
+      this.#line ??= this.element.appendChild(make("div", { class: "line" }));
+      this.#line.append(this.#span(token, index));
+      if (token.text.endsWith("\n")) this.#line = null;
       index += 1;
     }
     this.#waiting = [];
