@@ -47,8 +47,8 @@ class Dashboard:
             "choices": f"{len(state.slots)} of {state.n_slots} run, {state.waiting} wait",
             "tokens/s": f"{rate('completion_tokens'):.1f}, {rate('prompt_tokens'):.1f} of prompts",
             "KV cache": f"{kv.used} of {kv.cells} cells, {kv.saved_prefixes} prefixes saved",
-            "cached": f"{_share(totals, 'cached_tokens', 'prompt_tokens')} of prompt tokens",
-            "guessed": f"{_share(totals, 'accepted_tokens', 'drafted_tokens')} right",
+            "cached": _share(totals, "cached_tokens", "prompt_tokens", "of prompt tokens"),
+            "guessed": _share(totals, "accepted_tokens", "drafted_tokens", "right"),
             "requests": f"{totals['requests']} ended",
         }
         for name, value in figures.items():
@@ -81,8 +81,8 @@ def _is_power_of_two(number: int) -> bool:
     return number & (number - 1) == 0
 
 
-def _share(totals: Mapping[str, int], part: str, whole: str) -> str:
-    return f"{totals[part] / totals[whole]:.0%}" if totals[whole] else "none"
+def _share(totals: Mapping[str, int], part: str, whole: str, what: str) -> str:
+    return f"{totals[part] / totals[whole]:.0%} {what}" if totals[whole] else "nothing yet"
 
 
 def _duration(seconds: float) -> str:

@@ -100,8 +100,9 @@ class _Server:
         except HTTPError as error:
             raise UnavailableError(f"{self._url} answered {error.code}: {_told(error)}") from None
         except URLError as error:
+            reason = getattr(error.reason, "strerror", None) or error.reason
             raise UnavailableError(
-                f"{self._url} cannot be reached: {error.reason}.", hint="Is it running? nucleus serve"
+                f"{self._url} cannot be reached: {reason}.", hint="Is it running? nucleus serve"
             ) from None
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise UnavailableError(f"{self._url} gave no answer: {error or type(error).__name__}.") from None

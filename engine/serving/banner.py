@@ -33,7 +33,7 @@ def start_lines(
     yield f"Ready in {seconds:.1f} s; Ctrl-C stops."
     yield f"  HTTP      {http if http.path else f'{scheme}://{_reachable(http)}'}"
     yield f"  gRPC      {_reachable(grpc)}"
-    yield "Try:"
+    yield "Try:" if http.path else "Open the HTTP address in a browser, or try:"
     body = {"model": launched.service.name, "prompt": "The capital of France is", "max_tokens": 16}
     url = f"{scheme}://{'localhost' if http.path else _reachable(http)}/v1/completions"
     yield "  " + " ".join(
