@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from engine.core.sequence import Sequence
 
 
-class Run(NamedTuple):
+class TokenRun(NamedTuple):
     """Tokens that follow each other in the KV cache; slots that share them name the same part."""
 
     part: int
@@ -29,7 +29,7 @@ class SlotView:
     max_tokens: int
     preempted: int
     """How often it has lost its slot."""
-    runs: tuple[Run, ...]
+    runs: tuple[TokenRun, ...]
     """What the KV cache holds of it, from its first token on."""
 
 
@@ -50,7 +50,8 @@ def overview(scheduler: Scheduler) -> Overview:
     slots, parts = scheduler.slots, dict[int, int]()
 
     def view(sequence: Sequence) -> SlotView:
-        runs = (Run(parts.setdefault(run, len(parts)), tokens) for run, tokens in slots.runs(sequence.slot))
+        held = slots.runs(sequence.slot)
+        runs = (TokenRun(parts.setdefault(run, len(parts)), tokens) for run, tokens in held)
         return SlotView(
             slot=sequence.slot,
             phase=sequence.phase,
