@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import typer
 from pydantic import ValidationError
 from rich.live import Live
+from typing_extensions import override
 
 from engine.commands.terminal import out, quiet_logging, write_json
 from engine.errors import InvalidRequestError, UnavailableError
@@ -68,6 +69,14 @@ def top(
             live.update(dashboard.draw(server.state()), refresh=True)
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Leaves a redirect an error: the key is for the server that was named."""
+
+    @override
+    def redirect_request(self, *_: object, **__: object) -> None:
+        return None
+
+
 class _Server:
     """Asks a server what it does."""
 
@@ -76,8 +85,11 @@ class _Server:
             raise InvalidRequestError(
                 f"URL should be an address such as http://127.0.0.1:8000, not {url[:80]!r}.", param="URL"
             )
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise InvalidRequestError("The API key should be printable ASCII.", param="--api-key-file")
         self._url = url.rstrip("/")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._opener = urllib.request.build_opener(_NoRedirects)
         self._request = urllib.request.Request(f"{self._url}/state", headers=headers)  # noqa: S310 - checked
 
     def state(self) -> ServerState:
@@ -95,7 +107,7 @@ class _Server:
 
     def _answer(self) -> Any:
         try:
-            with urllib.request.urlopen(self._request, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - checked
+            with self._opener.open(self._request, timeout=_TIMEOUT_S) as answer:
                 return json.loads(answer.read(_MOST_BYTES))
         except HTTPError as error:
             raise UnavailableError(f"{self._url} answered {error.code}: {_told(error)}") from None

@@ -93,12 +93,19 @@ def test_nothing_can_be_served_without_the_sampler(command: Command, monkeypatch
 
 
 @contextmanager
-def answering(body: bytes) -> Iterator[int]:
-    """Give the port of a server that answers everything with one body."""
+def answering(body: bytes, *, location: str = "", seen: list[str] | None = None) -> Iterator[int]:
+    """Give the port of a server that answers everything with one body, or leads elsewhere.
+
+    The paths that it is asked for are added to ``seen``.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            if seen is not None:
+                seen.append(self.path)
+            self.send_response(302 if location else 200)
+            if location:
+                self.send_header("Location", location)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

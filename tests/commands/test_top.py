@@ -14,6 +14,8 @@ from engine.service.state import TOTALS
 from tests.commands.test_doctor import answering
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.service.service import CompletionService
     from tests.commands.run import Command
 
@@ -59,6 +61,26 @@ def test_what_is_no_address(command: Command, url: str) -> None:
     run = command("top", url)
     assert run.status == 1
     assert "URL should be an address" in run.err
+
+
+def test_a_key_goes_to_the_server_that_was_named_alone(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUCLEUS_API_KEY", "sk-secret")
+    seen: list[str] = []
+    with answering(b"{}", seen=seen) as other, answering(b"", location=f"http://127.0.0.1:{other}/") as port:
+        run = command("top", f"http://127.0.0.1:{port}")
+    assert (run.status, seen) == (1, [])
+    assert "answered 302" in run.err
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "two\x00parts"])
+def test_a_key_that_no_header_can_hold_is_not_shown(command: Command, tmp_path: Path, key: str) -> None:
+    (tmp_path / "key").write_text(key, encoding="utf-8")
+    run = command("top", _GONE, "--api-key-file", str(tmp_path / "key"))
+    assert run.status == 1
+    assert "printable ASCII" in run.err
+    assert key not in run.err
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"model": 1}', b""])
