@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from engine import LLM, AsyncLLM, EngineError
 from engine.errors import InvalidRequestError, ModelLoadError, UnavailableError
+from engine.loading.options import OTHER_NAMES, EngineOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,6 +161,23 @@ def test_a_bad_option_or_model_is_an_error_of_ours() -> None:
         LLM(gpu_layers="some")
     with pytest.raises(ModelLoadError, match="nowhere"):
         LLM("/nowhere/model.gguf")
+
+
+@pytest.mark.parametrize(
+    ("unknown", "meant"),
+    [("n_ctx", "ctx_size"), ("max_num_seqs", "parallel"), ("paralel", "parallel"), ("model_path", "model")],
+)
+def test_an_unknown_option_names_the_one_that_was_meant(unknown: str, meant: str) -> None:
+    with pytest.raises(
+        InvalidRequestError, match=f"'{unknown}' is unknown; did you mean '{meant}'"
+    ) as caught:
+        LLM(**cast("Any", {unknown: 1}))
+    assert caught.value.param == unknown
+
+
+def test_names_of_other_engines_lead_to_options_of_ours() -> None:
+    assert OTHER_NAMES.keys().isdisjoint(EngineOptions.model_fields)
+    assert {*OTHER_NAMES.values()} <= EngineOptions.model_fields.keys()
 
 
 def test_a_closed_model_says_so() -> None:

@@ -11,6 +11,21 @@ from engine.backend.cache_types import CacheType, FlashAttention, is_quantized
 from engine.contract.messages import contract_error
 from engine.models.packaged import DEFAULT_MODEL
 
+OTHER_NAMES = {
+    **dict.fromkeys(("n_ctx", "num_ctx", "context", "context_length", "max_model_len"), "ctx_size"),
+    **dict.fromkeys(("n_parallel", "max_num_seqs", "num_parallel", "slots"), "parallel"),
+    **dict.fromkeys(("n_threads", "num_threads"), "threads"),
+    **dict.fromkeys(("n_gpu_layers", "num_gpu", "ngl"), "gpu_layers"),
+    **dict.fromkeys(("n_ubatch", "n_batch", "num_batch"), "ubatch_size"),
+    **dict.fromkeys(("model_path", "model_name"), "model"),
+    "enable_prefix_caching": "prefix_cache",
+    "flash_attention": "flash_attn",
+    "type_k": "cache_type_k",
+    "type_v": "cache_type_v",
+    "served_model_name": "alias",
+}
+"""Name in other engines -> the option's name here."""
+
 MAX_PARALLEL = 254  # llama.cpp's own limit on sequences is 256, and the backend needs two
 _AUTOMATIC = "(default: chosen for the model and the machine)"
 
