@@ -10,12 +10,14 @@ import asyncio
 import json
 from collections import Counter
 from contextlib import closing
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
+from jsonschema import ValidationError
 
 from benchmarks.grammar.__main__ import lines
 from engine.async_llm import AsyncLLM
@@ -78,8 +80,16 @@ async def _answers(llm: AsyncLLM, schema: Any, asked: argparse.Namespace) -> Cou
 
 def _is_valid(text: str, schema: Any) -> bool:
     validator = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    exact = jsonschema.validators.extend(validator, {"multipleOf": _multiple_of})
     checker = validator.FORMAT_CHECKER
-    return bool(validator(schema, format_checker=checker).is_valid(json.loads(text)))
+    return bool(exact(schema, format_checker=checker).is_valid(json.loads(text)))
+
+
+def _multiple_of(_validator: Any, step: float, value: Any, _schema: Any) -> Iterator[ValidationError]:
+    """Divide as decimals: of binary fractions, as jsonschema has them, 2048.0487 is no multiple of 0.0001."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and Fraction(str(value)) % Fraction(str(step)):
+        yield ValidationError(f"{value} is not a multiple of {step}")
 
 
 def _mixed(paths: list[Path]) -> Iterator[Any]:
