@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engine.backend.base import BackendError, Batch, decode
@@ -24,10 +25,67 @@ _GUESSES = 7
 """Guesses beside one decode whose price behind others is measured."""
 _CHUNK = 64
 """Tokens of a prompt whose price behind others is measured."""
+_COMPARED = (1, 4)
+"""Decodes of the steps that show how fast the machine is now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What steps of a backend took, in seconds; it holds for the same model, machine and settings again."""
+
+    decode: dict[int, float] = field(default_factory=dict)
+    """Number of decodes -> a step of them."""
+    prefill: dict[int, float] = field(default_factory=dict)
+    """Tokens of a prompt -> a step of them."""
+    depth: int = 0
+    """Tokens before the rows that were measured behind others; 0: none were."""
+    behind: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """What a row of a decode, a guess and a prompt takes for them."""
+
+    def step_cost(self, backend: Backend, *, pace: float = 1.0) -> StepCost:
+        """Return the curves.
+
+        Args:
+            backend: The model.
+            pace: How much longer steps take now.
+        """
+        costs = [
+            AttentionCost(each / max(self.depth, 1), self.depth, longest=backend.n_cells)
+            for each in self.behind
+        ]
+        return StepCost(
+            self.decode,
+            self.prefill,
+            max_decodes=_max_decodes(backend),
+            max_tokens=backend.n_batch,
+            attention=AttentionCosts(*costs),
+            pace=pace,
+        )
+
+    def pace(self, backend: Backend) -> float:
+        """Return how much longer steps take now, by a few of them; 1 where nothing was measured.
+
+        Args:
+            backend: The model; its slots are empty, and no other thread uses it.
+        """
+        widths = [width for width in _COMPARED if width in self.decode]
+        stopwatch = _Stopwatch(backend)
+        try:
+            stopwatch.decodes(1)  # the first step reads the weights into memory
+            ratios = [min(map(stopwatch.decodes, (width, width))) / self.decode[width] for width in widths]
+        except BackendError as error:  # a completion will report it; loading goes on
+            log.warning("a step could not be measured: %s", error)
+            return 1.0
+        return min(ratios, default=1.0)
 
 
 def calibrate(backend: Backend, *, seconds: float) -> StepCost:
-    """Measure the curves of a backend whose slots are empty, and leave them so.
+    """Measure a backend as :func:`measure` does, and return its curves."""
+    return measure(backend, seconds=seconds).step_cost(backend)
+
+
+def measure(backend: Backend, *, seconds: float) -> Measurement:
+    """Measure steps of a backend whose slots are empty, and leave them so.
 
     Most of the time goes to decodes. What it does not suffice for is left to the steps to come. A backend
     that works with threads gets its own for each thread that uses it, so this may run in one that ends.
@@ -35,27 +93,33 @@ def calibrate(backend: Backend, *, seconds: float) -> StepCost:
     Args:
         backend: The model; no other thread uses it.
         seconds: How long to measure, but for some widths that are measured twice; 0 for not at all.
+
+    Returns:
+        What was measured: nothing where there is no time, or a step fails.
     """
-    most = min(backend.n_slots, backend.n_cells) + backend.n_padding + backend.n_drafted
-    max_decodes = min(most, backend.n_batch)
-    sizes = [size for size in prefill_sizes(backend.n_batch) if size <= backend.n_cells]
-    cost = StepCost.uniform(max_decodes, backend.n_batch)
     if seconds <= 0:
-        return cost
+        return Measurement()
+    max_decodes = _max_decodes(backend)
+    sizes = [size for size in prefill_sizes(backend.n_batch) if size <= backend.n_cells]
     stopwatch = _Stopwatch(backend)
+    decode: dict[int, float] = {}
+    prefill: dict[int, float] = {}
     try:
         stopwatch.decodes(1)  # the first step reads the weights into memory
         began = time.perf_counter()
         decode = _measure(stopwatch.decodes, _by_use(max_decodes, backend.n_slots), began + 0.6 * seconds)
         prefill = _measure(stopwatch.prefill, sizes, began + 0.8 * seconds)
-        cost = StepCost(decode, prefill, max_decodes=max_decodes, max_tokens=backend.n_batch)
-        for width in {width for pair in cost.widths.items() for width in pair if pair[0] != pair[1]}:
+        widths = StepCost(decode, prefill, max_decodes=max_decodes, max_tokens=backend.n_batch).widths
+        for width in {width for pair in widths.items() for width in pair if pair[0] != pair[1]}:
             decode[width] = min(decode[width], stopwatch.decodes(width))  # it was held up, perhaps
-        attention = stopwatch.attention(decode, prefill)
+        return stopwatch.attention(decode, prefill)
     except BackendError as error:  # a completion will report it; loading goes on
         log.warning("a step could not be measured: %s", error)
-        return cost
-    return StepCost(decode, prefill, max_decodes=max_decodes, max_tokens=backend.n_batch, attention=attention)
+        return Measurement()
+
+
+def _max_decodes(backend: Backend) -> int:
+    return min(min(backend.n_slots, backend.n_cells) + backend.n_padding + backend.n_drafted, backend.n_batch)
 
 
 def _measure(run: Callable[[int], float], sizes: Iterable[int], deadline: float) -> dict[int, float]:
@@ -93,8 +157,8 @@ class _Stopwatch:
         self._fill_prompt(count)
         return self._time(1)
 
-    def attention(self, decode: dict[int, float], prefill: dict[int, float]) -> AttentionCosts:
-        """Return what rows take for the tokens before them.
+    def attention(self, decode: dict[int, float], prefill: dict[int, float]) -> Measurement:
+        """Return the measurement with what rows take for the tokens before them.
 
         Args:
             decode: What steps of decodes took.
@@ -104,7 +168,7 @@ class _Stopwatch:
         chunk = max((size for size in prefill if size <= min(_CHUNK, longest - depth)), default=0)
         guesses = max(width for width in decode if width <= 1 + _GUESSES) - 1
         if depth < _DEEP_ENOUGH or not chunk or not self._backend.prefix_cache:
-            return AttentionCosts.unknown(longest=longest)
+            return Measurement(decode, prefill)
         try:
             self._fill_prompt(depth)
             self._timed()
@@ -116,10 +180,8 @@ class _Stopwatch:
                 of_guesses = (together - decode[1 + guesses] - of_one) / guesses
         finally:
             self._backend.truncate(0, 0)
-        seconds = (of_one, of_guesses, of_chunk / chunk)
-        return AttentionCosts(
-            *(AttentionCost(max(each, 0.0) / depth, depth, longest=longest) for each in seconds)
-        )
+        behind = (max(of_one, 0.0), max(of_guesses, 0.0), max(of_chunk / chunk, 0.0))
+        return Measurement(decode, prefill, depth, behind)
 
     def _behind(self, depth: int, count: int, *, wants_all: bool = False) -> float:
         """Return the seconds of a step with so many tokens of a prompt behind its first ones."""

@@ -78,6 +78,7 @@ class StepCost:
         max_decodes: Most rows of decodes in a step, padding included.
         max_tokens: Most tokens of a step.
         attention: What rows take for the tokens before them.
+        pace: How much longer all of it takes now.
 
     What is not measured is interpolated, or extrapolated, until a step shows it.
     """
@@ -90,13 +91,14 @@ class StepCost:
         max_decodes: int,
         max_tokens: int,
         attention: AttentionCosts | None = None,
+        pace: float = 1.0,
     ) -> None:
         self._max_tokens = max_tokens
         self._decode = _curve(decode, range(1, max_decodes + 1))
         self._sizes = prefill_sizes(max_tokens)
         self._prefill = _curve(prefill, self._sizes)
         self._attention = attention or AttentionCosts.unknown()
-        self._pace = 1.0
+        self._pace = pace
         self._n_asked = self._n_noted = 0
         self._widths = {decodes: decodes for decodes in self._decode}
         self._choose_widths()

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from engine import hardware
 from engine.backend.cache_types import scaled_cell_bytes
 from engine.contract.limits import Limits
-from engine.core.calibration import calibrate
 from engine.core.engine import Engine
 from engine.core.policy import DEFAULT_POLICY, SchedulingPolicy
 from engine.core.sampler_threads import fastest_threads
 from engine.errors import ModelLoadError
+from engine.loading.costs import costs_note, remembered_cost
 from engine.loading.prefixes import prefix_files
 from engine.loading.profiles import BATCH, Place, RunSettings, default_settings, settings_with
 from engine.loading.report import (
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from engine.core.step_cost import StepCost
     from engine.loading.options import EngineOptions
     from engine.models.names import ModelFile
+    from engine.models.notes import Note
 
 _CORES = "the cores that this process may use"
 _CALIBRATION_SECONDS = 1.0
@@ -77,7 +78,10 @@ def launch(options: EngineOptions, *, policy: SchedulingPolicy = DEFAULT_POLICY)
     model = llama_model.LlamaModel(file.path, n_gpu_layers=layers)
     cells, cells_reason = _cells(options, run, model)
     backend = _load_backend(file, model, options, run, n_cells=cells, n_gpu_layers=layers)
-    cost = _calibrated(backend, speculates=options.speculation == "auto")
+    noted = costs_note(
+        file.path, backend, {"kernels": place.kernels, "layers": layers, **dataclasses.asdict(run)}
+    )
+    cost = _step_cost(backend, noted, speculates=options.speculation == "auto")
     drawing = fastest_threads(backend.info.n_vocab, backend.n_slots, run.threads)
     try:
         files = prefix_files(
@@ -148,7 +152,7 @@ def _load_backend(
     return backend
 
 
-def _calibrated(backend: LlamaBackend, *, speculates: bool) -> StepCost:
+def _step_cost(backend: LlamaBackend, noted: Note, *, speculates: bool) -> StepCost:
     """Measure steps in a thread of its own, which takes llama.cpp's threads with it when it ends.
 
     With one sequence at a time there is nothing to choose but the length of guesses.
@@ -157,7 +161,7 @@ def _calibrated(backend: LlamaBackend, *, speculates: bool) -> StepCost:
     if backend.n_slots == 1:
         seconds = _CALIBRATION_SECONDS_ALONE if speculates and backend.n_drafted else 0.0
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(calibrate, backend, seconds=seconds).result()
+        return thread.submit(remembered_cost, backend, noted, seconds=seconds).result()
 
 
 def _start_service(

@@ -9,7 +9,7 @@ import pytest
 
 from engine.backend.base import BackendError
 from engine.core import calibration
-from engine.core.calibration import calibrate
+from engine.core.calibration import calibrate, measure
 from tests.core.fake_backend import FakeBackend
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class TimedBackend(FakeBackend):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.now = 0.0
+        self.slowness = 1.0
         self.steps: list[tuple[int, int]] = []
         """Rows, padding included, and prompt tokens without one."""
         self.hiccups: dict[int, float] = {}
@@ -33,7 +34,7 @@ class TimedBackend(FakeBackend):
 
     def start(self, batch: Batch) -> None:
         rows, tokens = batch.n_rows + batch.padding.rows, batch.size - batch.n_rows
-        self.now += DECODE[rows] + 0.005 * tokens + self.hiccups.get(len(self.steps), 0.0)
+        self.now += self.slowness * (DECODE[rows] + 0.005 * tokens) + self.hiccups.get(len(self.steps), 0.0)
         self.steps.append((rows, tokens))
         super().start(batch)
 
@@ -73,6 +74,21 @@ def test_a_step_that_was_held_up_is_measured_again_before_others_are_preferred(b
     assert backend.steps[3] == (4, 0)
     assert cost.widths[4] == 4
     assert cost.seconds(4) == pytest.approx(DECODE[4])
+
+
+def test_a_few_steps_tell_how_fast_the_machine_is_now(backend: TimedBackend) -> None:
+    measured = measure(backend, seconds=10.0)
+    backend.slowness, backend.steps = 2.5, []
+    assert measured.pace(backend) == pytest.approx(2.5)
+    assert len(backend.steps) == 5
+    assert [backend.used_cells(slot) for slot in range(5)] == [0] * 5
+    assert measured.step_cost(backend, pace=2.5).seconds(3) == pytest.approx(2.5 * DECODE[3])
+
+
+def test_a_step_that_is_held_up_does_not_count_for_the_pace(backend: TimedBackend) -> None:
+    measured = measure(backend, seconds=10.0)
+    backend.hiccups = {len(backend.steps) + 1: 1.0, len(backend.steps) + 3: 1.0}
+    assert measured.pace(backend) == pytest.approx(1.0)
 
 
 def test_nothing_is_measured_unless_it_is_asked_for(backend: TimedBackend) -> None:
