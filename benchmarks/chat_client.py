@@ -10,6 +10,7 @@ from benchmarks.client import (
     CallError,
     GrpcClient,
     PythonClient,
+    ids_of,
     shared_body,
     usage_of,
 )
@@ -49,6 +50,7 @@ class GrpcChatClient(GrpcClient):
             "model": answer.model,
             "choices": [_choice(choice) for choice in answer.choices],
             "usage": usage_of(answer.usage) if answer.HasField("usage") else None,
+            **ids_of(answer, "prompt_token_ids"),
         }
 
 
@@ -62,7 +64,8 @@ def _choice(choice: pb.ChatChoice | pb.ChatChunkChoice) -> Fields:
         written["delta"] = {name: getattr(choice.delta, name) for name in names}
     tokens = [_token(token) for token in choice.logprobs.content]
     written["logprobs"] = {"content": tokens, "refusal": None} if choice.HasField("logprobs") else None
-    return written | {"finish_reason": FINISH_REASONS.get(choice.finish_reason)}
+    reason = FINISH_REASONS.get(choice.finish_reason)
+    return written | {"finish_reason": reason, **ids_of(choice, "token_ids")}
 
 
 def _token(token: pb.TokenLogprob) -> Fields:

@@ -21,6 +21,8 @@ from engine.pb.nucleus.v1 import completions_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from google.protobuf.message import Message
+
     from engine.async_llm import AsyncLLM
 
 Fields = dict[str, Any]
@@ -229,11 +231,17 @@ def from_proto(message: pb.Completion | pb.CompletionChunk) -> Fields:
                 "index": choice.index,
                 "logprobs": _logprobs(choice.logprobs.tokens) if choice.HasField("logprobs") else None,
                 "finish_reason": FINISH_REASONS.get(choice.finish_reason),
+                **ids_of(choice, "token_ids", "prompt_token_ids"),
             }
             for choice in message.choices
         ],
         "usage": usage_of(message.usage) if message.HasField("usage") else None,
     }
+
+
+def ids_of(message: Message, *names: str) -> Fields:
+    """Return fields of token ids; one that is empty may be one that nobody asked for, and is left out."""
+    return {name: [*ids] for name in names if (ids := getattr(message, name))}
 
 
 def usage_of(usage: pb.Usage) -> Fields:

@@ -28,10 +28,12 @@ def joined(chunks: list[Answer]) -> list[Answer]:
     for chunk in chunks:
         for part in chunk["choices"]:
             new = {"text": "", "index": part["index"], "logprobs": None, "finish_reason": None}
+            new |= {"token_ids": []} if "token_ids" in part else {}
             whole = choices.setdefault(part["index"], new)
             assert whole["finish_reason"] is None, "nothing may follow a finish reason"
             whole["text"] += part["text"]
             whole["finish_reason"] = part["finish_reason"]
+            _add_ids(whole, part)
             if part["logprobs"] is not None:
                 whole["logprobs"] = _extended(whole["logprobs"], part["logprobs"])
                 assert part["finish_reason"] or not _runs_past(whole), "a token that begins behind the text"
@@ -49,16 +51,27 @@ def joined_chat(chunks: list[Answer]) -> list[Answer]:
                 assert (delta, part["logprobs"]) == ({"role": "assistant", "content": ""}, None)
                 message = {**delta, "refusal": None}
                 choices[index] = {"index": index, "message": message, "logprobs": None, "finish_reason": None}
+                choices[index] |= {"token_ids": []} if "token_ids" in part else {}
                 continue
             whole = choices[index]
             assert whole["finish_reason"] is None, "nothing may follow a finish reason"
             assert delta.keys() == ({"content"} if part["finish_reason"] is None else set())
             whole["message"]["content"] += delta.get("content", "")
+            _add_ids(whole, part)
             whole["finish_reason"] = part["finish_reason"]
             if part["logprobs"] is not None:
                 tokens = (whole["logprobs"] or {"content": []})["content"] + part["logprobs"]["content"]
                 whole["logprobs"] = {"content": tokens, "refusal": None}
     return [choices[index] for index in sorted(choices)]
+
+
+def _add_ids(whole: Answer, part: Answer) -> None:
+    """Add the token ids of a piece; those of the prompt come with the first."""
+    assert ("token_ids" in whole) == ("token_ids" in part)
+    if "token_ids" in part:
+        assert ("prompt_token_ids" in part) <= (not whole["token_ids"]), "of the prompt, on the first piece"
+        whole["token_ids"] += part["token_ids"]
+        whole |= {name: part[name] for name in ("prompt_token_ids",) if name in part}
 
 
 def _extended(before: Answer | None, more: Answer) -> Answer:

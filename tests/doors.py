@@ -163,9 +163,17 @@ class GrpcDoor(Door):
     async def _answers(self, fields: Answer) -> AsyncGenerator[Answer, None]:
         async with aclosing(super()._answers(fields)) as answers:
             async for answer in answers:
-                if fields.get("logprobs") == 0:  # the message has empty lists where JSON has a null
-                    for choice in answer["choices"]:
+                for choice in answer["choices"]:
+                    if fields.get("logprobs") == 0:  # the message has empty lists where JSON has a null
                         choice["logprobs"] |= {"top_logprobs": None}
+                    _add_empty_ids(choice, fields)
+                yield answer
+
+    async def _chat_answers(self, fields: Answer) -> AsyncGenerator[Answer, None]:
+        async with aclosing(super()._chat_answers(fields)) as answers:
+            async for answer in answers:
+                for choice in answer["choices"]:
+                    _add_empty_ids(choice, fields)
                 yield answer
 
     async def tokenize(self, **fields: Any) -> Answer:
@@ -182,6 +190,12 @@ class GrpcDoor(Door):
 
     async def tokenizer_info(self) -> Answer:
         return _plain(await self.stub.GetTokenizerInfo(pb.GetTokenizerInfoRequest()))
+
+
+def _add_empty_ids(choice: Answer, fields: Answer) -> None:
+    """Add the empty list that a message does not tell from one that nobody asked for."""
+    if fields.get("return_token_ids"):
+        choice.setdefault("token_ids", [])
 
 
 def _plain(message: Message) -> Answer:

@@ -177,12 +177,15 @@ def _numbers() -> dict[str, Field]:
     return fields
 
 
+_SWITCHES = ("echo", "ignore_eos", "include_stop_str_in_output", "return_token_ids")
+
+
 def _switches() -> dict[str, Field]:
     switch = st.none() | st.booleans()
     options = st.fixed_dictionaries({}, optional={"include_usage": switch, "continuous_usage_stats": switch})
     odd_options: list[Any] = [{}, {"include_usage": 1}, {"include_usage": True}, [], True, "include_usage"]
     return {
-        **{name: Field(switch, NO_BOOLEANS) for name in ("echo", "ignore_eos", "include_stop_str_in_output")},
+        **{name: Field(switch, NO_BOOLEANS) for name in _SWITCHES},
         "stream": Field(st.nothing(), [False, *NO_BOOLEANS]),
         "stream_options": Field(options, odd_options),
     }

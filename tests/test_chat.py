@@ -41,6 +41,7 @@ CASES: dict[str, Answer] = {
         "repetition_penalty": 1.1,
         "logprobs": 5,
     },
+    "token ids": {"n": 2, "max_tokens": 6, "stop": ["a"], "return_token_ids": True},
     "a banned token": {"max_tokens": 4, "logit_bias": {"57": -100}, "logprobs": 5},
 }
 
@@ -56,6 +57,7 @@ def check_equal(choice: Answer, completion: Answer, *, alternatives: int | None)
     """Compare a choice of a chat with that of the completions shape."""
     assert choice["message"] == {"role": "assistant", "content": completion["text"], "refusal": None}
     assert (choice["index"], choice["finish_reason"]) == (completion["index"], completion["finish_reason"])
+    assert choice.get("token_ids") == completion.get("token_ids")
     if alternatives is None:
         assert choice["logprobs"] is completion["logprobs"] is None
         return
@@ -85,6 +87,9 @@ async def test_a_chat_is_answered_as_the_completions_shape_answers_it(door: Door
     usage = {"include_usage": True}
     *chunks, last = await door.stream_chat(**as_chat(fields), stream_options=usage)
     assert joined_chat(chunks) == answer["choices"]
+    prompts = [answer.get("prompt_token_ids"), chunks[0].get("prompt_token_ids")]
+    assert prompts == [completion["choices"][0].get("prompt_token_ids")] * 2
+    assert not any("prompt_token_ids" in chunk for chunk in chunks[1:])
     assert (last["choices"], counted(last["usage"])) == ([], counted(answer["usage"]))
     assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
     assert {chunk["usage"] for chunk in chunks} == {None}

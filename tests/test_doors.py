@@ -101,6 +101,31 @@ CASES: dict[str, Answer] = {
     },
     "echo": {"prompt": FRANCE, "seed": 5, "n": 2, "max_tokens": 4, "echo": True, "logprobs": 2},
     "nothing but echo": {"prompt": WEATHER, "seed": 5, "max_tokens": 0, "echo": True, "logprobs": 5},
+    "token ids of the answer": {
+        "prompt": FRANCE,
+        "seed": 6,
+        "n": 2,
+        "max_tokens": 12,
+        "return_token_ids": True,
+    },
+    "token ids of a stop string": {
+        "prompt": FRANCE,
+        "temperature": 0,
+        "seed": 1,
+        "max_tokens": 30,
+        "stop": ["nited"],
+        "logprobs": 1,
+        "return_token_ids": True,
+    },
+    "token ids of half characters": {
+        "prompt": [WEATHER, FRANCE],
+        "seed": 3,
+        "max_tokens": 12,
+        "logit_bias": {"180": 20, "183": 20, "233": 20},
+        "echo": True,
+        "logprobs": 1,
+        "return_token_ids": True,
+    },
     "one token": {"prompt": FRANCE, "temperature": 0, "seed": 1, "max_tokens": 1},
     "empty prompt": {"prompt": "", "temperature": 0, "seed": 1, "max_tokens": 4},
     "nulls mean defaults": {"prompt": FRANCE, "seed": 4, "temperature": None, "n": None, "stop": None},
@@ -177,6 +202,27 @@ async def test_a_stream_joined_is_the_answer(
     assert counted(chunks[-1]["usage"]) == expected[case]["usage"]
     assert all(chunk["usage"] is None and len(chunk["choices"]) == 1 for chunk in chunks[:-1])
     assert len({chunk["id"] for chunk in chunks}) == 1
+
+
+@pytest.mark.parametrize("case", [case for case, fields in CASES.items() if "return_token_ids" in fields])
+async def test_token_ids_are_those_of_the_texts(
+    case: str, expected: dict[str, Answer], service: CompletionService
+) -> None:
+    fields, answer = CASES[case], expected[case]
+    backend, echo = service.engine.backend, fields.get("echo", False)
+    prompts = [backend.tokenize(prompt) for prompt in make_prompts(fields)]
+    for choice in answer["choices"]:
+        tokens, prompt = choice["token_ids"], prompts[choice["index"] // fields.get("n", 1)]
+        assert choice["prompt_token_ids"] == prompt
+        text = b"".join(
+            map(service.engine.backend.piece, [*prompt, *tokens] if fields.get("echo") else tokens)
+        )
+        assert text.decode("utf-8", "ignore").startswith(choice["text"])
+        if choice["logprobs"] is not None:
+            told = choice["logprobs"]["tokens"][len(prompt) * echo :]
+            assert told == [service.token_texts[token] for token in tokens][: len(told)]
+    n_tokens = sum(len(choice["token_ids"]) for choice in answer["choices"])
+    assert n_tokens == answer["usage"]["completion_tokens"]
 
 
 @pytest.mark.parametrize("case", CASES)

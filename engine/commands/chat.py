@@ -26,6 +26,7 @@ _DECIDED_BY_CHATTING = (
     "max_completion_tokens",
     "add_generation_prompt",
     "continue_final_message",
+    "return_token_ids",
 )
 _DEFAULTS = {"temperature": 0.7, "top_p": 0.95}
 """Milder than a request's own: small models talk nonsense at a temperature of 1."""

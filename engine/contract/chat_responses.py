@@ -14,9 +14,13 @@ from engine.contract.responses import (
     Created,
     Id,
     Model,
+    PromptTokenIds,
     Reason,
+    TokenIds,
     Usage,
     UsageSoFar,
+    describe_left_out,
+    is_none,
 )
 from engine.core.delta import TokenLogprob
 
@@ -60,13 +64,20 @@ class ChatMessage(Answer):
     refusal: None = Field(None, description="Always null: the model's refusals are content.")
 
 
+def _describe_choice(schema: dict[str, Any]) -> None:
+    describe_left_out(schema, "token_ids")
+
+
 class ChatChoice(Answer):
     """One answer to a chat."""
+
+    model_config = ConfigDict(json_schema_extra=_describe_choice)
 
     index: Count = Field(description="The choice's number, from 0.")
     message: ChatMessage
     logprobs: ChatLogprobs | None = Field(None, description="The tokens, where the request asked for them.")
     finish_reason: Reason = None
+    token_ids: TokenIds = None
 
     def _repr_html_(self) -> str:
         return choices_html([self._shown()])
@@ -83,17 +94,8 @@ class ChatChoice(Answer):
         ]
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
 def _describe_delta(schema: dict[str, Any]) -> None:
-    """Leave out null and the duty to be there: what a piece does not have, its JSON leaves out."""
-    schema.pop("required", None)
-    for field in schema["properties"].values():
-        del field["default"]
-        (given,) = (form for form in field.pop("anyOf") if form != {"type": "null"})
-        field.update(given)
+    describe_left_out(schema, "role", "content")
 
 
 class ChatDelta(Answer):
@@ -102,20 +104,23 @@ class ChatDelta(Answer):
     model_config = ConfigDict(json_schema_extra=_describe_delta)
 
     role: Literal["assistant"] | None = Field(
-        None, exclude_if=_is_none, description="On the first piece of each index."
+        None, exclude_if=is_none, description="On the first piece of each index."
     )
     content: str | None = Field(
-        None, exclude_if=_is_none, description="The next piece of the text; never half a character."
+        None, exclude_if=is_none, description="The next piece of the text; never half a character."
     )
 
 
 class ChatChunkChoice(Answer):
     """A piece of one answer to a chat."""
 
+    model_config = ConfigDict(json_schema_extra=_describe_choice)
+
     index: Count = Field(description="The choice's number, from 0.")
     delta: ChatDelta
     logprobs: ChatLogprobs | None = Field(None, description="The tokens, where the request asked for them.")
     finish_reason: Reason = None
+    token_ids: TokenIds = None
 
 
 _EXAMPLE_HEAD: dict[str, Any] = {"id": f"chatcmpl-{'0' * 32}", "created": 1767225600, "model": "m"}
@@ -127,21 +132,17 @@ _EXAMPLE_CHOICE = {"index": 0, "logprobs": _EXAMPLE_LOGPROBS}
 _ChatId = Annotated[Id, Field(json_schema_extra={"pattern": "^chatcmpl-[0-9a-f]{32}$"})]
 
 
+def _describe_completion(schema: dict[str, Any]) -> None:
+    describe_left_out(schema, "prompt_token_ids")
+    choice = _EXAMPLE_CHOICE | {"message": _EXAMPLE_MESSAGE, "finish_reason": "length"}
+    rest = {"object": "chat.completion", "choices": [choice], "usage": EXAMPLE_USAGE}
+    schema["examples"] = [_EXAMPLE_HEAD | rest]
+
+
 class ChatCompletion(Answer):
     """The answer to a chat."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                _EXAMPLE_HEAD
-                | {
-                    "object": "chat.completion",
-                    "choices": [_EXAMPLE_CHOICE | {"message": _EXAMPLE_MESSAGE, "finish_reason": "length"}],
-                    "usage": EXAMPLE_USAGE,
-                }
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra=_describe_completion)
 
     id: _ChatId
     object: Literal["chat.completion"] = "chat.completion"
@@ -149,6 +150,7 @@ class ChatCompletion(Answer):
     model: Model
     choices: list[ChatChoice] = Field(description="The choices in the order of their index.")
     usage: Usage
+    prompt_token_ids: PromptTokenIds = None
 
     def _repr_html_(self) -> str:
         choices = [choice._shown() for choice in self.choices]
@@ -156,6 +158,7 @@ class ChatCompletion(Answer):
 
 
 def _describe_chunk(schema: dict[str, Any]) -> None:
+    describe_left_out(schema, "prompt_token_ids")
     schema["required"].remove("usage")
     piece = _EXAMPLE_CHOICE | {"delta": {"content": "Paris"}, "finish_reason": None}
     schema["examples"] = [_EXAMPLE_HEAD | {"object": "chat.completion.chunk", "choices": [piece]}]
@@ -174,3 +177,4 @@ class ChatCompletionChunk(Answer):
         description="One choice, or none on the chunk that carries the usage."
     )
     usage: UsageSoFar = None
+    prompt_token_ids: PromptTokenIds = None

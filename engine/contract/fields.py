@@ -172,6 +172,12 @@ class GenerationRequest(FormFields):
         False, description="Leave the stop string or token that ended a choice in its text."
     )
 
+    return_token_ids: bool = Field(
+        False,
+        description="Return the ids of the tokens too: `token_ids` of each choice or piece, and "
+        "`prompt_token_ids`.",
+    )
+
     @model_validator(mode="after")
     def _check_stream_options(self) -> Self:
         if self.stream_options is not None and not self.stream:

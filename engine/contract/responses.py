@@ -16,6 +16,23 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
 
+def is_none(value: object) -> bool:
+    """Return True for what an answer's JSON leaves out."""
+    return value is None
+
+
+def describe_left_out(schema: dict[str, Any], *names: str) -> None:
+    """Say in a JSON schema of these fields that they are never null, but may not be there."""
+    schema["required"] = [name for name in schema.get("required", ()) if name not in names]
+    if not schema["required"]:
+        del schema["required"]
+    for name in names:
+        field = schema["properties"][name]
+        field.pop("default", None)
+        (given,) = (form for form in field.pop("anyOf") if form != {"type": "null"})
+        field.update(given)
+
+
 Count = Annotated[int, Field(json_schema_extra={"minimum": 0})]
 """A number that is never negative, which is told but not checked: chunks are made by the hundred thousand."""
 Id = Annotated[str, Field(description="New for each answer, one on all its chunks.")]
@@ -60,13 +77,39 @@ class Logprobs(Answer):
         return [score.token for score in self.scores]
 
 
+TokenIds = Annotated[
+    list[int] | None,
+    Field(
+        exclude_if=is_none,
+        description="The ids of the tokens, the end token and those of a stop string included; on a piece of "
+        "a stream those that it adds. Only with `return_token_ids`.",
+    ),
+]
+PromptTokenIds = Annotated[
+    list[int] | None,
+    Field(
+        exclude_if=is_none,
+        description="The ids of the prompt's tokens; in a stream on the first piece. Only with "
+        "`return_token_ids`.",
+    ),
+]
+
+
+def _describe_choice(schema: dict[str, Any]) -> None:
+    describe_left_out(schema, "token_ids", "prompt_token_ids")
+
+
 class Choice(Answer):
     """One completion of one prompt, or a piece of it in a stream."""
+
+    model_config = ConfigDict(json_schema_extra=_describe_choice)
 
     text: str = Field(description="The text, or the next piece of it; never half a character.")
     index: Count = Field(description="The prompt's position times `n` plus the choice's number, from 0.")
     logprobs: Logprobs | None = Field(None, description="The tokens, where the request asked for them.")
     finish_reason: Reason = None
+    token_ids: TokenIds = None
+    prompt_token_ids: PromptTokenIds = None
 
     def _repr_html_(self) -> str:
         return choices_html([self._shown()])

@@ -29,7 +29,7 @@ _FIELDS: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("reasoning", "reasoning_effort"), (*_NOTHING, "none")),
     # what of the prompt or the answer counts
     "truncate_prompt_tokens": (*_NOTHING, 0),
-    **dict.fromkeys(("prompt_logprobs", "return_token_ids", "return_tokens_as_token_ids"), _NOTHING),
+    **dict.fromkeys(("prompt_logprobs", "return_tokens_as_token_ids"), _NOTHING),
     **dict.fromkeys(("allowed_token_ids", "bad_words", "logprob_token_ids", "logits_processors"), _NOTHING),
     **dict.fromkeys(("add_special_tokens", "skip_special_tokens", "do_sample"), (None, True)),
     **dict.fromkeys(("return_tokens", "post_sampling_probs"), _NOTHING),

@@ -34,6 +34,10 @@ class Delta(NamedTuple):
     """The sum of their log-probabilities, where the sampler was asked for them."""
     finish_reason: FinishReason | None = None
     error: EngineError | None = None
+    tokens: tuple[int, ...] = ()
+    """The ids of those tokens, where they are wanted."""
+    prompt_tokens: list[int] | None = None
+    """The prompt's, on the first delta of a choice, where they are wanted."""
 
     @property
     def is_last(self) -> bool:
@@ -42,16 +46,23 @@ class Delta(NamedTuple):
 
 
 class PendingDelta:
-    """What a sequence has generated since its last delta."""
+    """What a sequence has generated since its last delta.
 
-    __slots__ = ("logprob", "n_tokens", "scores", "texts")
+    Args:
+        start: Offset of the first character, counted from the start of the prompt.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_released", "logprob", "n_tokens", "scores", "texts", "tokens")
+
+    def __init__(self, start: int = 0) -> None:
         self.texts: list[str] = []
         self.scores: list[TokenLogprob] = []
+        self.tokens: list[tuple[int, int]] = []
+        """(token, offset behind its last character), where ids are wanted."""
         self.n_tokens = 0
         self.logprob = 0.0
         """The sum of the tokens' log-probabilities."""
+        self._released = start
 
     def add_text(self, text: str) -> None:
         if text:
@@ -59,11 +70,33 @@ class PendingDelta:
 
     def release(self, choice: int, before: int | None, reason: FinishReason | None = None) -> Delta:
         """Return all text, and the scores of the tokens that begin before an offset (None: of all)."""
-        delta = Delta(
-            choice, "".join(self.texts), self._release_scores(before), self.n_tokens, self.logprob, reason
-        )
+        text, scores = "".join(self.texts), self._release_scores(before)
+        tokens = tuple([token for token, _ in self.tokens])
+        delta = Delta(choice, text, scores, self.n_tokens, self.logprob, reason, tokens=tokens)
         self.texts.clear()
+        self.tokens.clear()
         self.n_tokens, self.logprob = 0, 0.0
+        return delta
+
+    def release_whole_tokens(self, choice: int, before: int) -> Delta | None:
+        """Return the tokens that end before an offset, with their text and scores; None: there is none.
+
+        Whoever has these tokens knows what text it has. That makes it possible to go on behind them.
+        """
+        count, end = 0, self._released
+        for number, (_, token_end) in enumerate(self.tokens, start=1):
+            if token_end > before:
+                break
+            if token_end > end:
+                count, end = number, token_end
+        if not count:
+            return None
+        text, length = "".join(self.texts), end - self._released
+        tokens, scores = tuple([token for token, _ in self.tokens[:count]]), tuple(self.scores[:count])
+        delta = Delta(choice, text[:length], scores, count, self.logprob, tokens=tokens)
+        self.texts = [text[length:]] if len(text) > length else []
+        del self.tokens[:count], self.scores[:count]
+        self.n_tokens, self.logprob, self._released = self.n_tokens - count, 0.0, end
         return delta
 
     def _release_scores(self, before: int | None) -> tuple[TokenLogprob, ...]:

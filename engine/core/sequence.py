@@ -50,6 +50,8 @@ class Prompt:
     """Whether its logits must not depend on what else is in the batch, to the bit."""
     in_parts: bool = True
     """Whether a choice is delivered as it grows, or once, when it has ended."""
+    shows_tokens: bool = False
+    """Whether deltas have the ids of their tokens; then each of them has the text of whole tokens."""
     n_alternatives: int | None = None
     """How many alternatives to report with each of its own tokens; None: they are not scored."""
     scores: list[TokenLogprob] = field(default_factory=list)
@@ -136,7 +138,7 @@ class Sequence:
         self.generated: list[int] = []
         self._drafter: Drafter | None = None
         self.text = TextStream(stop.strings, start=prompt.text_length, keep_stop=stop.keep, half=prompt.half)
-        self._pending = PendingDelta()
+        self._pending = PendingDelta(prompt.text_length)
         self._reason: FinishReason | None = None
         self._hides_last = False
         self._n_told = 0
@@ -250,13 +252,17 @@ class Sequence:
         if not (is_last and self._hides_last):
             can_stop = self._n_told > self.stop.min_tokens
             pending.add_text(self.text.push(piece_of(token), may_stop=can_stop))
+        if self.prompt.shows_tokens:
+            pending.tokens.append((token, self.text.offset))
         if self.text.stopped:
             return self._finish("stop")
         if is_last and self._reason is not None:
             return self._finish(self._reason)
-        if self.prompt.in_parts and pending.texts:
-            return pending.release(self.choice, self.text.released)
-        return None
+        if not (self.prompt.in_parts and pending.texts):
+            return None
+        if self.prompt.shows_tokens:
+            return pending.release_whole_tokens(self.choice, self.text.released)
+        return pending.release(self.choice, self.text.released)
 
     def end(self) -> Delta:
         """End a choice that generates nothing, once its prompt is computed."""

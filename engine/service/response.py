@@ -77,7 +77,16 @@ class ResponseBuilder(ABC, Generic[WholeT, ChunkT, PieceT]):
 
     def begin(self, delta: Delta) -> Delta:
         """Complete the first delta of a choice."""
-        return self.echoes[delta.choice // self.request.candidates].before(delta) if self.echoes else delta
+        number = delta.choice // self.request.candidates
+        if self.echoes:
+            delta = self.echoes[number].before(delta)
+        if self.request.return_token_ids:
+            delta = delta._replace(prompt_tokens=self.prompts[number].tokens)
+        return delta
+
+    def token_ids(self, delta: Delta) -> list[int] | None:
+        """Return the ids of a delta's tokens, if the request asks for them."""
+        return [*delta.tokens] if self.request.return_token_ids else None
 
     def usage(self, completion_tokens: int) -> Usage:
         """Return the usage of the request, given the number of tokens that were generated."""
@@ -134,6 +143,8 @@ class CompletionBuilder(ResponseBuilder[Completion, CompletionChunk, Choice]):
             index=delta.choice,
             logprobs=None if wanted is None else logprobs_of(delta.scores, wanted, self.token_texts),
             finish_reason=delta.finish_reason,
+            token_ids=self.token_ids(delta),
+            prompt_token_ids=delta.prompt_tokens,
         )
 
 

@@ -50,7 +50,14 @@ def make_prompts(
     prompts = []
     for number, (tokens, text, half, _) in enumerate(tokenized):
         prompt = Prompt(
-            owner, tokens, len(text), half, client, batch_invariant=batch_invariant, in_parts=in_parts
+            owner,
+            tokens,
+            len(text),
+            half,
+            client,
+            batch_invariant=batch_invariant,
+            in_parts=in_parts,
+            shows_tokens=request.return_token_ids,
         )
         if request.echo:
             prompt.n_alternatives = request.logprobs

@@ -101,10 +101,12 @@ def chat_completion_message(completion: ChatCompletion, token_texts: TokenTexts)
                 message=pb.ChatMessage(role=choice.message.role, content=choice.message.content),
                 logprobs=_chat_logprobs(choice.logprobs, token_texts),
                 finish_reason=_REASONS[choice.finish_reason],
+                token_ids=choice.token_ids,
             )
             for choice in completion.choices
         ],
         usage=_usage(completion.usage),
+        prompt_token_ids=completion.prompt_token_ids,
     )
 
 
@@ -120,10 +122,12 @@ def chat_chunk_message(chunk: ChatCompletionChunk, token_texts: TokenTexts) -> p
                 delta=pb.ChatDelta(role=choice.delta.role, content=choice.delta.content),
                 logprobs=_chat_logprobs(choice.logprobs, token_texts),
                 finish_reason=_REASONS[choice.finish_reason],
+                token_ids=choice.token_ids,
             )
             for choice in chunk.choices
         ],
         usage=None if chunk.usage is None else _usage(chunk.usage),
+        prompt_token_ids=chunk.prompt_token_ids,
     )
 
 
@@ -166,6 +170,8 @@ def _choice(choice: Choice, token_texts: TokenTexts) -> pb.Choice:
         index=choice.index,
         logprobs=None if logprobs is None else pb.Logprobs(tokens=_tokens(logprobs, top_by_id, token_texts)),
         finish_reason=_REASONS[choice.finish_reason],
+        token_ids=choice.token_ids,
+        prompt_token_ids=choice.prompt_token_ids,
     )
 
 

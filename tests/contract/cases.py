@@ -86,6 +86,7 @@ DEFAULTS: dict[str, Any] = {
     "ignore_eos": False,
     "stop_token_ids": [],
     "include_stop_str_in_output": False,
+    "return_token_ids": False,
     "response_format": None,
     "structured_outputs": None,
     "grammar": "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import math
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -42,8 +43,9 @@ def sequence(
     keep: bool = False,
     min_tokens: int = 0,
     logprobs: int | None = 1,
+    shows_tokens: bool = False,
 ) -> Sequence:
-    prompt = Prompt("request", [7, 8, 9], START)
+    prompt = Prompt("request", [7, 8, 9], START, shows_tokens=shows_tokens)
     made = Sequence(
         prompt,
         choice=3,
@@ -297,6 +299,38 @@ def test_a_choice_that_is_told_at_once_is_the_parts_joined(
         sum(part.logprob for part in parts),
         parts[-1].finish_reason,
     )
+
+
+@given(
+    st.lists(st.integers(END, INVALID), min_size=1, max_size=12),
+    st.lists(st.text(st.sampled_from("ab天!"), min_size=1, max_size=3), max_size=2).map(tuple),
+    st.booleans(),
+)
+def test_deltas_that_show_tokens_have_the_text_of_whole_tokens(
+    tokens: list[int], strings: tuple[str, ...], keep: bool
+) -> None:
+    choice = sequence(max_tokens=len(tokens), strings=strings, keep=keep, shows_tokens=True)
+    plain = sequence(max_tokens=len(tokens), strings=strings, keep=keep)
+    shown: list[Delta] = []
+    wanted: list[Delta] = []
+    for token in tokens:
+        shown += [delta for delta in [advance(choice, token)] if delta is not None]
+        wanted += [delta for delta in [advance(plain, token)] if delta is not None]
+        if choice.phase is Phase.FINISHED:
+            break
+        told = [token for delta in shown for token in delta.tokens]
+        assert "".join(delta.text for delta in shown) == decoded(told)
+        assert [score.token for delta in shown for score in delta.scores] == told
+        held = sum(delta.n_tokens for delta in wanted) - len(told)
+        assert not held or strings, "only a stop string that may come holds tokens back"
+    assert [token for delta in shown for token in delta.tokens] == choice.generated
+    assert [len(delta.tokens) for delta in shown] == [delta.n_tokens for delta in shown]
+    for name in ("text", "scores"):
+        assert [*chain(*(getattr(delta, name) for delta in shown))] == [
+            *chain(*(getattr(delta, name) for delta in wanted))
+        ]
+    assert sum(delta.logprob for delta in shown) == sum(delta.logprob for delta in wanted)
+    assert shown[-1].finish_reason == wanted[-1].finish_reason
 
 
 def decoded(tokens: list[int]) -> str:
