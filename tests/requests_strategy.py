@@ -201,6 +201,7 @@ def _stops(vocabulary: Vocabulary) -> dict[str, Field]:
     return {
         "stop": Field(stops, ["", [""], ["A", ""], [None], [1], {}, 5, "\ud800", *too_long]),
         "stop_token_ids": Field(ids, [*odd_ids, *too_many, [True], [1.0], ["1"], [None], "1", 5, {}]),
+        "resume_token_ids": Field(ids, [*odd_ids, *too_many, [True], [1.0], ["1"], [None], "1", 5, {}]),
     }
 
 

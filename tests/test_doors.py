@@ -161,6 +161,16 @@ BAD: dict[str, Answer] = {
     "NUL in a message": {"messages": [{"role": "user", "content": "a\0b"}]},
     "more ids than the context": {"prompt": [1] * 9000},
     "a gap that the model cannot fill": {"prompt": "a", "suffix": "b"},
+    "several choices of one beginning": {"prompt": "a", "n": 2, "resume_token_ids": [5]},
+    "several candidates of one beginning": {"prompt": "a", "best_of": 2, "resume_token_ids": [5]},
+    "several prompts of one beginning": {"prompt": ["a", "b"], "resume_token_ids": [5]},
+    "the prompt before what is resumed": {"prompt": "a", "echo": True, "resume_token_ids": [5]},
+    "resumed behind a token of n_vocab": {"prompt": "a", "resume_token_ids": [49152]},
+    "resumed behind more tokens than there may be": {
+        "prompt": "a",
+        "max_tokens": 2,
+        "resume_token_ids": [5, 5, 5],
+    },
     "no tokens without echo": {"prompt": "a", "max_tokens": 0},
 }
 CODES = {

@@ -202,9 +202,22 @@ def within_shared_rules(body: Page) -> Page:
     forms = [name for name in FormFields.model_fields if given.pop(name, None)]
     if forms:  # what no schema can tell: one form, and one that the model's few letters can write
         given |= FORMS[forms[0]]
+    if tokens := given.pop("resume_token_ids", None):
+        given |= within_an_answer(tokens[0], given, has_form=bool(forms))
     bias = given.get("logit_bias", {})
     given["logit_bias"] = {str(int(token) % N_VOCAB): value for token, value in bias.items()}
     return given
+
+
+def within_an_answer(token: int, given: Page, *, has_form: bool) -> Page:
+    """Resume an answer behind its first token, unless a form may not have it."""
+    if has_form:
+        return {}
+    given.pop("echo", None)
+    prompt = given.get("prompt")
+    single = {"prompt": "a"} if isinstance(prompt, list) and not isinstance(prompt[0], int) else {}
+    one = {name: 1 for name in ("n", "best_of") if name in given}
+    return {**single, **one, "resume_token_ids": [token % N_VOCAB]}
 
 
 def short(prompt: Any) -> Any:
@@ -298,6 +311,8 @@ VALUES: dict[str, list[Any]] = {
     "stop": [None, "a", "", [], ["a"] * 4, ["a"] * 5, [""], "a" * 1024, "a" * 1025],
     "seed": [None, (1 << 63) - 1, 1 << 63, -(1 << 63), 0.5],
     "stop_token_ids": [None, [], [31], [True], "1"],
+    "n": [None, 1, 2],
+    "resume_token_ids": [None, [], [31], [True], "1"],
     "suffix": [None, "", "a", 1],
     "response_format": [None, {"type": "text"}, {"type": "json"}, {}, "text", {"type": "text", "more": 1}],
     "structured_outputs": [None, {}, {"regex": "A"}, {"regex": ""}, {"choice": []}, {"pattern": "A"}],

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from engine.contract.fields import GenerationRequest
 
 _NOT_TYPED = frozenset(
-    {"model", "prompt", "messages", "stream", "stream_options", "user"}
+    {"model", "prompt", "messages", "stream", "stream_options", "user", "resume_token_ids"}
     | {"guided_json", "guided_grammar", "guided_json_object"}  # there is another name for each
 )
 _SHORT_NAMES = {"guided_regex": "regex", "guided_choice": "choice"}

@@ -177,11 +177,23 @@ class GenerationRequest(FormFields):
         description="Return the ids of the tokens too: `token_ids` of each choice or piece, and "
         "`prompt_token_ids`.",
     )
+    resume_token_ids: list[TokenId] = Field(
+        [],
+        description="The first tokens of this very answer, which the client has: it goes on behind them as "
+        "if it had never stopped, and only what follows is sent. For one choice of one prompt.",
+        examples=[[9, 4]],
+    )
 
     @model_validator(mode="after")
     def _check_stream_options(self) -> Self:
         if self.stream_options is not None and not self.stream:
             raise contract_error("stream_options: is only allowed together with 'stream': true")
+        return self
+
+    @model_validator(mode="after")
+    def _check_resumption(self) -> Self:
+        if self.resume_token_ids and self.n > 1:
+            raise contract_error(f"n: should be 1 together with 'resume_token_ids', not {self.n}")
         return self
 
     @property

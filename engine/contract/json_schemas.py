@@ -32,6 +32,7 @@ def request_schemas(limits: Limits, card: ModelCard, *, template: str) -> dict[s
         schema["properties"]["model"]["examples"] = [card.id]
         for name in schema["properties"].keys() & {"max_tokens", "max_completion_tokens", "min_tokens"}:
             _form(schema["properties"][name], {"type": "integer"})["maximum"] = card.max_model_len - 1
+        schema["properties"]["resume_token_ids"]["maxItems"] = card.max_model_len
     fields = schemas["ChatRequest"]["properties"]
     fields["top_logprobs"]["maximum"] = limits.max_logprobs
     fields = schemas["CompletionRequest"]["properties"]

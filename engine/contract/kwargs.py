@@ -32,6 +32,7 @@ class _SharedFields(TypedDict, total=False):
     stop_token_ids: list[int] | None
     include_stop_str_in_output: bool | None
     return_token_ids: bool | None
+    resume_token_ids: list[int] | None
     response_format: dict[str, Any] | None
     structured_outputs: dict[str, Any] | None
     grammar: str | None

@@ -112,7 +112,20 @@ class CompletionRequest(GenerationRequest):
             raise contract_error("suffix: is only allowed together with 'prompt', not with 'messages'")
         if self.suffix and self.echo:
             raise contract_error("suffix: is not allowed together with 'echo': true")
+        if self.resume_token_ids:
+            self._check_one_choice()
         return self
+
+    def _check_one_choice(self) -> None:
+        if self.candidates > 1:
+            raise contract_error(f"best_of: should be 1 together with 'resume_token_ids', not {self.best_of}")
+        if len(self.prompts) > 1:
+            count = len(self.prompts)
+            raise contract_error(f"prompt: should be one together with 'resume_token_ids', not {count}")
+        if self.echo:
+            raise contract_error(
+                "echo: is not allowed together with 'resume_token_ids', before which the prompt was sent"
+            )
 
     @property
     def candidates(self) -> int:

@@ -26,7 +26,8 @@ def describe_rules(schema: dict[str, Any]) -> None:
         "What to complete, and how.",
         "exactly one of `prompt` and `messages` is given; `max_tokens` is 0 only with `echo`; `min_tokens` "
         "is at most `max_tokens`; `best_of` is at least `n`, and no more in a stream; `stream_options` is "
-        "only given with `stream`; `suffix` goes with `prompt` and without `echo`.",
+        "only given with `stream`; `suffix` goes with `prompt` and without `echo`; `resume_token_ids` goes "
+        "with one choice of one prompt, and without `echo`.",
     )
     schema["allOf"] = [
         {"oneOf": [{"properties": {"prompt": _NULL}}, {"properties": {"messages": _NULL}}]},
@@ -38,6 +39,7 @@ def describe_rules(schema: dict[str, Any]) -> None:
                 {"properties": {"messages": _NULL, "echo": {"not": {"const": True}}}},
             ]
         },
+        _resuming(n=_ONE, best_of=_ONE, echo={"not": {"const": True}}, prompt={"not": _SEVERAL}),
     ]
 
 
@@ -49,7 +51,7 @@ def describe_chat_rules(schema: dict[str, Any]) -> None:
         "`max_tokens` and `max_completion_tokens` are equal where both are given; `min_tokens` is at most "
         "these; `stream_options` is only given with `stream`, and `top_logprobs` with `logprobs`; with "
         "`continue_final_message` the last message is of the role `assistant`, and `add_generation_prompt` "
-        "is not true.",
+        "is not true; `resume_token_ids` goes with one choice.",
     )
     schema["allOf"] = [
         _STREAM_OPTIONS,
@@ -60,6 +62,7 @@ def describe_chat_rules(schema: dict[str, Any]) -> None:
                 {"properties": {"add_generation_prompt": {"not": {"const": True}}}},
             ]
         },
+        _resuming(n=_ONE),
     ]
 
 
@@ -79,5 +82,17 @@ def _with(flag: str) -> dict[str, Any]:
     return {"properties": {flag: {"const": True}}, "required": [flag]}
 
 
+def _resuming(**others: dict[str, Any]) -> dict[str, Any]:
+    """Say what other fields have to be where an answer is resumed."""
+    return {
+        "anyOf": [
+            {"properties": {"resume_token_ids": {"anyOf": [_NULL, {"maxItems": 0}]}}},
+            {"properties": others},
+        ]
+    }
+
+
 _NULL: Final = {"type": "null"}
+_ONE: Final = {"enum": [1, None]}
+_SEVERAL: Final = {"type": "array", "minItems": 2, "items": {"type": ["string", "array"]}}
 _STREAM_OPTIONS: Final = {"anyOf": [{"properties": {"stream_options": _NULL}}, _with("stream")]}

@@ -58,7 +58,7 @@ class Answers:
         self._scheduler = scheduler
         self._piece_of = piece_of
         self._drawn: list[Drawn | Forced] = []
-        self._failed: list[Output] = []
+        self._due: list[Output] = []
         self._cancelled: set[Hashable] = set()
         self.n_forced = 0
         """Tokens that nobody drew, as forms left no choice about them."""
@@ -66,7 +66,7 @@ class Answers:
     @property
     def are_due(self) -> bool:
         """True if something was drawn and not told yet."""
-        return bool(self._drawn or self._failed)
+        return bool(self._drawn or self._due)
 
     def cancel(self, owner: Hashable) -> None:
         """Do not tell what was drawn for a request."""
@@ -76,6 +76,10 @@ class Answers:
     def close(self, slot: int) -> None:
         """Let the next draw of a slot fail, and nobody else's."""
         self._sampler.close(slot)
+
+    def tell_end(self, sequence: Sequence) -> None:
+        """Tell the end of a choice that had ended before it could run."""
+        self._due.append(Output(sequence.prompt.owner, sequence.ended()))
 
     def open(self, sequence: Sequence) -> None:
         """Prepare the slot that a sequence was given: its parameters, its random numbers, its text so far."""
@@ -180,7 +184,7 @@ class Answers:
             try:
                 draws = self._sample([sequence], logits, slots[i : i + 1], rows[i : i + 1])
             except Exception as error:
-                self._failed.append(self.fail(sequence, error))
+                self._due.append(self.fail(sequence, error))
             else:
                 self._take([sequence], draws)
 
@@ -242,7 +246,7 @@ class Answers:
                     self.open(sequence)  # from now on it may end
             except Exception as error:
                 failed.append(row)
-                self._failed.append(self.fail(sequence, error))
+                self._due.append(self.fail(sequence, error))
         if not failed:
             self._drawn.append(Drawn(drawers, None, draws))
         else:
@@ -254,7 +258,7 @@ class Answers:
     def tell(self) -> list[Output]:
         """Turn the tokens of a step into text, and take back the slots of those whose text has ended."""
         cancelled, self._cancelled = self._cancelled, set()
-        outputs, self._failed = [each for each in self._failed if each.owner not in cancelled], []
+        outputs, self._due = [each for each in self._due if each.owner not in cancelled], []
         drawn, self._drawn = self._drawn, []
         for sequence, logprob, alternatives in chain.from_iterable(each.scored() for each in drawn):
             if sequence.prompt.owner in cancelled:

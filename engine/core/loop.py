@@ -125,6 +125,9 @@ class StepLoop:
 
     def submit(self, prompt: Prompt) -> None:
         """Queue all choices of a prompt."""
+        for sequence in prompt.sequences:
+            if sequence.has_ended:
+                self._answers.tell_end(sequence)
         self.scheduler.submit(prompt)
 
     def cancel(self, owner: Hashable) -> None:

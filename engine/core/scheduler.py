@@ -99,8 +99,9 @@ class Scheduler:
         return self.slots.free_cells
 
     def submit(self, prompt: Prompt) -> None:
-        """Queue all choices of a prompt."""
-        self._waiting.add(prompt)
+        """Queue all choices of a prompt; what had ended before it began is none of them."""
+        if any(sequence.phase is Phase.WAITING for sequence in prompt.sequences):
+            self._waiting.add(prompt)
         self._shared_out = False  # somebody else may be next
 
     def running(self) -> list[Sequence]:
@@ -281,7 +282,7 @@ class Scheduler:
         sequence.move_to(phase)
         sequence.computed = found.length
         if sequence is sequence.prompt.sequences[0] and not sequence.n_preempted:
-            sequence.prompt.n_cached = found.length
+            sequence.prompt.n_cached = min(found.length, len(sequence.prompt.tokens))
         self._running.append(sequence)
         return True
 

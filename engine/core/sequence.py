@@ -56,6 +56,8 @@ class Prompt:
     """How many alternatives to report with each of its own tokens; None: they are not scored."""
     scores: list[TokenLogprob] = field(default_factory=list)
     """Of its own tokens from the second on, as far as they are known."""
+    n_resumed: int = 0
+    """Tokens of its answer that whoever asks has already."""
     n_cached: int = 0
     """Tokens that were in the KV cache when its first sequence was admitted."""
     n_drafted: int = 0
@@ -151,6 +153,11 @@ class Sequence:
         return self._drafter
 
     @property
+    def has_ended(self) -> bool:
+        """True if nothing follows the tokens that were taken, or a stop string that was told."""
+        return self._reason is not None
+
+    @property
     def sampling(self) -> SamplingParams:
         """How its next token is drawn: before its least number of tokens, none that would end it."""
         if len(self.generated) >= self.stop.min_tokens:
@@ -227,6 +234,12 @@ class Sequence:
         self.n_forced += len(taken)
         return taken
 
+    def skip(self, piece_of: Callable[[int], bytes]) -> None:
+        """Pass over a token that was taken: whoever asks has it, with its text and its log-probability."""
+        self.tell(0.0, (), piece_of)
+        self.text.skip()
+        self._pending = PendingDelta(self.text.offset)
+
     def tell(
         self, logprob: float, alternatives: tuple[tuple[int, float], ...], piece_of: Callable[[int], bytes]
     ) -> Delta | None:
@@ -269,6 +282,10 @@ class Sequence:
         self.move_to(Phase.FINISHED)
         return self._pending.release(self.choice, None, "length")
 
+    def ended(self) -> Delta:
+        """Return the end of a choice that has ended, and of which all is told."""
+        return Delta(self.choice, "", (), 0, 0.0, self._reason)
+
     def fail(self, error: EngineError) -> Delta:
         """End the choice with an error."""
         self._end_here()
@@ -276,6 +293,7 @@ class Sequence:
 
     def _finish(self, reason: FinishReason) -> Delta:
         """End the choice; scores of tokens behind a stop string are not reported."""
+        self._reason = reason
         before = self.text.released if self.text.stopped else None
         if before is None:
             self._pending.add_text(self.text.finish())

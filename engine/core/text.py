@@ -31,7 +31,7 @@ class TextStream:
         ValueError: A stop string is empty.
     """
 
-    __slots__ = ("_half", "_held", "_keep_stop", "_matcher", "_released", "_state", "stopped")
+    __slots__ = ("_half", "_held", "_keep_stop", "_known", "_matcher", "_released", "_state", "stopped")
 
     def __init__(
         self, stops: tuple[str, ...] = (), *, start: int = 0, keep_stop: bool = False, half: bytes = b""
@@ -41,6 +41,7 @@ class TextStream:
         self._keep_stop = keep_stop
         self._half = half  # the first bytes of a character
         self._held = ""  # decoded, not yet let go
+        self._known = 0  # characters of it that the reader has all the same
         self._released = start
         self.stopped = False
 
@@ -82,6 +83,10 @@ class TextStream:
             self._held = self._held[:-matched]
         return self._release(len(self._held))
 
+    def skip(self) -> None:
+        """Note that the reader has the text so far, also what is held back: it is not returned again."""
+        self._known = len(self._held)
+
     def finish(self) -> str:
         """Return what was held back for a stop string that never came. A half character is dropped."""
         self._state = START
@@ -95,4 +100,6 @@ class TextStream:
     def _release(self, count: int) -> str:
         text, self._held = self._held[:count], self._held[count:]
         self._released += count
+        if self._known:
+            text, self._known = text[self._known :], max(self._known - count, 0)
         return text

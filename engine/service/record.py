@@ -76,6 +76,7 @@ class RequestRecord:
         prompts = handle.prompts
         is_whole = len(handle.finish_reasons) == handle.n_choices
         drawn = sum(len(sequence.generated) for prompt in prompts for sequence in prompt.sequences)
+        drawn -= sum(prompt.n_resumed for prompt in prompts)
         return Tokens(
             prompt=sum(len(prompt.tokens) for prompt in prompts),
             cached=sum(prompt.n_cached for prompt in prompts),

@@ -89,7 +89,8 @@ class ResponseBuilder(ABC, Generic[WholeT, ChunkT, PieceT]):
         return [*delta.tokens] if self.request.return_token_ids else None
 
     def usage(self, completion_tokens: int) -> Usage:
-        """Return the usage of the request, given the number of tokens that were generated."""
+        """Return the usage of the request, given the number of tokens that were generated here."""
+        completion_tokens += sum(prompt.n_resumed for prompt in self.prompts)
         prompt_tokens = sum(len(prompt.tokens) for prompt in self.prompts)
         cached_tokens = sum(prompt.n_cached for prompt in self.prompts)
         drafted = sum(prompt.n_drafted for prompt in self.prompts)

@@ -24,6 +24,7 @@ from engine.service.logprobs import Echo
 from engine.service.record import current_door, current_record
 from engine.service.request_stats import CountedRequest, RequestStats
 from engine.service.response import CompletionBuilder
+from engine.service.resumption import resume
 from engine.service.sequences import make_prompts
 from engine.service.snapshot import ServiceSnapshot
 from engine.service.state import state_of
@@ -324,6 +325,8 @@ class CompletionService(ProcessBound):
         asked = request.asked_form
         matcher = None if asked is None else await self.forms.matcher(asked)
         prompts = make_prompts(completion, tokenized, info, client=client, in_parts=in_parts, matcher=matcher)
+        if completion.resume_token_ids:
+            await resume(prompts[0], completion.resume_token_ids, self.engine.backend)
         shape = ChatBuilder if isinstance(request, ChatRequest) else CompletionBuilder
         builder = shape(
             completion,

@@ -87,6 +87,7 @@ DEFAULTS: dict[str, Any] = {
     "stop_token_ids": [],
     "include_stop_str_in_output": False,
     "return_token_ids": False,
+    "resume_token_ids": [],
     "response_format": None,
     "structured_outputs": None,
     "grammar": "",
