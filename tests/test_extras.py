@@ -113,6 +113,12 @@ async def test_a_client_needs_grpc_and_protobuf_alone(service: CompletionService
     assert said == " Paris.\n"
 
 
+@pytest.mark.parametrize(("extra", "module"), [("client", "grpc"), ("http-client", "http")])
+def test_a_client_that_resumes_needs_its_wire_alone(extra: str, module: str) -> None:
+    assert output_of(extra, f"import engine.client.{module}; print('there')") == "there\n"
+    assert not {"pydantic", "numpy"} & distributions_of(extra)
+
+
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
 def test_the_sampler_needs_numpy_alone(example: Path) -> None:
     assert distributions_of("sampler") == {"numpy"}
@@ -141,6 +147,8 @@ def test_the_server_needs_what_its_extra_brings() -> None:
             "from engine.pb.nucleus.v1 import completions_pb2",
             ("engine.pb", "google.protobuf", "[client]"),
         ),
+        ("client", "import engine.client.http", ("engine.client.http", "httpx2", "[http-client]")),
+        ("http-client", "import engine.client.grpc", ("engine.client.grpc", "grpc", "[client]")),
         ("", "from engine.cli import main; main()", ("The command", "typer", "[serve]")),
     ],
 )

@@ -57,7 +57,7 @@ class ChatBuilder(ResponseBuilder[ChatCompletion, ChatCompletionChunk, ChatChunk
     @override
     def opening(self) -> Sequence[ChatChunkChoice]:
         """Say of each choice who speaks, in order: clients make their list of choices of these."""
-        none = [] if self.request.return_token_ids else None
+        none: list[int] | None = [] if self.request.return_token_ids else None
         return [
             ChatChunkChoice(index=index, delta=_BEGINNING, token_ids=none) for index in range(self.request.n)
         ]

@@ -76,6 +76,7 @@ def test_every_field_of_the_contract_can_be_given(request_type: type[CompletionR
     flags = {kind.name for kind in RequestOptions(request_type, stand_in=stand_in).parameters()}
     by_other_names = {"guided_json", "guided_grammar", "guided_json_object", "guided_regex", "guided_choice"}
     of_the_verb = {"model", "prompt", "messages", "stream", "stream_options", "user"}
+    of_the_verb |= {"resume_token_ids"}  # the command never breaks off
     assert flags == set(request_type.model_fields) - by_other_names - of_the_verb | {"regex", "choice"}
 
 

@@ -1,0 +1,1 @@
+"""The clients whose streams outlive a server."""
