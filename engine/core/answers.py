@@ -190,8 +190,11 @@ class Answers:
 
     def _keep_draws(self) -> None:
         """Copy the last draws out of the sampler's memory, which its next call overwrites."""
-        if self._drawn:
-            self._drawn[-1] = self._drawn[-1].kept()
+        for i in reversed(range(len(self._drawn))):  # behind the last ones may be tokens that were forced
+            drawn = self._drawn[i]
+            if isinstance(drawn, Drawn):
+                self._drawn[i] = drawn.kept()
+                return
 
     def score(self, plan: Plan, logits: NDArray[np.float32]) -> list[Output]:
         """Record the scores of prompts' tokens, and end the choices that generate nothing."""

@@ -20,10 +20,6 @@ class Forced(NamedTuple):
 
     taken: list[tuple[Sequence, int]]
 
-    def kept(self) -> Forced:
-        """Return the same; nothing of it is the sampler's."""
-        return self
-
     def scored(self) -> Iterator[tuple[Sequence, float, Alternatives]]:
         """Yield each sequence once for each of its tokens; none has a log-probability."""
         return ((sequence, 0.0, ()) for sequence, count in self.taken for _ in range(count))

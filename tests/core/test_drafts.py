@@ -22,6 +22,7 @@ from engine.sampling import SamplingParams
 from tests.core.fake_backend import END, N_VOCAB, FakeBackend
 from tests.core.runs import whole
 from tests.core.steps import Steps, prompt
+from tests.core.test_forms import matcher
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -265,3 +266,22 @@ def test_what_repeats_takes_few_steps(kind: type[RepeatingBackend]) -> None:
     assert steps.totals.accepted > 150
     assert steps.totals.steps < 60
     assert steps.totals.accepted <= steps.totals.drafted
+
+
+def test_forced_tokens_beside_guesses_change_no_log_probability() -> None:
+    """Both come out of one step; what is drawn behind a guess must not overwrite what was drawn before."""
+
+    def prompts() -> list[Prompt]:
+        made = []
+        for regex, logprobs, temperature in ((None, 2, 0.3), ("([A-D]{2}HELLO)*", None, 0.7)):
+            each = Prompt(object(), [1, 2, 3], 3)
+            params = SamplingParams(seed=0, logprobs=logprobs, temperature=temperature)
+            form = None if regex is None else matcher(regex)
+            each.sequences.append(Sequence(each, 0, params, max_tokens=80, stop=StopRules(), matcher=form))
+            made.append(each)
+        return made
+
+    without, _ = told(RepeatingBackend(n_drafted=0), prompts())
+    guessed, steps = told(RepeatingBackend(n_drafted=16), prompts())
+    assert steps.totals.accepted > 10
+    assert whole(guessed[0]) == whole(without[0])
