@@ -30,6 +30,8 @@ _QUEUE_FULL = b"QUEUE_FULL"  # what is too large has the same status
 _OPTIONS = [
     ("grpc.keepalive_time_ms", 20_000),  # a server cuts off who asks more often than every ten seconds
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 200),  # until then a channel fails every call without connecting
+    ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
 
 

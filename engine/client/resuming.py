@@ -35,9 +35,9 @@ class BrokenStreamError(Exception):
 class Retries:
     """How often a stream is resumed, and after which time."""
 
-    most: int = 4
+    most: int = 6
     """Breaks in a row, without a token between them, after which the last one's error is raised."""
-    first_delay: float = 0.1
+    first_delay: float = 0.2
     """Seconds before the second attempt in a row; the first goes to the next address at once."""
     longest_delay: float = 5.0
     """Seconds up to which the delay doubles."""
