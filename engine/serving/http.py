@@ -51,6 +51,7 @@ from engine.serving.exchange import (
     wants_detail,
 )
 from engine.serving.gate import Gate, Lingering, answer_of
+from engine.serving.gateway import add_gateway_routes
 from engine.serving.health import health_of
 from engine.serving.metrics import CONTENT_TYPE, page_of
 from engine.serving.playground import PATHS, add_page
@@ -112,6 +113,7 @@ def create_app(
     app.add_exception_handler(Exception, _answer_fault)
     _add_request_routes(app, service, max_body_bytes)
     _add_information_routes(app, service)
+    add_gateway_routes(app, service)
     add_page(app)
     openapi.install(app, service, open_paths=open_paths, is_guarded=not keys.is_empty)
     gate = Gate(

@@ -109,6 +109,7 @@ STATUS = _operation("server", UnavailableError)
 METRICS = _operation("server", *_ACCESS)
 STATE = _operation("server", *_ACCESS, UnavailableError)
 VERSION = _operation("server", *_ACCESS)
+GATEWAY = _operation("gateway", *_ACCESS, UnavailableError)
 HEALTH = _operation("server", *_ACCESS, UnavailableError)
 HEALTH["openapi_extra"]["parameters"].append({"$ref": "#/components/parameters/Verbose"})
 
