@@ -11,8 +11,8 @@ SANITIZED := build/sanitize
 # They check every access to memory and undefined arithmetic.
 SANITIZERS := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-wrapv \
 	-fno-omit-frame-pointer -g -O1
-# Clients for the tests that want other versions of what others use too, each in an environment of its own.
-CLIENTS := build/clients/litellm build/clients/instructor
+# What tests put on the other side and wants other versions of what others use too, each in an environment of its own.
+CLIENTS := build/clients/litellm build/clients/instructor build/clients/smg
 # Tests that meet every dependency, for `make floors` and `make ceilings`.
 MEETING := $(addprefix tests/,sampler/test_kernels.py grammar/test_compiler.py models/test_hub.py test_cli.py test_doors.py \
 	test_http.py test_metrics.py test_shutdown.py edge/test_listening.py edge/test_origins.py grpc)

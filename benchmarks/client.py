@@ -69,14 +69,22 @@ class Client(Protocol):
 
 
 class HttpClient:
-    """``POST`` to one path; each request has a connection of its own."""
+    """``POST`` to one path, with a key if there is one; each request has a connection of its own."""
 
-    def __init__(self, host: str, port: int, path: str = "/v1/completions") -> None:
+    def __init__(
+        self, host: str, port: int, path: str = "/v1/completions", *, key: str | None = None
+    ) -> None:
         self._url = f"http://{host}:{port}{path}"
+        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
 
     async def events(self, fields: Fields) -> AsyncGenerator[bytes, None]:
         sent = aiohttp.request(
-            "POST", self._url, json=fields, timeout=_NO_TIMEOUT, read_bufsize=_LONGEST_LINE
+            "POST",
+            self._url,
+            json=fields,
+            headers=self._headers,
+            timeout=_NO_TIMEOUT,
+            read_bufsize=_LONGEST_LINE,
         )
         try:
             async with sent as answer:

@@ -174,7 +174,7 @@ def running(server: Server, setting: Setting, log: Path, *, logprobs: bool = Fal
     Raises:
         ServerError: it ended, or was not ready in time.
     """
-    ports = Ports(_free_port(), _free_port())
+    ports = Ports(free_port(), free_port())
     command = [str(part) for part in server.command(setting, ports, logprobs)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603
@@ -219,7 +219,8 @@ def _last_line(text: str) -> str:
     return text.strip().rpartition("\n")[2] or "it printed nothing"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody has at this moment."""
     with socket.create_server((HOST, 0)) as taken:
         port: int = taken.getsockname()[1]
         return port
