@@ -61,11 +61,11 @@ class Elsewhere:
     """How many processors the rest of the machine keeps busy, from when this is made.
 
     Args:
-        pid: A process, beside this one, whose work does not count as the rest.
+        *pids: Processes, beside this one, whose work does not count as the rest; None is left out.
     """
 
-    def __init__(self, pid: int | None = None) -> None:
-        self._pid = pid
+    def __init__(self, *pids: int | None) -> None:
+        self._pids = [pid for pid in pids if pid is not None]
         self._start = self._seconds(), time.perf_counter()
 
     def processors(self) -> float:
@@ -74,10 +74,10 @@ class Elsewhere:
         return max(0.0, (self._seconds() - seconds) / (time.perf_counter() - clock))
 
     def _seconds(self) -> float:
-        """Return the seconds that all processors have worked since boot, but for the two processes."""
+        """Return the seconds that all processors have worked since boot, but for these processes."""
         times = psutil.cpu_times()._asdict()
         busy: float = sum(seconds for name, seconds in times.items() if name not in _NOT_BUSY)
-        return busy - time.process_time() - (cpu_seconds(self._pid) or 0.0 if self._pid else 0.0)
+        return busy - time.process_time() - sum(cpu_seconds(pid) or 0.0 for pid in self._pids)
 
 
 def is_calm(elsewhere: float | None) -> bool:

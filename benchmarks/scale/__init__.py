@@ -1,0 +1,1 @@
+"""Several servers of one thread each behind a gateway, against the same servers without it."""
