@@ -29,7 +29,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # the compilers under pip use every core already
-.PHONY: serve test check page page-check docs sanitize fuzz proto proto-check bench bench-sampler bench-serving publish soak flood chaos floors ceilings clean help
+.PHONY: serve test check page page-check docs sanitize fuzz proto proto-check bench bench-sampler bench-serving bench-scale publish soak flood chaos floors ceilings clean help
 
 # $(call patiently,what,command): the command's output goes to the log; a line every 15 seconds says it is alive.
 # The command stays in the foreground, so that Ctrl-C reaches the compilers under it.
@@ -159,6 +159,9 @@ bench-sampler: $(VENV)/.installed-model,bench $(VENV)/.extension ## time the sam
 
 bench-serving: $(VENV)/.installed-model,bench $(VENV)/.extension ## our server beside others: table, plot, JSON (ARGS="--quick")
 	$(BIN)/python -m benchmarks.serving $(ARGS)
+
+bench-scale: $(VENV)/.installed-model,bench $(VENV)/.extension build/clients/smg/.installed ## servers behind a gateway, and without it (ARGS="--quick")
+	$(BIN)/python -m benchmarks.scale $(ARGS)
 
 publish: $(VENV)/.installed-model,bench ## write docs/performance-results.md and the plot of steps from benchmarks/results
 	$(BIN)/python -m benchmarks.publish

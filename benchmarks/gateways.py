@@ -39,9 +39,9 @@ _QUICK: tuple[Any, ...] = (
     *("--load-monitor-interval", 1, "--shutdown-grace-period-secs", 1, "--disable-tokenizer-autoload"),
     *("--cb-failure-threshold", 1, "--cb-success-threshold", 1, "--cb-timeout-duration-secs", 2),
 )
-"""It asks its workers every second whether they take requests and how busy they are, and leaves one alone as
-soon as it cannot be reached. By its own defaults a request is tried five times within half a second, and where
-routing looks at the cache all five may go to a worker that has just died."""
+"""It asks its workers every second whether they take requests and how busy they are, and leaves one alone
+as soon as it cannot be reached. By its own defaults a request is tried five times within half a second, and
+where routing looks at the cache all five may go to a worker that has just died."""
 
 
 def smg_command() -> Path | None:

@@ -12,6 +12,7 @@ from benchmarks.machine import Figure
 from benchmarks.remote import Remote
 from benchmarks.scale.clients import Clients
 from benchmarks.scale.fleet import DIRECT, SIDES, Side, behind_smg, fleet_of
+from benchmarks.servers import ServerError
 from benchmarks.serving.turn import Work
 
 if TYPE_CHECKING:
@@ -59,9 +60,17 @@ class Taken:
 
     @property
     def tokens_per_s(self) -> float:
-        """The median of the rounds that count."""
+        """The median of the rounds that count.
+
+        Raises:
+            ServerError: no tokens came.
+        """
         figure = Figure.of([(turn.tokens_per_s, turn.elsewhere) for turn in self.turns])
-        assert figure
+        if figure is None or not figure.value:
+            errors = [turn.first_error for turn in self.turns if turn.first_error]
+            raise ServerError(
+                f"no tokens came through {self.side.name}: {errors or 'longer loops are needed'}"
+            )
         return figure.value
 
     def first_token(self, percent: float) -> float:

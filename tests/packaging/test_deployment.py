@@ -19,7 +19,8 @@ from tests.edge.servers import served
 from tests.process import NUCLEUS
 
 ROOT = Path(__file__).parents[2]
-UNIT = ROOT / "packaging" / "systemd" / "nucleus.service"
+SYSTEMD = ROOT / "packaging" / "systemd"
+UNIT, INSTANCE, GATEWAY = (SYSTEMD / name for name in ("nucleus.service", "instance.conf", "smg.service"))
 DOCKERFILES = sorted((ROOT / "packaging" / "docker").glob("*.Dockerfile"))
 of_each = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
 
@@ -29,17 +30,35 @@ def text_of(file: Path) -> str:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
-    unit = tmp_path / UNIT.name
-    unit.write_text(text_of(UNIT).replace("/opt/nucleus/bin/nucleus", NUCLEUS))
-    verified = subprocess.run(
-        ["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False
-    )
-    assert (verified.returncode, verified.stderr) == (0, "")
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    """The server's, as an instance of several, and that of the gateway in front of them."""
+    unit = text_of(UNIT).replace("/opt/nucleus/bin/nucleus", NUCLEUS)
+    files = {
+        UNIT.name: unit,
+        "nucleus@.service": unit,
+        "nucleus@.service.d/instance.conf": text_of(INSTANCE),
+        GATEWAY.name: text_of(GATEWAY).replace("/opt/smg/bin/smg", NUCLEUS),
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for name in (UNIT.name, "nucleus@0.service", GATEWAY.name):
+        verified = subprocess.run(
+            ["systemd-analyze", "verify", tmp_path / name], capture_output=True, text=True, check=False
+        )
+        assert (verified.returncode, verified.stderr) == (0, "")
+
+
+def test_the_gateway_asks_the_instances_where_they_listen() -> None:
+    (ports,) = re.findall(r"NUCLEUS_HTTP_PORT=(\d+)%i", text_of(INSTANCE))
+    asked = re.findall(r"http://127\.0\.0\.1:(\d+)", text_of(GATEWAY))
+    assert asked == [f"{ports}{number}" for number in range(2)]
 
 
 @pytest.mark.parametrize(
-    "file", [*DOCKERFILES, UNIT, ROOT / "docs" / "deploying.md"], ids=lambda path: path.name
+    "file",
+    [*DOCKERFILES, UNIT, INSTANCE, ROOT / "docs" / "deploying.md", ROOT / "docs" / "scale.md"],
+    ids=lambda path: path.name,
 )
 def test_settings_that_are_named_exist(file: Path) -> None:
     known = {ENV_PREFIX + name.upper() for name in ServeSettings.model_fields}

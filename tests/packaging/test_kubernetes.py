@@ -48,6 +48,21 @@ def test_a_manifest_is_valid(file: Path, version: str) -> None:
     kubernetes_validate.validate(yaml.safe_load(file.read_text()), version, strict=True)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_gateway_is_valid_and_finds_the_servers(version: str) -> None:
+    manifests = list(yaml.safe_load_all((FOLDER / "smg" / "smg.yaml").read_text()))
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, version, strict=True)
+    (deployment,) = (manifest for manifest in manifests if manifest["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    arguments = container["args"]
+    key, _, value = arguments[arguments.index("--selector") + 1].partition("=")
+    assert POD["metadata"]["labels"][key] == value
+    (port,) = (port["containerPort"] for port in CONTAINER["ports"] if port["name"] == "http")
+    assert f"--service-discovery-port={port}" in arguments
+    assert f"--health-check-endpoint={PROBES['readiness']['httpGet']['path']}" in arguments
+
+
 def test_the_validator_would_notice() -> None:
     wrong = manifest_of("Deployment")
     wrong["spec"]["template"]["spec"]["terminationGracePeriod"] = 1
