@@ -8,7 +8,9 @@ import random
 import time
 from contextlib import aclosing
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from typing_extensions import override
 
 from benchmarks.client import HttpClient
 from benchmarks.machine import Elsewhere, cpu_seconds
@@ -27,6 +29,14 @@ _SEED = 7
 _REST_SECONDS = 30.0  # in which a server is idle again once its clients have left
 _OPENING, _NEXT = 900, 160  # characters of a conversation's first turn, and of what each later one adds
 _ANSWER = 24  # tokens
+
+
+class PlainQuestions(Questions):
+    """Those of the other benchmarks, as every gateway takes them: SMG refuses a ``top_k`` of 0."""
+
+    @override
+    def next(self) -> dict[str, Any]:
+        return {name: value for name, value in super().next().items() if name != "top_k"}
 
 
 class Divided:
@@ -102,7 +112,7 @@ class Clients:
 
     async def _perform(self, work: Work) -> Turn:
         client = Divided(self._ports)
-        load = Load(client, Questions(self._model), work)
+        load = Load(client, PlainQuestions(self._model), work)
         elsewhere, cpu = Elsewhere(*self._pids), time.process_time()
         await load.run()
         spent = {"client_cpu_s": time.process_time() - cpu, "elsewhere": elsewhere.processors()}

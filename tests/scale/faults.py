@@ -15,29 +15,34 @@ from itertools import cycle, islice
 from pathlib import Path
 from random import Random
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import aiohttp
+import httpx2
 
 from benchmarks.client import CallError, HttpClient
 from benchmarks.gateways import smg
 from benchmarks.machine import describe
 from benchmarks.report import Table, write_json
 from benchmarks.servers import HOST, ServerError
+from engine.client.http import HttpClient as ResumingClient
+from engine.errors import EngineError
 from tests.chaos.questions import Question, seeded_requests
 from tests.process import MODEL
 from tests.scale.workers import Worker, start_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
     from benchmarks.client import Fields
     from benchmarks.gateways import Gateway
-    from tests.chaos.questions import Way
 
+Way = Literal["http", "http stream", "resumed"]
+"""The last is a stream of one choice, by a client that goes on elsewhere where it breaks."""
 _FOLDER = Path(__file__).parents[2] / "build" / "scale"
 _WORKERS = 3
 _CLIENTS = 8
+_WAYS: tuple[Way, ...] = get_args(Way)
 _QUESTIONS = 40
 _PATIENCE_SECONDS = 120.0
 _SECONDS_PER_REQUEST = 0.5  # of two cores, kills included
@@ -68,7 +73,7 @@ class Found:
     """What a run found."""
 
     outcomes: dict[Way, Counter[Outcome]] = field(
-        default_factory=lambda: {"http": Counter(), "http stream": Counter()}
+        default_factory=lambda: {way: Counter() for way in get_args(Way)}
     )
     kills: int = 0
     seconds: float = 0.0
@@ -86,7 +91,7 @@ class Found:
             "no request is lost": not self.total(Outcome.LOST),
             "no request hangs": not self.total(Outcome.HUNG),
             "no answer is wrong": not self.total(Outcome.WRONG),
-            "what is not streamed is answered": not self.outcomes["http"][Outcome.TOLD],
+            "what is resumed has an answer": not self.outcomes["resumed"][Outcome.TOLD],
             "some workers were killed": self.kills > 0,
         }
 
@@ -124,7 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def run(workers: list[Worker], gateway: Gateway, requests: int, every: float, seed: int) -> Found:
     """Learn the answers of one worker alone, then ask the gateway while workers are killed."""
     alone, found = HttpClient(HOST, workers[0].port), Found()
-    questions = [await Question.ask(alone, fields) for fields in seeded_requests(MODEL, _QUESTIONS, seed)]
+    requested = [fields | {"return_token_ids": True} for fields in seeded_requests(MODEL, _QUESTIONS, seed)]
+    questions = [await Question.ask(alone, fields) for fields in requested]
     waiting = iter(_asked(questions, requests, seed))
     began = perf_counter()
     killing = asyncio.create_task(_kill_in_turn(workers, gateway, every, found))
@@ -139,42 +145,56 @@ async def run(workers: list[Worker], gateway: Gateway, requests: int, every: flo
     return found
 
 
-def _asked(questions: Sequence[Question], requests: int, seed: int) -> Sequence[tuple[Question, Way]]:
-    """Return every question again and again, each time in either way."""
+def _asked(questions: Sequence[Question], requests: int, seed: int) -> list[tuple[Question, Way]]:
+    """Return every question again and again, each time in some way."""
     random = Random(seed)  # noqa: S311 - not for secrets
-    ways: list[Way] = ["http", "http stream"]
-    return [(question, random.choice(ways)) for question in islice(cycle(questions), requests)]
+    asked = [(question, random.choice(_WAYS)) for question in islice(cycle(questions), requests)]
+    single = [question for question in questions if question.fields["n"] == 1]
+    return [(random.choice(single) if way == "resumed" else question, way) for question, way in asked]
 
 
 async def _ask_on(port: int, waiting: Iterator[tuple[Question, Way]], found: Found) -> None:
-    for question, way in waiting:
-        outcome, fault = await ask(HttpClient(HOST, port), question, way)
-        found.outcomes[way][outcome] += 1
-        if fault:
-            found.faults.append(f"{way}: {fault}")
+    async with ResumingClient(f"http://{HOST}:{port}") as resuming:
+        for question, way in waiting:
+            events = _events(port, resuming, question, way)
+            outcome, fault = await judge(events, question, way)
+            found.outcomes[way][outcome] += 1
+            if fault:
+                found.faults.append(f"{way}: {fault}")
 
 
-async def ask(client: HttpClient, question: Question, way: Way) -> tuple[Outcome, str]:
-    """Ask once; return what became of it, and what was wrong."""
-    events: list[Fields] = []
+async def _events(
+    port: int, resuming: ResumingClient, question: Question, way: Way
+) -> AsyncGenerator[Fields, None]:
+    if way == "resumed":
+        async with aclosing(resuming.stream(**question.fields_for("http stream"))) as chunks:
+            async for chunk in chunks:
+                yield chunk
+        return
+    client = HttpClient(HOST, port)
+    async with aclosing(client.events(question.fields_for(way))) as events:
+        async for event in events:
+            yield client.read(event)
+
+
+async def judge(events: AsyncGenerator[Fields, None], question: Question, way: Way) -> tuple[Outcome, str]:
+    """Read an answer; return what became of it, and what was wrong."""
+    came: list[Fields] = []
     try:
-        async with (
-            asyncio.timeout(_PATIENCE_SECONDS),
-            aclosing(client.events(question.fields_for(way))) as arriving,
-        ):
-            async for event in arriving:
-                events.append(client.read(event))  # noqa: PERF401 - what came before an error counts, too
+        async with asyncio.timeout(_PATIENCE_SECONDS), aclosing(events):
+            async for event in events:
+                came.append(event)  # noqa: PERF401 - what came before an error counts, too
     except TimeoutError:
-        return Outcome.HUNG, f"nothing after {_PATIENCE_SECONDS:g} s, behind {events}"
-    except (CallError, OSError, aiohttp.ClientError) as error:
-        if not question.may_begin_with(events):
-            return Outcome.WRONG, f"{events} in answer to {question}"
-        if way == "http stream" and events:
+        return Outcome.HUNG, f"nothing after {_PATIENCE_SECONDS:g} s, behind {came}"
+    except (CallError, EngineError, OSError, aiohttp.ClientError, httpx2.TransportError) as error:
+        if not question.may_begin_with(came):
+            return Outcome.WRONG, f"{came} in answer to {question}"
+        if way != "http" and came:
             return Outcome.TOLD, ""
         return Outcome.LOST, f"{type(error).__name__}: {error}"
-    if question.is_answered_by(events):
+    if question.is_answered_by(came):
         return Outcome.ANSWERED, ""
-    return Outcome.WRONG, f"{events} in answer to {question}"
+    return Outcome.WRONG, f"{came} in answer to {question}"
 
 
 async def _kill_in_turn(workers: list[Worker], gateway: Gateway, every: float, found: Found) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from benchmarks.client import CallError, HttpClient
 from benchmarks.prompts import PASSAGES
 from benchmarks.servers import HOST
+from engine.client.http import HttpClient as ResumingClient
 from tests.answers import joined
 from tests.process import MODEL, PATIENCE
 from tests.scale.workers import IS_MISSING, REASON, Worker
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
     from benchmarks.gateways import Gateway
     from tests.scale.conftest import Opening
 
-pytestmark = pytest.mark.skipif(IS_MISSING, reason=REASON)
+pytestmark = [pytest.mark.skipif(IS_MISSING, reason=REASON), pytest.mark.timeout(300)]
 
 ASK: Fields = {"model": MODEL, "prompt": "Once upon a time", "temperature": 1.0, "ignore_eos": True}
-WHOLE = [{**ASK, "seed": seed, "max_tokens": 24} for seed in range(2)]
-STREAMED: Fields = {**ASK, "seed": 9, "max_tokens": 48, "stream": True}
+WHOLE = [{**ASK, "seed": seed, "max_tokens": 8} for seed in range(2)]
+STREAMED: Fields = {**ASK, "seed": 9, "max_tokens": 32, "stream": True}
 QUICK: Fields = {**ASK, "seed": 5, "max_tokens": 2}
 IN_TURNS = ("--policy", "round_robin")
 
@@ -65,17 +66,27 @@ def under_way(gateway: Gateway, counts: list[int]) -> Callable[[], bool]:
 async def test_what_has_no_token_is_answered_elsewhere_and_what_has_is_told(
     pair: list[Worker], open_gateway: Opening
 ) -> None:
+    """Or resumed, by a client that knows how."""
     right = [await whole(pair[0].port, fields) for fields in WHOLE]
     (right_stream,) = await whole(pair[0].port, {**STREAMED, "stream": False})
-    with open_gateway(pair, *IN_TURNS) as gateway, open_gateway(pair, "--policy", "cache_aware") as cached:
+    right_resumed = await whole(pair[0].port, {**STREAMED, "stream": False, "return_token_ids": True})
+    async with AsyncExitStack() as stack:
+        gateway = stack.enter_context(open_gateway(pair, *IN_TURNS))
+        cached = stack.enter_context(open_gateway(pair, "--policy", "cache_aware"))
+        client = await stack.enter_async_context(ResumingClient(f"http://{HOST}:{gateway.port}"))
         talk = await conversation_at(pair[1], cached.port)
         streams = [await begun(gateway.port) for _ in pair]
+        resuming = [client.stream(**STREAMED) for _ in pair]
+        resumed = [[await anext(chunks)] for chunks in resuming]
         pending = [asyncio.create_task(whole(gateway.port, fields)) for fields in WHOLE]
-        await asyncio.to_thread(gateway.wait_until, under_way(gateway, [2, 2]))
+        await asyncio.to_thread(gateway.wait_until, under_way(gateway, [3, 3]))
         await asyncio.to_thread(pair[1].kill)
         assert await whole(cached.port, talk), "although its turns before are in the cache of the dead"
         assert await asyncio.gather(*pending) == right
         broken = [await rest(*stream) for stream in streams]
+        for came, chunks in zip(resumed, resuming, strict=True):
+            came.extend([chunk async for chunk in chunks])
+    assert [joined(came) for came in resumed] == [right_resumed] * 2, "one of them was resumed elsewhere"
     assert sorted(broken) == [False, True]
     for (came, _), is_broken in zip(streams, broken, strict=True):
         (told,) = joined(came)
