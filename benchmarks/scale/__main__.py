@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.machine import describe
+from benchmarks.remote import RemoteError
 from benchmarks.report import Table, write_json
 from benchmarks.scale.measure import (
     CACHE_AWARE,
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _tell(checks)
         talks = {found.policy: found for found in measure_conversations(setting, plan, _BUILT)}
         _tell(more := cache_checks_of(talks))
-    except ServerError as error:
+    except (ServerError, RemoteError) as error:
         print(error, file=sys.stderr)
         return 1
     target = _RESULTS if plan == Plan() else _BUILT / "scale.json"

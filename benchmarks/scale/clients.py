@@ -77,6 +77,32 @@ class Computed(NamedTuple):
         return self.prompt_tokens - self.cached_tokens
 
 
+class Conversation:
+    """A text that grows, and what its prompts have come to.
+
+    Args:
+        model: The name that the servers answer to.
+        number: Decides what is said.
+    """
+
+    def __init__(self, model: str, number: int) -> None:
+        self.asked = self.cached = 0
+        self._fields = {"model": model, "max_tokens": _ANSWER, "seed": number}
+        self._draw = random.Random(_SEED + number)  # noqa: S311 - not for secrets
+        self._text = f"Conversation {number}.\n"
+
+    async def take_turn(self, client: Divided) -> None:
+        """Say something, and hear the answer."""
+        passage = self._draw.choice(PASSAGES)
+        begin = self._draw.randrange(len(passage) // 2)
+        self._text += passage[begin : begin + (_NEXT if self.asked else _OPENING)]
+        fields = {**self._fields, "prompt": self._text}
+        (answer,) = [client.read(event) async for event in client.events(fields)]
+        self.asked += answer["usage"]["prompt_tokens"]
+        self.cached += answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+        self._text += answer["choices"][0]["text"] + "\n"
+
+
 class Clients:
     """A program of clients, in a process of its own.
 
@@ -130,23 +156,16 @@ class Clients:
         return found
 
     async def _converse(self, conversations: int, turns: int) -> Computed:
-        held = [self._conversation(number, turns) for number in range(conversations)]
-        each = await asyncio.gather(*held)
-        return Computed(sum(one.prompt_tokens for one in each), sum(one.cached_tokens for one in each))
+        """Take turn after turn, all conversations at once, each time in another order.
 
-    async def _conversation(self, number: int, turns: int) -> Computed:
-        draw = random.Random(_SEED + number)  # noqa: S311 - not for secrets
-        client, text, asked, cached = Divided(self._ports), f"Conversation {number}.\n", 0, 0
-        for turn in range(turns):
-            passage = draw.choice(PASSAGES)
-            begin = draw.randrange(len(passage) // 2)
-            text += passage[begin : begin + (_NEXT if turn else _OPENING)]
-            fields = {"model": self._model, "prompt": text, "max_tokens": _ANSWER, "seed": number}
-            (answer,) = [client.read(event) async for event in client.events(fields)]
-            asked += answer["usage"]["prompt_tokens"]
-            cached += answer["usage"]["prompt_tokens_details"]["cached_tokens"]
-            text += answer["choices"][0]["text"] + "\n"
-        return Computed(asked, cached)
+        In one order, a gateway that asks its workers in turn would keep each conversation where it began.
+        """
+        order, client = random.Random(_SEED), Divided(self._ports)  # noqa: S311 - not for secrets
+        held = [Conversation(self._model, number) for number in range(conversations)]
+        for _ in range(turns):
+            order.shuffle(held)
+            await asyncio.gather(*(each.take_turn(client) for each in held))
+        return Computed(sum(each.asked for each in held), sum(each.cached for each in held))
 
     def _seconds(self) -> float:
         return sum(cpu_seconds(pid) or 0.0 for pid in self._pids)
