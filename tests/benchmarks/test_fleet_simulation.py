@@ -16,9 +16,12 @@ from benchmarks.scale.simulation.cache import ConversationCache
 from benchmarks.scale.simulation.costs import MACHINES, Machine, cpu
 from benchmarks.scale.simulation.fleet import Death, Faults, Fleet
 from benchmarks.scale.simulation.measured import Rounds, prompt_tokens
-from benchmarks.scale.simulation.routers import LeastRequests
+from benchmarks.scale.simulation.page import PAGE, with_tables
+from benchmarks.scale.simulation.report import read
+from benchmarks.scale.simulation.routers import ConsistentHashing, LeastRequests, PrefixHash, View
 from benchmarks.scale.simulation.scenarios import BOUND, ROUTERS, Backlog, Scenario, make_router, run
 from benchmarks.scale.simulation.trace import Request, Shape, Trace
+from benchmarks.scale.simulation.tree_routers import CacheAware, PromptTree, RayPrefix, RayPrefixBalanced
 from engine.core.policy import DEFAULT_POLICY
 from engine.core.step_cost import StepCost
 from engine.kvcache.host_cache import HostPrefixCache
@@ -255,9 +258,78 @@ def test_round_robin_computes_what_the_order_of_turns_says() -> None:
     assert prompt_tokens("round robin", rounds, seed=seed) == computed
 
 
+def _view(load: list[int], alive: list[int] | None = None) -> View:
+    workers = np.arange(len(load)) if alive is None else np.array(alive)
+    return View(np.array(load), workers, workers)
+
+
+def _turn(conversation: int, prompt: int) -> Request:
+    return Request(conversation, prompt, 10, 0.0)
+
+
+def test_cache_aware_follows_a_long_match_until_that_worker_has_too_many_requests() -> None:
+    router = CacheAware(3, 0, n_common=50)
+    assert router.choose(_turn(1, 400), _view([2, 2, 0])) == 2
+    assert router.choose(_turn(1, 500), _view([0, 0, 5])) == 2
+    assert router.choose(_turn(1, 600), _view([2, 0, 9])) == 1  # over 1.5 times the mean, and 4 above it
+    assert router.choose(_turn(2, 400), _view([0, 1, 1])) == 0  # what is common is less than 0.3 of it
+    assert router.choose(_turn(1, 700), _view([0, 0, 0], alive=[0])) == 0
+
+
+def test_rays_router_follows_a_match_whatever_the_queue() -> None:
+    router = RayPrefix(2, 0, n_common=50)
+    assert router.choose(_turn(1, 1_000), _view([0, 0])) == 0
+    assert router.choose(_turn(1, 1_100), _view([20, 0])) == 0
+    assert router.choose(_turn(2, 1_000), _view([0, 0])) == 1  # the one that got the fewest tokens
+
+
+def test_rays_router_with_a_limit_balances_where_queues_differ_by_more() -> None:
+    router = RayPrefixBalanced(2, 0, n_common=50)
+    assert router.choose(_turn(1, 1_000), _view([0, 0])) == 0
+    assert router.choose(_turn(1, 1_100), _view([5, 0])) == 0
+    assert router.choose(_turn(1, 1_200), _view([6, 0])) == 1
+
+
+def test_a_ring_keeps_its_keys_when_a_worker_leaves() -> None:
+    router = ConsistentHashing(8, 0)
+    everybody, without = _view([0] * 8), _view([0] * 8, alive=[0, 1, 2, 4, 5, 6, 7])
+    before = [router.choose(_turn(each, 100), everybody) for each in range(200)]
+    after = [router.choose(_turn(each, 100), without) for each in range(200)]
+    assert set(before) == set(range(8))
+    assert [new for old, new in zip(before, after, strict=True) if old != 3] == [x for x in before if x != 3]
+    assert 3 not in after
+
+
+def test_a_hash_of_what_all_prompts_share_tells_no_conversations_apart() -> None:
+    router = PrefixHash(8, 0, n_common=300)
+    assert len({router.choose(_turn(each, 1_000), _view([0] * 8)) for each in range(50)}) == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(60, 900), st.integers(0, 3)), max_size=40))
+def test_a_tree_forgets_the_oldest_first_and_keeps_within_its_bound(
+    prompts: list[tuple[int, int, int]],
+) -> None:
+    tree = PromptTree(4, n_common=50)
+    for conversation, prompt, worker in prompts:
+        tree.insert(_turn(conversation, prompt), worker)
+    entries = tree.state.entries
+    tree.evict(1_000)
+    assert tree.n_tokens <= 1_000
+    assert tree.state.entries <= entries
+    for worker in range(4):
+        tree.forget(worker)
+    assert tree.n_tokens == 0
+    assert not tree.tokens_of.any()
+
+
 @pytest.mark.parametrize("kind", sorted(MACHINES))
 def test_machines_have_the_engines_curves(kind: str) -> None:
     machine = MACHINES[kind]()
     seconds = [machine.cost.seconds(n) for n in (1, 4, 16)]
     assert seconds == sorted(seconds)
     assert machine.cost.seconds(0, 512) > machine.cost.seconds(0, 64)
+
+
+def test_the_page_has_the_tables_of_the_last_run() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert with_tables(page, read()) == page

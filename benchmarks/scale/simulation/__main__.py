@@ -1,8 +1,8 @@
 """``python -m benchmarks.scale.simulation``: simulate a fleet behind each router.
 
-``--quick`` takes some seconds and writes nothing. The whole takes about 20 minutes of one core, and writes
-``benchmarks/results/fleet_simulation.json`` and its plots. Simulated time is no time of this machine: what
-else it does changes no figure.
+``--quick`` takes some seconds and writes nothing. The whole takes about eight minutes of one core, and writes
+``benchmarks/results/fleet_simulation.json``, its plots and the tables of the page. Simulated time is no time
+of this machine: what else it does changes no figure.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale.simulation", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="ten workers, one seed, nothing written")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time")
-    parser.add_argument("--plots", action="store_true", help="draw the plots again from the JSON file")
+    parser.add_argument("--plots", action="store_true", help="only write plots and tables again")
     options = parser.parse_args()
     if options.jobs < 1:
         parser.error(f"argument --jobs: {options.jobs} is not at least 1")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.report import Panel, Table, plot, write_json
 from benchmarks.scale.simulation.costs import MACHINES
+from benchmarks.scale.simulation.page import PAGE, with_tables
 from benchmarks.scale.simulation.scenarios import ROUTERS, Scenario, shape_for
 
 if TYPE_CHECKING:
@@ -90,9 +91,17 @@ def write(table_rows: list[Row], rates: Mapping[str, float]) -> None:
     write_json(_FILE, content)
 
 
+def read() -> dict[str, Any]:
+    """Return the content of the JSON file."""
+    content: dict[str, Any] = json.loads(_FILE.read_text(encoding="utf-8"))
+    return content
+
+
 def draw() -> None:
-    """Draw the plots from the JSON file."""
-    found = json.loads(_FILE.read_text(encoding="utf-8"))["rows"]
+    """Draw the plots, and write the page's tables, from the JSON file."""
+    content = read()
+    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8"), content), encoding="utf-8")
+    found = content["rows"]
     plain = [row for row in found if row["machine"] == "cpu" and row["fault"] == "none"]
     default = MACHINES["cpu"]().host_cache
     at_default = [row for row in plain if row["cache"] == default]

@@ -139,7 +139,10 @@ class Trace:
         }
         begins = self._begins(rate * shape.first_share, rng)
         for conversation, begin in enumerate(begins):
-            self._turns[conversation] = self._draw_turns(rng, draw)
+            turns = self._draw_turns(rng, draw)
+            if begin < 0 and not turns:
+                continue
+            self._turns[conversation] = turns
             prompt = max(self._length(draw["first_prompt"]), shape.n_common + _SHORTEST_TURN)
             answer = self._answer(draw["answer"])
             prompt = min(prompt, shape.context - answer)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _MOST_STEPS = 64
 """Equal steps that are taken together at most, so that what lies before their rows is about right."""
-_DEPTHS = 64
+_DEPTHS = 256
 """Depths that differ by less get the same budget for prompts."""
 
 
