@@ -56,8 +56,25 @@ class Panel(NamedTuple):
     """Labels whose points are not joined."""
 
 
-def plot(path: Path, panels: Sequence[Panel], x_label: str, y_label: str, *, log_y: bool = False) -> None:
-    """Plot panels side by side, x in powers, in the format of the path's suffix."""
+def plot(
+    path: Path,
+    panels: Sequence[Panel],
+    x_label: str,
+    y_label: str,
+    *,
+    log_y: bool = False,
+    legend_beside: bool = False,
+) -> None:
+    """Plot panels side by side, x in powers, in the format of the path's suffix.
+
+    Args:
+        path: Where.
+        panels: Its parts; a legend is in the first one, if all have the same lines.
+        x_label: Of each x axis.
+        y_label: Of the first y axis.
+        log_y: Whether y is in powers, too.
+        legend_beside: Whether the legend is beside all panels, since it would cover their lines.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -79,11 +96,16 @@ def plot(path: Path, panels: Sequence[Panel], x_label: str, y_label: str, *, log
             axes.minorticks_off()
             if not log_y:
                 axes.set_ylim(bottom=0)
-            if len(panels) > 1 and set(panel.lines) != set(panels[0].lines):
+            if len(panels) > 1 and not legend_beside and set(panel.lines) != set(panels[0].lines):
                 axes.legend(frameon=False)
             axes.set_xlabel(x_label)
             axes.grid(visible=True, alpha=0.3)
             axes.spines[["top", "right"]].set_visible(False)
         figure.axes[0].set_ylabel(y_label)
-        figure.axes[0].legend(frameon=False)
+        if legend_beside:
+            figure.legend(
+                *figure.axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False
+            )
+        else:
+            figure.axes[0].legend(frameon=False)
         figure.savefig(path, metadata={"Creator": None, "Date": None})

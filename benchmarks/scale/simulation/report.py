@@ -26,6 +26,7 @@ _DIGITS = 4
 _SHOWN = ("hit_rate", "ttft_p50", "ttft_p99", "latency_p99", "busy_imbalance", "queue_imbalance", "entries")
 
 Row = dict[str, Any]
+_Lines = dict[str, dict[int, float]]
 
 
 def rows(found: Mapping[Scenario, Figures]) -> list[Row]:
@@ -107,50 +108,52 @@ def draw() -> None:
     at_default = [row for row in plain if row["cache"] == default]
     at_load = [row for row in at_default if row["load"] == 0.7]
     by_cache = [row for row in plain if row["workers"] == 100 and row["load"] == 0.7]
-    plot(
-        _RESULTS / "fleet_hits.svg",
-        [
-            Panel("Load 0.7, 65,536 tokens of cache, workers →", _lines(at_load, "workers", "hit_rate")),
-            Panel("Load 0.7, 100 workers, tokens of cache →", _lines(by_cache, "cache", "hit_rate")),
-        ],
-        "",
+    _plot(
+        "hits",
         "part of the prompts' tokens from a cache",
+        {
+            "65,536 tokens of cache, by workers": _lines(at_load, "workers", "hit_rate"),
+            "100 workers, by tokens of cache": _lines(by_cache, "cache", "hit_rate"),
+        },
+        x_label="",
     )
-    plot(
-        _RESULTS / "fleet_ttft.svg",
-        [
-            Panel(
-                f"Load {load}",
-                _lines([row for row in at_default if row["load"] == load], "workers", "ttft_p99"),
-            )
+    _plot(
+        "ttft",
+        "seconds to the first token, p99",
+        {
+            f"Load {load}": _lines([row for row in at_default if row["load"] == load], "workers", "ttft_p99")
             for load in (0.5, 0.7, 0.9)
-        ],
-        "workers",
-        "seconds to the first token, p99, log",
-        log_y=True,
+        },
     )
-    plot(
-        _RESULTS / "fleet_balance.svg",
-        [
-            Panel(
-                "Requests of the fullest worker over the mean", _lines(at_load, "workers", "queue_imbalance")
-            ),
-            Panel("Megabytes that the router keeps", _lines(at_load, "workers", "n_bytes", per=1e6)),
-        ],
-        "workers",
-        "log",
+    _plot(
+        "balance",
+        "requests of the fullest worker over the mean",
+        {
+            "Load 0.7": _lines(at_load, "workers", "queue_imbalance"),
+        },
+    )
+    _plot(
+        "state",
+        "bytes that the router keeps, log",
+        {
+            "Load 0.7": _lines(at_load, "workers", "n_bytes"),
+        },
         log_y=True,
     )
 
 
-def _lines(
-    table_rows: Iterable[Row], x: str, figure: str, *, per: float = 1.0
-) -> dict[str, dict[int, float]]:
-    """Return a line for each router: x -> the figure's median; without those that have none above 0."""
-    lines: dict[str, dict[int, float]] = {router: {} for router in ROUTERS}
+def _plot(
+    name: str, y_label: str, panels: Mapping[str, _Lines], *, x_label: str = "workers", log_y: bool = False
+) -> None:
+    parts = [Panel(title, lines) for title, lines in panels.items()]
+    plot(_RESULTS / f"fleet_{name}.svg", parts, x_label, y_label, log_y=log_y, legend_beside=True)
+
+
+def _lines(table_rows: Iterable[Row], x: str, figure: str) -> _Lines:
+    """Return a line for each router: x -> the figure's median."""
+    lines: _Lines = {router: {} for router in ROUTERS}
     for row in table_rows:
-        if row[figure][0] > 0:
-            lines[row["router"]][row[x]] = row[figure][0] / per
+        lines[row["router"]][row[x]] = row[figure][0]
     return {router: dict(sorted(line.items())) for router, line in lines.items() if line}
 
 
