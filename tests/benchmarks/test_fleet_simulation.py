@@ -49,15 +49,14 @@ def _mean_wait(services: Iterable[int], load: float, seed: int) -> float:
     return statistics.fmean(each.done - each.arrival - each.prompt * _SERVICE for each in done)
 
 
-@pytest.mark.parametrize("load", [0.3, 0.6])
-def test_requests_of_one_length_wait_as_in_an_m_d_1_queue(load: float) -> None:
-    service = 100
+def test_requests_of_one_length_wait_as_in_an_m_d_1_queue() -> None:
+    load, service = 0.6, 100
     expected = load * service / (2 * (1 - load))
     assert _mean_wait([service] * 4_000, load, seed=1) == pytest.approx(expected, rel=0.08)
 
 
-@pytest.mark.parametrize("load", [0.3, 0.6])
-def test_requests_of_exponential_lengths_wait_as_in_an_m_m_1_queue(load: float) -> None:
+def test_requests_of_exponential_lengths_wait_as_in_an_m_m_1_queue() -> None:
+    load = 0.6
     lengths = np.ceil(np.random.default_rng(2).exponential(200.0, 4_000)).astype(int).tolist()
     expected = load * statistics.fmean(lengths) / (1 - load)
     assert _mean_wait(lengths, load, seed=3) == pytest.approx(expected, rel=0.12)
@@ -70,6 +69,7 @@ def _stream(conversation: int, length: int, n_common: int) -> list[int]:
     return [token if token < n_common else 10_000 * (conversation + 1) + token for token in range(length)]
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(1, 400), st.booleans()), max_size=40),
     st.integers(0, 800),
@@ -122,7 +122,7 @@ class _Watched(Trace):
         super().answered(request)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     st.sampled_from(sorted(ROUTERS)),
     st.integers(1, 6),
@@ -136,13 +136,13 @@ def test_every_request_is_answered_once_and_nothing_grows_over_its_size(
     shape, machine = Shape(), cpu(slots=4, cache=cells)
     # One worker stays, or there is nobody to answer.
     faults = Faults([Death(1 + n % (n_workers - 1), at, back) for n, at, back in deaths[: n_workers - 1]])
-    trace = _Watched(shape, rate=0.3 * n_workers, seconds=40.0, seed=seed)
+    trace = _Watched(shape, rate=0.3 * n_workers, seconds=30.0, seed=seed)
     router = make_router(label, n_workers, seed, shape.n_common)
     fleet = Fleet(
         machine, n_workers, router, trace, n_common=shape.n_common, faults=faults, knows_all=label == BOUND
     )
     trace.fleet, trace.machine = fleet, machine
-    outcome = fleet.run(begins=0.0, ends=40.0)
+    outcome = fleet.run(begins=0.0, ends=30.0)
     assert trace.sent == trace.answers == len(outcome.requests)
     assert len({id(request) for request in outcome.requests}) == len(outcome.requests)
     assert all(0.0 <= busy <= 1.0 + 1e-9 for busy in outcome.busy)
@@ -165,7 +165,7 @@ def test_a_dead_workers_requests_are_answered_by_others() -> None:
 
 
 def test_steps_taken_together_take_what_they_take_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    scenario = Scenario("least requests", 2, begins=0.0, ends=150.0)
+    scenario = Scenario("consistent hashing", 2, begins=0.0, ends=150.0)  # it looks at no load
     together = run(scenario)
     monkeypatch.setattr(worker_module, "_MOST_STEPS", 1)
     apart = run(scenario)
@@ -196,9 +196,9 @@ def _all_of(trace: Trace) -> list[Request]:
 
 def test_requests_have_the_shape_of_the_trace() -> None:
     shape = Shape()
-    requests = _all_of(Trace(shape, rate=2.0, seconds=2_000.0, seed=1))
+    requests = _all_of(Trace(shape, rate=2.0, seconds=1_500.0, seed=1))
     sample = shape.data["of_the_sample"]
-    assert len(requests) == pytest.approx(4_000, rel=0.1)
+    assert len(requests) == pytest.approx(3_000, rel=0.1)
     prompt = statistics.fmean(request.prompt for request in requests)
     assert prompt * shape.scale == pytest.approx(sample["input_tokens"], rel=0.15)
     output = statistics.fmean(request.output for request in requests)
@@ -305,6 +305,7 @@ def test_a_hash_of_what_all_prompts_share_tells_no_conversations_apart() -> None
     assert len({router.choose(_turn(each, 1_000), _view([0] * 8)) for each in range(50)}) == 1
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(60, 900), st.integers(0, 3)), max_size=40))
 def test_a_tree_forgets_the_oldest_first_and_keeps_within_its_bound(
     prompts: list[tuple[int, int, int]],

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.scale.simulation.scenarios import ROUTERS
+from benchmarks.scale.simulation.scenarios import ROUTERS, SIZES_END
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PAGE = Path(__file__).parents[3] / "docs" / "notes" / "fleet-simulation.md"
 _BEGIN, _END = "<!-- tables: python -m benchmarks.scale.simulation --plots -->", "<!-- end of the tables -->"
+_HEADING = "router | hit rate | TTFT p50 | TTFT p99 | latency p99 | busiest | fullest | keeps"
 
 Row = dict[str, Any]
 
@@ -25,43 +26,37 @@ def with_tables(page: str, found: dict[str, Any]) -> str:
 
 def _tables(found: dict[str, Any]) -> Iterator[str]:
     rows: list[Row] = found["rows"]
-    cpu = [row for row in rows if row["machine"] == "cpu"]
-    default = found["machines"]["cpu"]["cache_tokens"]
-    plain = [row for row in cpu if row["fault"] == "none" and row["cache"] == default]
+    by_size = [row for row in rows if row["ends"] == SIZES_END]
+    cpu = [row for row in rows if row["machine"] == "cpu" and row not in by_size]
     for workers in (10, 100, 1_000):
-        seeds = plain[0]["seeds"] if workers == plain[0]["workers"] else 1
+        chosen = [row for row in by_size if row["workers"] == workers]
+        seeds = max(row["seeds"] for row in chosen)
         spread = f"; medians of {seeds} seeds, and the least and the most" if seeds > 1 else ""
         yield f"### {workers:,} workers, load 0.7"
         yield f"Times in seconds{spread}."
-        chosen = [row for row in plain if row["workers"] == workers and row["load"] == 0.7]
-        yield _table(
-            "router | hit rate | TTFT p50 | TTFT p99 | latency p99 | busiest | fullest | keeps",
-            {row["router"]: _line(row) for row in chosen},
-        )
+        yield _table(_HEADING, {row["router"]: _line(row) for row in chosen})
+    default = found["machines"]["cpu"]["cache_tokens"]
+    at_100 = [row for row in cpu if row["workers"] == 100]
     yield "### 100 workers: other loads"
-    yield "TTFT p99 in seconds, and the hit rate."
-    at_100 = [row for row in plain if row["workers"] == 100]
-    yield _pivot(at_100, "load", (0.5, 0.7, 0.9), lambda row: f"{_n(row, 'ttft_p99')} ({_hits(row)})")
+    yield "TTFT p99 in seconds and, in brackets, the hit rate."
+    loads = [row for row in at_100 if row["cache"] == default]
+    yield _pivot(loads, "load", (0.5, 0.7, 0.9), lambda row: f"{_n(row, 'ttft_p99')} ({_hits(row)})")
+    yield "### 100 workers, load 0.7: caches of other sizes"
+    yield "TTFT p99 in seconds and, in brackets, the hit rate, by the tokens of each worker's cache."
+    sizes = [row for row in at_100 if row["load"] == 0.7]
+    caches = tuple(sorted({row["cache"] for row in sizes}))
+    yield _pivot(sizes, "cache", caches, lambda row: f"{_n(row, 'ttft_p99')} ({_hits(row)})")
     yield "### 10 workers, load 0.7: a worker dies, a worker is slow"
-    yield "TTFT p99 and, in brackets, latency p99, in seconds."
-    at_10 = [row for row in cpu if row["workers"] == 10 and row["load"] == 0.7]
+    yield "TTFT p99 in seconds and, in brackets, the requests of the fullest worker over the mean."
     yield _pivot(
-        at_10,
+        [row for row in cpu if row["workers"] == 10],
         "fault",
         ("none", "death", "slow"),
-        lambda row: f"{_n(row, 'ttft_p99')} ({_n(row, 'latency_p99')})",
+        lambda row: f"{_n(row, 'ttft_p99')} ({_n(row, 'queue_imbalance')})",
     )
-    yield "### 100 workers, load 0.7: caches of other sizes"
-    yield "The hit rate, and TTFT p99 in seconds, by the tokens of each worker's cache."
-    sizes = [row for row in cpu if row["workers"] == 100 and row["load"] == 0.7]
-    values = tuple(sorted({row["cache"] for row in sizes}))
-    yield _pivot(sizes, "cache", values, lambda row: f"{_hits(row)} ({_n(row, 'ttft_p99')})")
     yield "### 10 workers with a GPU, load 0.7"
     yield "Turns follow each other 30 times as fast. Times in seconds."
-    yield _table(
-        "router | hit rate | TTFT p50 | TTFT p99 | latency p99 | busiest | fullest | keeps",
-        {row["router"]: _line(row) for row in rows if row["machine"] == "gpu"},
-    )
+    yield _table(_HEADING, {row["router"]: _line(row) for row in rows if row["machine"] == "gpu"})
 
 
 def _line(row: Row) -> list[str]:

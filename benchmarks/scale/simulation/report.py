@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.report import Panel, Table, plot, write_json
 from benchmarks.scale.simulation.costs import MACHINES
 from benchmarks.scale.simulation.page import PAGE, with_tables
-from benchmarks.scale.simulation.scenarios import ROUTERS, Scenario, shape_for
+from benchmarks.scale.simulation.scenarios import ROUTERS, SIZES_END, Scenario, shape_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _RESULTS = Path(__file__).parents[2] / "results"
 _FILE = _RESULTS / "fleet_simulation.json"
-_POINT = ("workers", "load", "machine", "cache", "fault", "router")
+_POINT = ("workers", "load", "machine", "cache", "fault", "begins", "ends", "router")
 _DIGITS = 4
 _SHOWN = ("hit_rate", "ttft_p50", "ttft_p99", "latency_p99", "busy_imbalance", "queue_imbalance", "entries")
 
@@ -103,43 +103,29 @@ def draw() -> None:
     content = read()
     PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8"), content), encoding="utf-8")
     found = content["rows"]
-    plain = [row for row in found if row["machine"] == "cpu" and row["fault"] == "none"]
-    default = MACHINES["cpu"]().host_cache
-    at_default = [row for row in plain if row["cache"] == default]
-    at_load = [row for row in at_default if row["load"] == 0.7]
-    by_cache = [row for row in plain if row["workers"] == 100 and row["load"] == 0.7]
+    by_size = [row for row in found if row["ends"] == SIZES_END]
+    by_cache = [row for row in found if row["workers"] == 100 and row["load"] == 0.7 and row not in by_size]
     _plot(
         "hits",
         "part of the prompts' tokens from a cache",
         {
-            "65,536 tokens of cache, by workers": _lines(at_load, "workers", "hit_rate"),
+            "65,536 tokens of cache, by workers": _lines(by_size, "workers", "hit_rate"),
             "100 workers, by tokens of cache": _lines(by_cache, "cache", "hit_rate"),
         },
         x_label="",
     )
     _plot(
         "ttft",
-        "seconds to the first token, p99",
+        "seconds to the first token",
         {
-            f"Load {load}": _lines([row for row in at_default if row["load"] == load], "workers", "ttft_p99")
-            for load in (0.5, 0.7, 0.9)
+            "Half of the requests": _lines(by_size, "workers", "ttft_p50"),
+            "99 of 100": _lines(by_size, "workers", "ttft_p99"),
         },
     )
-    _plot(
-        "balance",
-        "requests of the fullest worker over the mean",
-        {
-            "Load 0.7": _lines(at_load, "workers", "queue_imbalance"),
-        },
-    )
-    _plot(
-        "state",
-        "bytes that the router keeps, log",
-        {
-            "Load 0.7": _lines(at_load, "workers", "n_bytes"),
-        },
-        log_y=True,
-    )
+    fullest = _lines(by_size, "workers", "queue_imbalance")
+    _plot("balance", "over the mean", {"Requests of the fullest worker": fullest})
+    kept = _lines(by_size, "workers", "n_bytes")
+    _plot("state", "log", {"Bytes that the router keeps": kept}, log_y=True)
 
 
 def _plot(
@@ -159,7 +145,7 @@ def _lines(table_rows: Iterable[Row], x: str, figure: str) -> _Lines:
 
 def _order(point: Scenario) -> tuple[Any, ...]:
     place = list(ROUTERS).index(point.router)
-    return point.machine, point.fault, point.cache or 0, point.workers, point.load, place
+    return point.machine, point.fault, point.ends, point.cache or 0, point.workers, point.load, place
 
 
 def _rounded(value: float) -> float:
