@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from pathlib import Path
 
 Value = int | float | bool | str | tuple[int | float | bool, ...]
@@ -59,6 +60,8 @@ class Header:
     """The values of keys: numbers, texts up to 4,096 bytes, and lists of up to 4,096 numbers."""
     lengths: dict[str, int] = field(default_factory=dict)
     """How long each list is, those of texts too."""
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    """The lists of texts that were asked for."""
     n_weights: int | None = None
     """The elements of all tensors; None if the bytes end before the list of tensors does."""
 
@@ -68,18 +71,19 @@ class Header:
         return self.n_weights is not None
 
 
-def parse_header(data: bytes, n_bytes: int) -> Header:
+def parse_header(data: bytes, n_bytes: int, *, whole: Container[str] = ()) -> Header:
     """Read a header, as much of it as is there.
 
     Args:
         data: The first bytes of the file.
         n_bytes: The bytes that the whole file has.
+        whole: Keys whose lists are kept however long they are, texts too.
 
     Raises:
         HeaderError: they are not those of a GGUF file of this size.
     """
     header = Header()
-    reader = _Reader(data, n_bytes)
+    reader = _Reader(data, n_bytes, whole)
     try:
         reader.read(header)
     except _NotThereError:
@@ -88,8 +92,12 @@ def parse_header(data: bytes, n_bytes: int) -> Header:
     return header
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, *, whole: Container[str] = ()) -> Header:
     """Read the header of a file.
+
+    Args:
+        path: The file.
+        whole: As in :func:`parse_header`.
 
     Raises:
         HeaderError: it is not a GGUF file.
@@ -100,7 +108,7 @@ def read_header(path: Path) -> Header:
         size = FIRST_READ
         while True:
             file.seek(0)
-            header = parse_header(file.read(size), n_bytes)
+            header = parse_header(file.read(size), n_bytes, whole=whole)
             if header.is_whole or size >= _MOST_READ:
                 return header
             size *= 8
@@ -109,9 +117,10 @@ def read_header(path: Path) -> Header:
 class _Reader:
     """Goes through the bytes once; the position is that of the next byte."""
 
-    def __init__(self, data: bytes, n_bytes: int) -> None:
+    def __init__(self, data: bytes, n_bytes: int, whole: Container[str]) -> None:
         self._data = data
         self._n_bytes = n_bytes
+        self._whole = whole
         self._position = 0
 
     def read(self, header: Header) -> None:
@@ -145,13 +154,16 @@ class _Reader:
         kind = self._u32()
         if kind == _STRING:
             count = header.lengths[key] = self._length(8, "a list of texts")
-            self._skip_texts(count)
+            if key in self._whole:
+                header.texts[key] = [self._text(_KEPT_TEXT, "a text of a list") for _ in range(count)]
+            else:
+                self._skip_texts(count)
             return
         form = _NUMBERS.get(kind)
         if form is None:
             raise HeaderError(f"{key!r} lists values of the unknown kind {kind}")
         count = header.lengths[key] = self._length(form.size, "a list")
-        if count > _KEPT_LIST:
+        if count > _KEPT_LIST and key not in self._whole:
             self._skip(count * form.size)
         else:
             header.values[key] = tuple(

@@ -76,12 +76,12 @@ def spm(
     return Vocabulary("llama", tokens, scores, settings=settings | flags)
 
 
-def bpe(pre: str, *, adds_bos: bool = False) -> Vocabulary:
-    """A byte-level vocabulary, which cuts texts as ``pre`` does before it merges."""
+def bpe(pre: str, *, adds_bos: bool = False, more: Iterable[str] = ()) -> Vocabulary:
+    """A byte-level vocabulary, which cuts texts as ``pre`` does before it merges; with ``more`` words."""
     letters = [_byte_letter(byte) for byte in range(256)]
     merges: list[str] = []
     merged: list[str] = []
-    for word in (*WORDS, *(f" {word}" for word in WORDS), *OTHERS):
+    for word in (*WORDS, *(f" {word}" for word in WORDS), *OTHERS, *more):
         spelled = [_byte_letter(byte) for byte in word.encode()]
         for length in range(1, len(spelled)):
             merges.append(f"{''.join(spelled[:length])} {spelled[length]}")
