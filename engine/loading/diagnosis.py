@@ -66,6 +66,7 @@ def diagnose(*, known_variables: Collection[str], ports: Mapping[str, int]) -> I
     yield _memory()
     yield _cache()
     yield from _models()
+    yield _gateway()
     yield from _ports(ports)
     yield from _variables(known_variables)
 
@@ -172,6 +173,15 @@ def _models() -> Iterator[Finding]:
     for model in list_models():
         fit = model.fit()
         yield Finding("model", f"{printable(model.name)}: {printable(model.problem or str(fit))}")
+
+
+def _gateway() -> Finding:
+    """Look whether a server here can be a worker of the gateway SMG over gRPC."""
+    try:
+        version = importlib.metadata.version("smg-grpc-proto")
+    except importlib.metadata.PackageNotFoundError:
+        return Finding("gateway", "SMG takes a server over HTTP; over gRPC with nucleus-engine[smg]")
+    return Finding("gateway", f"SMG takes a server over HTTP, and over gRPC (smg-grpc-proto {version})")
 
 
 def _ports(ports: Mapping[str, int]) -> Iterator[Finding]:

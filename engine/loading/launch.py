@@ -36,6 +36,8 @@ from engine.models.names import locate
 from engine.service.service import CompletionService
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.backend.llama import LlamaBackend
     from engine.backend.llama_model import LlamaModel
     from engine.core.prefix_files import PrefixFiles
@@ -94,6 +96,7 @@ def launch(options: EngineOptions, *, policy: SchedulingPolicy = DEFAULT_POLICY)
         backend,
         options,
         name=options.alias or file.name,
+        path=file.path,
         threads=drawing,
         cost=cost,
         policy=policy,
@@ -169,6 +172,7 @@ def _start_service(
     options: EngineOptions,
     *,
     name: str,
+    path: Path,
     threads: int,
     cost: StepCost,
     policy: SchedulingPolicy,
@@ -193,6 +197,7 @@ def _start_service(
         max_model_len=min(backend.n_cells, backend.info.n_ctx_train),
         max_seconds=options.max_seconds,
         features=features(),
+        path=path,
     )
 
 

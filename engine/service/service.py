@@ -34,7 +34,9 @@ from engine.service.tokenizer import Tokenizer, check_ids
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
+    from pathlib import Path
 
+    from engine.backend.base import ModelInfo
     from engine.contract.chat_responses import ChatCompletion, ChatCompletionChunk
     from engine.contract.limits import Limits
     from engine.contract.requests import CompletionRequest
@@ -61,11 +63,13 @@ class CompletionService(ProcessBound):
         max_model_len: Most tokens of a prompt and its completion together.
         max_seconds: Most seconds that a request may take, waiting included; None for no limit.
         features: What the backend was built with.
+        path: The model's file, if it was loaded from one.
 
     Attributes:
         token_texts: The texts of the model's tokens.
         forms: The forms that its answers can be given.
         features: As given.
+        path: As given.
         requests: What became of its requests.
     """
 
@@ -78,9 +82,11 @@ class CompletionService(ProcessBound):
         max_model_len: int,
         max_seconds: float | None = None,
         features: Sequence[str] = (),
+        path: Path | None = None,
     ) -> None:
         self.engine = engine
         self.features = features
+        self.path = path
         self._max_seconds = max_seconds
         self.name = name
         self.limits = limits
@@ -129,9 +135,13 @@ class CompletionService(ProcessBound):
         """Return the numbers of this moment; it may be called from any thread."""
         return ServiceSnapshot.of(self.engine, self.requests, model=self.name)
 
+    def model_info(self) -> ModelInfo:
+        """Return what the model says about itself."""
+        return self.engine.backend.info
+
     def model_version(self) -> ModelVersion:
         """Return which model this is."""
-        info = self.engine.backend.info
+        info = self.model_info()
         return ModelVersion(id=self.name, description=info.description, bytes=info.n_bytes)
 
     async def state(self) -> ServerState:

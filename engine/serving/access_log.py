@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nucleus.access")
 
-_PROBES = ("/health", "/ready", "/metrics", "/loads", "/v1/loads", "/grpc.health.v1.Health/Check")
+_PROBES = (
+    *("/health", "/ready", "/metrics", "/loads", "/v1/loads", "/grpc.health.v1.Health/Check"),
+    *(f"/vllm.grpc.engine.VllmEngine/{method}" for method in ("HealthCheck", "GetLoads")),
+)
 """What machines ask every few seconds; it is logged where it fails, or with ``--log-level debug``."""
 _WORD = re.compile(r'[^ "=\\]+')
 _MAX_LENGTH = 200

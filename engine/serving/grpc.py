@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import aclosing
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -17,13 +19,13 @@ from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.pb.nucleus.v1 import completions_pb2_grpc as pb_grpc
 from engine.serving import wire
 from engine.serving.access_log import AccessLog
-from engine.serving.auth import caller_of
-from engine.serving.grpc_gate import HEALTH_NAME, GrpcGate, value_of
+from engine.serving.grpc_gate import HEALTH_NAME, GrpcGate, caller
 from engine.serving.grpc_health import Health
 from engine.serving.grpc_limits import GrpcLimits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Hashable
+    from collections.abc import AsyncIterator, Collection
+    from types import ModuleType
 
     from engine.errors import EngineError
     from engine.service.service import CompletionService
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from engine.serving.tls import Certificate
 
     Context = grpc.aio.ServicerContext[Any, Any]
+
+log = logging.getLogger("nucleus.grpc")
 
 _NO_END = 1e6  # seconds
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CompletionService"].full_name
@@ -65,15 +69,26 @@ async def start_grpc(
     Raises:
         AddressError: the address is taken or does not exist.
     """
+    vllm = vllm_service()
+    names = (SERVICE_NAME,) if vllm is None else (SERVICE_NAME, vllm.SERVICE_NAME)
+    gate = GrpcGate(
+        keys,
+        limits,
+        access_log or AccessLog(),
+        refuse=partial(_refuse, service, _ANSWERING if vllm is None else _ANSWERING | {vllm.GENERATE}),
+        absent={} if vllm is None else vllm.ABSENT,
+    )
     server = grpc.aio.server(
-        interceptors=[GrpcGate(keys, limits, access_log or AccessLog(), refuse=partial(_refuse, service))],
+        interceptors=[gate],
         options=[*limits.options(), ("grpc.so_reuseport", 0)],  # or a port in use would be shared in silence
         maximum_concurrent_rpcs=limits.max_calls,
     )
-    health = Health(service, SERVICE_NAME, max_watches=limits.max_watches)
+    health = Health(service, names, max_watches=limits.max_watches)
     pb_grpc.add_CompletionServiceServicer_to_server(_Completions(service), server)
+    if vllm is not None:
+        vllm.add_vllm_service(service, server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    reflection.enable_server_reflection((SERVICE_NAME, HEALTH_NAME, reflection.SERVICE_NAME), server)
+    reflection.enable_server_reflection((*names, HEALTH_NAME, reflection.SERVICE_NAME), server)
     try:
         with endpoint.creating_file():
             if certificate is None:
@@ -132,7 +147,7 @@ class _Completions(pb_grpc.CompletionServiceServicer):
         self, request: pb.CreateCompletionRequest, context: Context
     ) -> pb.CreateCompletionResponse:
         parsed = self._service.parse(wire.fields_of(request.request))
-        completion = await self._service.complete(parsed, _caller(context))
+        completion = await self._service.complete(parsed, caller(context))
         return pb.CreateCompletionResponse(
             completion=wire.completion_message(completion, self._service.token_texts)
         )
@@ -142,7 +157,7 @@ class _Completions(pb_grpc.CompletionServiceServicer):
         self, request: pb.StreamCompletionRequest, context: Context
     ) -> AsyncIterator[pb.StreamCompletionResponse]:
         parsed = self._service.parse({**wire.fields_of(request.request), "stream": True})
-        async with aclosing(await self._service.stream(parsed, _caller(context))) as stream:
+        async with aclosing(await self._service.stream(parsed, caller(context))) as stream:
             async for chunk in stream:
                 yield pb.StreamCompletionResponse(chunk=wire.chunk_message(chunk, self._service.token_texts))
 
@@ -151,7 +166,7 @@ class _Completions(pb_grpc.CompletionServiceServicer):
         self, request: pb.CreateChatCompletionRequest, context: Context
     ) -> pb.CreateChatCompletionResponse:
         parsed = self._service.parse_chat(wire.fields_of(request.request))
-        completion = await self._service.complete(parsed, _caller(context))
+        completion = await self._service.complete(parsed, caller(context))
         return pb.CreateChatCompletionResponse(
             completion=wire.chat_completion_message(completion, self._service.token_texts)
         )
@@ -161,7 +176,7 @@ class _Completions(pb_grpc.CompletionServiceServicer):
         self, request: pb.StreamChatCompletionRequest, context: Context
     ) -> AsyncIterator[pb.StreamChatCompletionResponse]:
         parsed = self._service.parse_chat({**wire.fields_of(request.request), "stream": True})
-        async with aclosing(await self._service.stream(parsed, _caller(context))) as stream:
+        async with aclosing(await self._service.stream(parsed, caller(context))) as stream:
             async for chunk in stream:
                 message = wire.chat_chunk_message(chunk, self._service.token_texts)
                 yield pb.StreamChatCompletionResponse(chunk=message)
@@ -187,11 +202,18 @@ class _Completions(pb_grpc.CompletionServiceServicer):
         return pb.GetTokenizerInfoResponse(**self._service.tokenizer_info().model_dump())
 
 
-def _refuse(service: CompletionService, method: str, error: EngineError) -> None:
-    if method in _ANSWERING:
+def vllm_service() -> ModuleType | None:
+    """Return the module of the service for gateways; None: its package is not installed, or of no use."""
+    if find_spec("smg_grpc_proto") is None:
+        return None
+    try:
+        from engine.serving import vllm_service as module
+    except Exception as error:  # protobuf and gRPC each have their own for code that was made for others
+        log.warning("this server is no worker for SMG: smg-grpc-proto cannot be used: %s", error)
+        return None
+    return module
+
+
+def _refuse(service: CompletionService, answering: Collection[str], method: str, error: EngineError) -> None:
+    if method in answering:
         service.requests.refuse("grpc", error)
-
-
-def _caller(context: Context) -> Hashable:
-    host = context.peer().rpartition(":")[0]  # without the port
-    return caller_of(host, value_of(context.invocation_metadata() or (), "authorization"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import aclosing, asynccontextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -23,10 +24,11 @@ from engine.errors import (
 from engine.service.record import RequestRecord, current_record, note_error
 from engine.serving import wire
 from engine.serving.access import Access
+from engine.serving.auth import caller_of
 from engine.serving.exchange import request_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping
 
     from engine.serving.access_log import AccessLog
     from engine.serving.auth import ApiKeys
@@ -51,6 +53,7 @@ class GrpcGate(grpc.aio.ServerInterceptor):
         limits: What clients may take of the server.
         access_log: Writes about each call when it has ended.
         refuse: Is told which method was refused for its key, and why.
+        absent: Methods of a service of others that nothing here is behind -> why.
     """
 
     def __init__(
@@ -60,11 +63,13 @@ class GrpcGate(grpc.aio.ServerInterceptor):
         access_log: AccessLog,
         *,
         refuse: Callable[[str, EngineError], None],
+        absent: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._keys = keys
         self._limits = limits
         self._access_log = access_log
         self._refuse = refuse
+        self._absent = absent
 
     async def intercept_service(
         self,
@@ -79,16 +84,26 @@ class GrpcGate(grpc.aio.ServerInterceptor):
             except EngineError as error:
                 self._refuse(method, error)
                 return self._refusal(method, error)
+        if method in self._absent:
+            name = method.rpartition("/")[2]
+            return self._refusal(
+                method, RouteNotFoundError(f"{name} is not supported: {self._absent[method]}.")
+            )
         handler = await continuation(handler_call_details)
         if handler is None:
             return self._refusal(method, RouteNotFoundError(f"There is no method {method[:80]!r}."))
         return self._guarded(method, handler)
 
     def _refusal(self, method: str, error: EngineError) -> Handler:
-        """Answer any method with an error; as a stream, so that the request is not even read."""
+        """Answer any method with an error; as a stream, so that the request is not even read.
+
+        Where there is no such method, the status comes alone: behind headers a client would take a stream for
+        one that is there and breaks off.
+        """
+        is_there = not isinstance(error, RouteNotFoundError)
 
         async def refuse(_request: object, context: Context) -> None:
-            async with self._logged(method, context), _failing_clearly(context):
+            async with self._logged(method, context, has_headers=is_there), _failing_clearly(context):
                 raise error
 
         return grpc.stream_stream_rpc_method_handler(refuse)
@@ -125,7 +140,9 @@ class GrpcGate(grpc.aio.ServerInterceptor):
         return drive
 
     @asynccontextmanager
-    async def _logged(self, method: str, context: Context) -> AsyncIterator[None]:
+    async def _logged(
+        self, method: str, context: Context, *, has_headers: bool = True
+    ) -> AsyncIterator[None]:
         """Send the call's id, and write about the call when it has ended."""
         metadata = tuple(context.invocation_metadata() or ())
         name = request_id(value_of(metadata, "x-request-id"))
@@ -134,7 +151,8 @@ class GrpcGate(grpc.aio.ServerInterceptor):
         access.headers = lambda: ((key, value) for key, value in metadata if isinstance(value, str))
         current_record.set(access.record)
         try:
-            await context.send_initial_metadata((("x-request-id", name),))
+            if has_headers:
+                await context.send_initial_metadata((("x-request-id", name),))
             yield
             access.is_answered, access.status = True, "OK"
         except grpc.aio.AbortError:
@@ -218,6 +236,12 @@ def _address(peer: str) -> str:
     """
     kind, _, place = peer.partition(":")
     return unquote(place.rpartition(":")[0]).strip("[]") if kind in ("ipv4", "ipv6") else "local"
+
+
+def caller(context: Context) -> Hashable:
+    """Return what identifies the client of a call for taking turns."""
+    host = context.peer().rpartition(":")[0]  # without the port
+    return caller_of(host, value_of(context.invocation_metadata() or (), "authorization"))
 
 
 def value_of(metadata: Metadata, name: str) -> str | None:

@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from engine.service.service import CompletionService
 
@@ -25,12 +25,12 @@ class Health(health_pb2_grpc.HealthServicer):
 
     Args:
         service: What is asked.
-        name: The name of the gRPC service that stands for it, beside the empty one.
+        names: The names of the gRPC services that stand for it, beside the empty one.
         max_watches: How many watches may be open; they need no key, and each takes the place of a call.
     """
 
-    def __init__(self, service: CompletionService, name: str, *, max_watches: int) -> None:
-        self._service, self._name, self._max_watches = service, name, max_watches
+    def __init__(self, service: CompletionService, names: Sequence[str], *, max_watches: int) -> None:
+        self._service, self._names, self._max_watches = service, ("", *names), max_watches
         self._draining = asyncio.Event()
         self._n_watches = 0
 
@@ -42,7 +42,7 @@ class Health(health_pb2_grpc.HealthServicer):
     async def Check(
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> health_pb2.HealthCheckResponse:
-        if request.service not in ("", self._name):
+        if request.service not in self._names:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"There is no service {request.service[:80]!r}.")
         return self._report(request.service)
 
@@ -75,12 +75,12 @@ class Health(health_pb2_grpc.HealthServicer):
     async def List(self, _request: object, _context: Context) -> Any:  # noqa: N802
         # The stubs are older than this method.
         answer = health_pb2.HealthListResponse()  # type: ignore[attr-defined]
-        for name in ("", self._name):
+        for name in self._names:
             answer.statuses[name].CopyFrom(self._report(name))
         return answer
 
     def _report(self, name: str) -> health_pb2.HealthCheckResponse:
-        if name not in ("", self._name):
+        if name not in self._names:
             return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
         if self._service.is_ready and not self._draining.is_set():
             return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)

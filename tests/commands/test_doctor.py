@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import socket
 from contextlib import closing, contextmanager
@@ -57,6 +58,19 @@ def test_a_port_that_is_taken() -> None:
         found = find("port", **{"--http-port": taken.getsockname()[1]})
     assert found.problem
     assert found.remedy == "nucleus serve --http-port 0"
+
+
+def test_whether_a_gateway_finds_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "smg-grpc-proto 0." in find("gateway").value
+    version = importlib.metadata.version
+
+    def without(name: str) -> str:
+        if name == "smg-grpc-proto":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", without)
+    assert "nucleus-engine[smg]" in find("gateway").value
 
 
 def test_little_memory_and_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ NOT_RUN = {
     "docs/cli.md": 12,
     "docs/contract.md": 1,
     "docs/deploying.md": 7,
-    "docs/grpc.md": 1,
+    "docs/grpc.md": 2,
     "docs/install.md": 1,
     "docs/models.md": 2,
     "docs/performance.md": 1,

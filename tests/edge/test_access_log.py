@@ -178,6 +178,12 @@ async def test_wrong_keys_and_unknown_places_over_grpc(lines: Lines) -> None:
         await health.Check(health_pb2.HealthCheckRequest())
         level, line = await lines.next_record()
         assert (level, line["status"]) == (logging.DEBUG, "OK")
+        guarded = (("authorization", "Bearer sk-1"),)
+        for method in ("HealthCheck", "GetLoads"):
+            call = raw_call(channel, f"/vllm.grpc.engine.VllmEngine/{method}", metadata=guarded)
+            assert [answer async for answer in call]
+            level, line = await lines.next_record()
+            assert (level, line["status"]) == (logging.DEBUG, "OK")
     await asyncio.to_thread(engine.close)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from engine.serving.auth import ApiKeys
 from tests.grpc.calls import serving, stub_of
+from tests.grpc.watched import Watched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,3 +41,11 @@ def stub(channel: grpc.aio.Channel) -> Stub:
 @pytest.fixture(scope="module")
 def model(service: CompletionService) -> str:
     return service.name
+
+
+@pytest.fixture
+async def watched(service: CompletionService, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
+    watched = Watched(service, monkeypatch)
+    await watched.drained()
+    yield watched
+    watched.go()

@@ -95,6 +95,7 @@ async def test_reflection_tells_the_services(locked: grpc.aio.Channel) -> None:
     services = await reflected(locked)
     assert set(services) == {
         "nucleus.v1.CompletionService",
+        "vllm.grpc.engine.VllmEngine",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }
@@ -102,7 +103,7 @@ async def test_reflection_tells_the_services(locked: grpc.aio.Channel) -> None:
 
 async def test_health_is_open_and_serving(locked: grpc.aio.Channel) -> None:
     health: Any = health_pb2_grpc.HealthStub(locked)
-    for name in ("", "nucleus.v1.CompletionService"):
+    for name in ("", "nucleus.v1.CompletionService", "vllm.grpc.engine.VllmEngine"):
         answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
     error = await error_of(health.Check(health_pb2.HealthCheckRequest(service="nucleus.v1.Other")))
