@@ -36,7 +36,7 @@ _QUICK: tuple[Any, ...] = (
         1,
     ),
     *("--health-failure-threshold", 1, "--health-success-threshold", 1, "--worker-startup-check-interval", 1),
-    *("--load-monitor-interval", 1, "--shutdown-grace-period-secs", 1, "--disable-tokenizer-autoload"),
+    *("--load-monitor-interval", 1, "--shutdown-grace-period-secs", 1),
     *("--cb-failure-threshold", 1, "--cb-success-threshold", 1, "--cb-timeout-duration-secs", 2),
 )
 """It asks its workers every second whether they take requests and how busy they are, and leaves one alone
@@ -102,6 +102,10 @@ class Gateway:
         """Return the addresses of the workers that get requests."""
         return {worker["url"] for worker in self.workers() if worker["status"] == "ready"}
 
+    def has_tokenizer(self) -> bool:
+        """Return True if a worker has given it a tokenizer; it asks none over gRPC before."""
+        return bool(self.ask("/v1/tokenizers")["tokenizers"])
+
     def wait_until(self, holds: Callable[[], bool]) -> None:
         """Ask again and again until something holds.
 
@@ -131,7 +135,7 @@ def smg(urls: Sequence[str], log: Path, *options: object, key: str | None = None
     """Start SMG before servers, wait until it sends them requests, and stop it at the end of the context.
 
     Args:
-        urls: The servers' addresses.
+        urls: The servers' addresses; ``grpc://host:port`` for workers over gRPC.
         log: The file that its log goes to.
         *options: More of its options; they win over those that are always given.
         key: The key that it asks its clients for and has for its workers.
@@ -143,10 +147,12 @@ def smg(urls: Sequence[str], log: Path, *options: object, key: str | None = None
     if command is None:
         raise ServerError("SMG is not installed; make test installs it into build/clients/smg.")
     port, metrics = free_port(), free_port()
+    tokenizes = any(url.startswith("grpc") for url in urls)  # its workers over gRPC know tokens alone
     arguments = [
         *(command, "launch", "--host", HOST, "--port", port),
         *("--prometheus-host", HOST, "--prometheus-port", metrics),
-        *(*_QUICK, *(() if key is None else ("--api-key", key)), *options, "--worker-urls", *urls),
+        *(*_QUICK, *(() if tokenizes else ("--disable-tokenizer-autoload",))),
+        *(*(() if key is None else ("--api-key", key)), *options, "--worker-urls", *urls),
     ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     with log.open("wb") as output:
@@ -162,7 +168,7 @@ def smg(urls: Sequence[str], log: Path, *options: object, key: str | None = None
         def is_ready() -> bool:
             if process.poll() is not None:
                 raise ServerError(f"SMG ended with {process.returncode} at the start; {log} says why")
-            return gateway.ready() == set(urls)
+            return gateway.ready() == set(urls) and (not tokenizes or gateway.has_tokenizer())
 
         gateway.wait_until(is_ready)
         yield gateway

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from benchmarks.gateways import smg
 from benchmarks.servers import HOST, SERVERS, Setting, running
@@ -42,12 +42,15 @@ def _nothing(fleet: Sequence[Running], _log: Path) -> Iterator[Front]:
     yield Front(tuple(server.ports.http for server in fleet))
 
 
-def behind_smg(*options: object) -> Callable[[Sequence[Running], Path], AbstractContextManager[Front]]:
-    """Return what opens SMG with more of its options."""
+def behind_smg(
+    *options: object, door: Literal["http", "grpc"] = "http"
+) -> Callable[[Sequence[Running], Path], AbstractContextManager[Front]]:
+    """Return what opens SMG with more of its options, before one of the servers' doors."""
 
     @contextmanager
     def opened(fleet: Sequence[Running], log: Path) -> Iterator[Front]:
-        with smg([f"http://{HOST}:{server.ports.http}" for server in fleet], log, *options) as gateway:
+        urls = [f"{door}://{HOST}:{getattr(server.ports, door)}" for server in fleet]
+        with smg(urls, log, *options) as gateway:
             yield Front((gateway.port,), gateway.pid)
 
     return opened
@@ -57,6 +60,7 @@ DIRECT = Side("nothing", _nothing)
 SIDES = (
     DIRECT,
     Side("SMG", behind_smg("--policy", "cache_aware"), 0.97, (2.0, 10.0)),
+    Side("SMG, gRPC", behind_smg("--policy", "cache_aware", door="grpc"), 0.97, (2.0, 10.0)),
 )
 """In the order of their turns; the first is what others are compared with. A new gateway is a line here."""
 
