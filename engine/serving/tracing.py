@@ -42,6 +42,7 @@ _OPERATIONS = {
     f"{_RPC}StreamCompletion": _COMPLETION,
     f"{_RPC}CreateChatCompletion": _CHAT,
     f"{_RPC}StreamChatCompletion": _CHAT,
+    "/vllm.grpc.engine.VllmEngine/Generate": _COMPLETION,
 }
 """Path of a request -> what OpenTelemetry calls the operation; others have no spans."""
 _EXPORTERS = "opentelemetry_traces_exporter"
@@ -222,7 +223,7 @@ def _attributes(access: Access, operation: str) -> dict[str, Any]:
 
 
 def _of_the_door(access: Access) -> dict[str, Any]:
-    if access.path.startswith(_RPC):
+    if access.method == "gRPC":
         method, status = access.path[1:], str(access.status)
         return {"rpc.system.name": "grpc", "rpc.method": method, "rpc.response.status_code": status}
     return {

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 from opentelemetry.trace import SpanKind, StatusCode
+from smg_grpc_proto.generated.vllm_engine_pb2_grpc import VllmEngineStub
 
 from engine.errors import InvalidRequestError
 from engine.pb.nucleus.v1 import completions_pb2 as pb
@@ -27,6 +28,7 @@ from engine.serving.tracing import Tracing, tracing_from_environment
 from tests.edge.access import access_lines
 from tests.edge.servers import ASK, PATH, served
 from tests.grpc.calls import serving, stub_of
+from tests.grpc.worker_calls import request as request_of
 from tests.process import PATIENCE, nucleus
 
 if TYPE_CHECKING:
@@ -58,6 +60,11 @@ class Traced:
             pb.StreamCompletionRequest(request=request), metadata=metadata
         )
         async for _ in call:
+            pass
+
+    async def as_worker(self, *metadata: tuple[str, str]) -> None:
+        request = request_of([5, 6, 7, 8], stream=True, max_tokens=2, seed=1)
+        async for _ in VllmEngineStub(self.channel).Generate(request, metadata=metadata):
             pass
 
 
@@ -113,6 +120,16 @@ ASKED: list[tuple[str, Callable[[Traced], Awaitable[None]], dict[str, Any]]] = [
         },
     ),
     (
+        "text_completion",
+        lambda traced: traced.as_worker(("traceparent", TRACEPARENT)),
+        {
+            "rpc.system.name": "grpc",
+            "rpc.method": "vllm.grpc.engine.VllmEngine/Generate",
+            "rpc.response.status_code": "OK",
+            "gen_ai.request.stream": True,
+        },
+    ),
+    (
         "chat",
         lambda traced: traced.http(
             {"model": "fake", "messages": [{"role": "user", "content": "AB"}], "max_tokens": 2, "seed": 1},
@@ -129,7 +146,7 @@ ASKED: list[tuple[str, Callable[[Traced], Awaitable[None]], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("operation", "ask", "own"), ASKED, ids=["http", "grpc", "chat"])
+@pytest.mark.parametrize(("operation", "ask", "own"), ASKED, ids=["http", "grpc", "worker", "chat"])
 async def test_a_request_is_a_span_with_its_phases_inside(
     exporter: InMemorySpanExporter,
     operation: str,
