@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.rpc.error_details_pb2 import BadRequest  # type: ignore[import-untyped]
+from hypothesis import given
+from hypothesis import strategies as st
 from smg_grpc_proto import vllm_engine_pb2 as worker_pb
 from smg_grpc_proto import vllm_engine_pb2_grpc as worker_grpc
 from smg_grpc_proto.generated import common_pb2
 
+from engine.contract.limits import Limits
 from engine.serving import grpc as door
 from engine.serving.auth import ApiKeys
+from engine.serving.vllm_wire import Asked, fields_of
 from tests.grpc.calls import CODE, details, error_of, serving
 from tests.grpc.test_access import reflected
 from tests.grpc.worker_calls import FRANCE_TEXT, choices, france, request, short
@@ -92,6 +96,31 @@ async def test_whole_and_stream_are_the_contracts_answer(
             tops = [{token: short(value) for token, value in score.alternatives} for score in scores]
             assert choice.top == (tops if params.get("logprobs") else [])
         assert told[0].complete.prompt_tokens == answer.usage.prompt_tokens
+
+
+@given(st.integers(-(10**7), 10**7), st.integers(0, 6))
+def test_a_number_in_32_bits_is_the_one_that_was_meant(digits: int, places: int) -> None:
+    number = digits / 10**places
+    params = worker_pb.SamplingParams(
+        temperature=number, top_p=number, repetition_penalty=number, min_p=number, logit_bias={7: number}
+    )
+    asked = Asked(worker_pb.GenerateRequest(sampling_params=params), Limits())
+    fields = fields_of(worker_pb.GenerateRequest(sampling_params=params), asked, prompt=[1], room=9)
+    assert (fields["temperature"], fields["logit_bias"]) == (number, {7: number})
+    for name in ("top_p", "repetition_penalty", "min_p"):
+        assert fields.get(name, 0) == number  # their 0 is not sent
+
+
+def test_without_a_limit_an_answer_may_fill_the_context() -> None:
+    message = worker_pb.GenerateRequest()
+    fields = fields_of(message, Asked(message, Limits()), prompt=[1], room=9)
+    assert fields == {
+        "prompt": [1],
+        "max_tokens": 9,
+        "return_token_ids": True,
+        "echo": False,
+        "include_stop_str_in_output": True,
+    }
 
 
 async def test_a_text_is_its_tokens(worker: Any, service: CompletionService) -> None:
