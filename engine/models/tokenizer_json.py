@@ -37,7 +37,7 @@ _SPLITS: Final[dict[str, tuple[str, ...]]] = {
 """How a GGUF file calls a way to split a text -> regular expressions, which split it one after the other."""
 _TAKES_WHOLE_WORDS: Final = frozenset({"llama-bpe"})
 """Of these, the ways after which a word that is a token is one, whatever the merges say."""
-_REMEDY: Final = "Give the gateway the tokenizer of the original model, as --tokenizer-path."
+_REMEDY: Final = "Give the gateway that of the original model: POST /v1/tokenizers with this model's name."
 
 
 class NoTokenizerError(ValueError):

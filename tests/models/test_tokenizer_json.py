@@ -96,7 +96,7 @@ def test_what_is_put_round_a_text_is_told(tmp_path: Path) -> None:
 )
 def test_other_kinds_are_refused_with_a_remedy(tmp_path: Path, vocabulary: vocabularies.Vocabulary) -> None:
     path = ModelSpec(vocabulary).write(tmp_path / "m.gguf")
-    with pytest.raises(NoTokenizerError, match="--tokenizer-path"):
+    with pytest.raises(NoTokenizerError, match="POST /v1/tokenizers"):
         tokenizer_files(path, LlamaModel(path).info)
 
 
