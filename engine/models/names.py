@@ -58,6 +58,19 @@ def is_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or name.lower().endswith(".gguf") or os.path.isfile(name)
 
 
+def served_name(name: str) -> str:
+    """Return what a model is called when it is served, which needs no look at it.
+
+    >>> served_name("models/llama-3.2-1b.gguf"), served_name("user/repo:Q4_K_M")
+    ('llama-3.2-1b', 'user/repo:Q4_K_M')
+    """
+    if not is_path(name):
+        return name
+    path = Path(name)
+    # Only this suffix goes: what follows the last dot of "llama-3.2-1b" is part of its name.
+    return path.stem if path.suffix.lower() == ".gguf" else path.name
+
+
 def locate(name: str, *, offline: bool = False) -> ModelFile:
     """Find the GGUF file that ``name`` means, downloading or joining it first where that is needed.
 
@@ -78,8 +91,7 @@ def locate(name: str, *, offline: bool = False) -> ModelFile:
     if is_path(name):
         path = Path(os.path.expanduser(name))
         check_gguf(path)
-        # Only this suffix goes: what follows the last dot of "llama-3.2-1b" is part of its name.
-        return ModelFile(path.stem if path.suffix.lower() == ".gguf" else path.name, path, "file")
+        return ModelFile(served_name(name), path, "file")
     if name in PACKAGED:
         path = packaged_file(name, PACKAGED[name])
         check_gguf(path)
