@@ -150,6 +150,8 @@ def test_the_server_needs_what_its_extra_brings() -> None:
         ("client", "import engine.client.http", ("engine.client.http", "httpx2", "[http-client]")),
         ("http-client", "import engine.client.grpc", ("engine.client.grpc", "grpc", "[client]")),
         ("", "from engine.cli import main; main()", ("The command", "typer", "[serve]")),
+        ("", "import engine.deploy.ray", ("engine.deploy.ray", "[ray]")),
+        ("serve", "import engine.deploy.ray", ("engine.deploy.ray", "needs ray", "[ray]")),
     ],
 )
 def test_what_is_missing_is_named_with_the_extra_that_brings_it(

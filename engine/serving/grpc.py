@@ -75,7 +75,9 @@ async def start_grpc(
         keys,
         limits,
         access_log or AccessLog(),
-        refuse=partial(_refuse, service, _ANSWERING if vllm is None else _ANSWERING | {vllm.GENERATE}),
+        refuse=partial(
+            refuse, service, answering=_ANSWERING if vllm is None else _ANSWERING | {vllm.GENERATE}
+        ),
         absent={} if vllm is None else vllm.ABSENT,
     )
     server = grpc.aio.server(
@@ -84,7 +86,7 @@ async def start_grpc(
         maximum_concurrent_rpcs=limits.max_calls,
     )
     health = Health(service, names, max_watches=limits.max_watches)
-    pb_grpc.add_CompletionServiceServicer_to_server(_Completions(service), server)
+    pb_grpc.add_CompletionServiceServicer_to_server(Completions(service), server)
     if vllm is not None:
         vllm.add_vllm_service(service, server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
@@ -138,7 +140,9 @@ class GrpcServer:
         await self._server.stop(grace)
 
 
-class _Completions(pb_grpc.CompletionServiceServicer):
+class Completions(pb_grpc.CompletionServiceServicer):
+    """The methods, over a service; what comes out of one is turned into a status by the gate."""
+
     def __init__(self, service: CompletionService) -> None:
         self._service = service
 
@@ -214,6 +218,13 @@ def vllm_service() -> ModuleType | None:
     return module
 
 
-def _refuse(service: CompletionService, answering: Collection[str], method: str, error: EngineError) -> None:
+def refuse(
+    service: CompletionService,
+    method: str,
+    error: EngineError,
+    *,
+    answering: Collection[str] = _ANSWERING,
+) -> None:
+    """Count a call for an answer that the gate has refused."""
     if method in answering:
         service.requests.refuse("grpc", error)

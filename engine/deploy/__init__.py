@@ -1,0 +1,1 @@
+"""Engines on clusters that exist already, one module a kind."""
