@@ -12,7 +12,7 @@ SANITIZED := build/sanitize
 SANITIZERS := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-wrapv \
 	-fno-omit-frame-pointer -g -O1
 # What tests put on the other side and wants other versions of what others use too, each in an environment of its own.
-CLIENTS := build/clients/litellm build/clients/instructor build/clients/smg
+CLIENTS := build/clients/litellm build/clients/instructor build/clients/smg build/clients/ray
 # Tests that meet every dependency, for `make floors` and `make ceilings`.
 MEETING := $(addprefix tests/,sampler/test_kernels.py grammar/test_compiler.py models/test_hub.py test_cli.py test_doors.py \
 	test_http.py test_metrics.py test_shutdown.py edge/test_listening.py edge/test_origins.py grpc)
@@ -224,6 +224,13 @@ $(VENV)/.extension: $(SOURCES) | $(VENV)/.llama
 build/clients/%/.installed: tests/clients/%/requirements.txt | $(VENV)/.created
 	$(call patiently,Installing $*,$(BIN)/python -m venv --clear --without-pip $(@D) && \
 	$(PIP) --python $(@D)/bin/python install --no-compile --only-binary :all: -r $<)
+	@touch $@
+
+# Ray with what $(VENV) lacks. The rest is found behind it: llama.cpp would be compiled once more.
+build/clients/ray/.installed: tests/clients/ray/requirements.txt | $(TESTING)
+	$(call patiently,Installing Ray,$(BIN)/python -m venv --clear --without-pip $(@D) && \
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >$$(echo $(@D)/lib/python3*/site-packages)/behind.pth && \
+	$(PIP) --python $(@D)/bin/python install --no-deps --no-compile --only-binary :all: -r $<)
 	@touch $@
 
 # Built apart from the rest, so that no other target ever meets it.

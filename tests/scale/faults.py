@@ -131,13 +131,13 @@ async def run(workers: list[Worker], gateway: Gateway, requests: int, every: flo
     alone, found = HttpClient(HOST, workers[0].port), Found()
     requested = [fields | {"return_token_ids": True} for fields in seeded_requests(MODEL, _QUESTIONS, seed)]
     questions = [await Question.ask(alone, fields) for fields in requested]
-    waiting = iter(_asked(questions, requests, seed))
+    waiting = iter(asked_of(questions, requests, seed))
     began = perf_counter()
     killing = asyncio.create_task(_kill_in_turn(workers, gateway, every, found))
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(_CLIENTS):
-                group.create_task(_ask_on(gateway.port, waiting, found))
+                group.create_task(ask_on(gateway.port, waiting, found))
     finally:
         killing.cancel()
         await asyncio.gather(killing, return_exceptions=True)
@@ -145,7 +145,7 @@ async def run(workers: list[Worker], gateway: Gateway, requests: int, every: flo
     return found
 
 
-def _asked(questions: Sequence[Question], requests: int, seed: int) -> list[tuple[Question, Way]]:
+def asked_of(questions: Sequence[Question], requests: int, seed: int) -> list[tuple[Question, Way]]:
     """Return every question again and again, each time in some way."""
     random = Random(seed)  # noqa: S311 - not for secrets
     asked = [(question, random.choice(_WAYS)) for question in islice(cycle(questions), requests)]
@@ -153,7 +153,8 @@ def _asked(questions: Sequence[Question], requests: int, seed: int) -> list[tupl
     return [(random.choice(single) if way == "resumed" else question, way) for question, way in asked]
 
 
-async def _ask_on(port: int, waiting: Iterator[tuple[Question, Way]], found: Found) -> None:
+async def ask_on(port: int, waiting: Iterator[tuple[Question, Way]], found: Found) -> None:
+    """Ask one question after the other, and note what became of each."""
     async with ResumingClient(f"http://{HOST}:{port}") as resuming:
         for question, way in waiting:
             events = _events(port, resuming, question, way)
