@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.machine import describe
 from benchmarks.remote import RemoteError
 from benchmarks.report import Table, write_json
+from benchmarks.scale.fleet import GROUPS, SETTING
 from benchmarks.scale.measure import (
     CACHE_AWARE,
     MANY,
@@ -25,8 +26,7 @@ from benchmarks.scale.measure import (
     measure_conversations,
     measure_sides,
 )
-from benchmarks.servers import ServerError, Setting
-from engine.models.names import locate
+from benchmarks.servers import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).parents[2]
 _RESULTS = _ROOT / "benchmarks" / "results" / "scale.json"
 _BUILT = _ROOT / "build" / "scale"
-_MODEL = "smollm2-135m-instruct"
 _QUICK = Plan(seconds=4.0, rounds=1, first_tokens=20)
-_SLOTS, _CONTEXT = 4, 4096
 _CACHE_GOALS = {ROUND_ROBIN: 0.4, ONE: 1.05}
 """The most prompt tokens that cache-aware routing computes, as a part of those of another way."""
 _CHECKS = Table(
@@ -57,13 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = replace(_QUICK if asked.quick else Plan(), **given)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops it stops the servers too
     _BUILT.mkdir(parents=True, exist_ok=True)
-    setting = Setting(locate(_MODEL).path, _SLOTS, _CONTEXT, threads=1)
     say(f"This takes about {plan.minutes:.0f} minutes on two quiet cores.\n\n{_CHECKS.heading}")
     try:
-        taken = list(measure_sides(setting, plan, _BUILT))
-        checks = [check for side in taken[1:] for check in checks_of(side, taken[0])]
-        _tell(checks)
-        talks = {found.policy: found for found in measure_conversations(setting, plan, _BUILT)}
+        taken, checks = [], []
+        for group in GROUPS:
+            direct, *others = measure_sides(SETTING, plan, _BUILT, group)
+            _tell(found := [check for side in others for check in checks_of(side, direct)])
+            taken += [direct, *others]
+            checks += found
+        talks = {found.policy: found for found in measure_conversations(SETTING, plan, _BUILT)}
         _tell(more := cache_checks_of(talks))
     except (ServerError, RemoteError) as error:
         print(error, file=sys.stderr)

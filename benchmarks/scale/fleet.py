@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from benchmarks.gateways import smg
+from benchmarks.ray_cluster import behind_serve
 from benchmarks.servers import HOST, SERVERS, Setting, running
+from engine.models.names import locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
     from benchmarks.servers import Running
 
+SETTING = Setting(locate("smollm2-135m-instruct").path, slots=4, context=4096, threads=1)
+"""What every server is given."""
+
 
 class Front(NamedTuple):
     """Where clients ask: one port, or several among which they divide themselves evenly."""
@@ -23,6 +28,8 @@ class Front(NamedTuple):
     ports: tuple[int, ...]
     pid: int | None = None
     """The process in front of the servers, if there is one."""
+    more_pids: tuple[int, ...] = ()
+    """Others that work for this side."""
 
 
 class Side(NamedTuple):
@@ -56,13 +63,31 @@ def behind_smg(
     return opened
 
 
+def behind_ray(**options: Any) -> Callable[[Sequence[Running], Path], AbstractContextManager[Front]]:
+    """Return what starts the same servers once more, as replicas of Ray Serve; the others are idle."""
+
+    @contextmanager
+    def opened(fleet: Sequence[Running], log: Path) -> Iterator[Front]:
+        with behind_serve(SETTING, log, replicas=len(fleet), **options) as cluster:
+            yield Front((cluster.http,), more_pids=tuple(cluster.all_pids()))
+
+    return opened
+
+
 DIRECT = Side("nothing", _nothing)
-SIDES = (
-    DIRECT,
-    Side("SMG", behind_smg("--policy", "cache_aware"), 0.97, (2.0, 10.0)),
-    Side("SMG, gRPC", behind_smg("--policy", "cache_aware", door="grpc"), 0.97, (2.0, 10.0)),
+GROUPS = (
+    (
+        DIRECT,
+        Side("SMG", behind_smg("--policy", "cache_aware"), 0.97, (2.0, 10.0)),
+        Side("SMG, gRPC", behind_smg("--policy", "cache_aware", door="grpc"), 0.97, (2.0, 10.0)),
+    ),
+    (DIRECT, Side("Ray Serve", behind_ray(haproxy=True), 0.93, (5.0, 20.0))),
+    (DIRECT, Side("Ray Serve with a router", behind_ray(router="on"), 0.93, (5.0, 20.0))),
 )
-"""In the order of their turns; the first is what others are compared with. A new gateway is a line here."""
+"""Sides that take turns; the first of a group is what others are compared with. A new gateway is a line here.
+
+Each has a group of its own: a Ray cluster computes a little when nobody asks it.
+"""
 
 
 @contextmanager

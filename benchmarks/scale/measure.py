@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.machine import Figure
 from benchmarks.remote import Remote
 from benchmarks.scale.clients import Clients
-from benchmarks.scale.fleet import DIRECT, SIDES, Side, behind_smg, fleet_of
+from benchmarks.scale.fleet import DIRECT, GROUPS, Side, behind_smg, fleet_of
 from benchmarks.servers import ServerError
 from benchmarks.serving.turn import Work
 
@@ -45,7 +45,7 @@ class Plan:
     @property
     def minutes(self) -> float:
         """About how long it takes on two quiet cores."""
-        turns = self.rounds * len(SIDES) * (self.seconds + 3 + 0.06 * self.first_tokens)
+        turns = self.rounds * sum(map(len, GROUPS)) * (self.seconds + 3 + 0.06 * self.first_tokens)
         return (turns + self.rounds * 3 * 60 + 30) / 60
 
 
@@ -90,11 +90,11 @@ class Conversations(NamedTuple):
         return float(np.median([found.computed for found in self.rounds]))
 
 
-def measure_sides(setting: Setting, plan: Plan, logs: Path) -> Iterator[Taken]:
+def measure_sides(setting: Setting, plan: Plan, logs: Path, sides: Sequence[Side]) -> Iterator[Taken]:
     """Let the sides take turns before the same servers; yield each as soon as all rounds are over."""
     with fleet_of(WORKERS, setting, logs) as fleet, ExitStack() as opened:
-        taken = [Taken(side) for side in SIDES]
-        clients = [opened.enter_context(_clients(side, fleet, logs)) for side in SIDES]
+        taken = [Taken(side) for side in sides]
+        clients = [opened.enter_context(_clients(side, fleet, logs)) for side in sides]
         pairs = list(zip(taken, clients, strict=True))
         for _, program in pairs:
             program.call("perform", _WARM_UP)
@@ -125,7 +125,11 @@ def measure_conversations(setting: Setting, plan: Plan, logs: Path) -> Iterator[
 def _clients(side: Side, fleet: Sequence[Running], logs: Path) -> Iterator[Remote]:
     """Start a side and the program that asks it."""
     with side.open(fleet, logs / f"{side.name}.log") as front:
-        pids = [server.pid for server in fleet] + ([] if front.pid is None else [front.pid])
+        pids = [
+            *(server.pid for server in fleet),
+            *([] if front.pid is None else [front.pid]),
+            *front.more_pids,
+        ]
         program = Remote(Clients, fleet[0].model, front.ports, pids)
         try:
             yield program
