@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,3 +86,12 @@ def test_a_replica_holds_what_keeps_its_slots_busy_and_the_rest_waits_where_it_c
 def test_a_mistake_is_named_with_its_field(told: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidRequestError, match=re.escape(says)):
         cluster_options(told)
+
+
+def test_the_file_on_the_page_is_understood() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```yaml title=\"serve.yaml\"\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    ((application,),) = [yaml.safe_load(block)["applications"]]
+    told = cluster_options(application["args"])
+    assert application["import_path"] == "engine.deploy.ray:build"
+    assert [model.name for model in told.models] == ["smollm2-135m-instruct", "qwen"]
