@@ -17,8 +17,17 @@ class ModelVersion(Answer):
     bytes: Count = Field(description="Bytes of its weights.")
 
 
+class GrpcAddress(Answer):
+    """Where the gRPC door of a server is, on the host that this answer came from."""
+
+    port: int | None = Field(description="Its port; null where it listens at a Unix socket.")
+    path: str | None = Field(description="The file of its Unix socket; null where it listens at a port.")
+    tls: bool
+    client_certificate: bool = Field(description="Whether it asks its clients for certificates.")
+
+
 class ServerVersion(Answer):
-    """Which versions a server is made of."""
+    """Which versions a server is made of, and where its other door is."""
 
     version: str = Field(description="Of Nucleus.")
     python: str
@@ -27,6 +36,7 @@ class ServerVersion(Answer):
         description="What llama.cpp was built with.", examples=[["CPU", "AVX2", "FMA", "OPENMP"]]
     )
     model: ModelVersion
+    grpc: GrpcAddress | None = Field(description="Its gRPC door; null where there is none.")
 
 
 class HealthReport(Answer):

@@ -27,7 +27,7 @@ from engine.contract.responses import (
     TokenizerInfo,
 )
 from engine.contract.state import ServerState
-from engine.contract.status import HealthReport, ServerVersion
+from engine.contract.status import GrpcAddress, HealthReport, ServerVersion
 from engine.errors import (
     EngineError,
     InternalError,
@@ -86,6 +86,7 @@ def create_app(
     max_body_bytes: int = MAX_REQUEST_BYTES,
     lingering: Lingering = Lingering(),  # noqa: B008 - frozen
     access_log: AccessLog | None = None,
+    grpc: GrpcAddress | None = None,
 ) -> ASGIApp:
     """Return the ASGI application in front of a service.
 
@@ -96,6 +97,7 @@ def create_app(
         max_body_bytes: Largest body of a request; a larger one is answered with 413.
         lingering: What is read of a request that is refused.
         access_log: Writes about each request; by default without its prompt.
+        grpc: Where the gRPC door of the same server is, if it has one.
     """
     open_paths = _OPEN_PATHS | PATHS
     app = FastAPIOffline(
@@ -112,7 +114,7 @@ def create_app(
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
     app.add_exception_handler(Exception, _answer_fault)
     _add_request_routes(app, service, max_body_bytes)
-    _add_information_routes(app, service)
+    _add_information_routes(app, service, grpc)
     add_gateway_routes(app, service)
     add_page(app)
     openapi.install(app, service, open_paths=open_paths, is_guarded=not keys.is_empty)
@@ -173,7 +175,7 @@ def _add_request_routes(app: FastAPI, service: CompletionService, max_body_bytes
         return service.detokenize(await read_json(http, max_body_bytes))
 
 
-def _add_information_routes(app: FastAPI, service: CompletionService) -> None:
+def _add_information_routes(app: FastAPI, service: CompletionService, grpc: GrpcAddress | None) -> None:
     metrics_page = page_of(service)
 
     @app.get("/tokenizer_info", **openapi.TOKENIZER_INFO)
@@ -193,8 +195,8 @@ def _add_information_routes(app: FastAPI, service: CompletionService) -> None:
 
     @app.get("/version", **openapi.VERSION)
     async def version() -> ServerVersion:
-        """Tell which versions of what answer here."""
-        return version_of(service)
+        """Tell which versions of what answer here, and where the gRPC door is."""
+        return version_of(service, grpc)
 
     @app.get(HEALTH_PATH, response_model=ServerStatus | HealthReport, **openapi.HEALTH)
     async def health(http: Request) -> Response | ServerStatus:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from engine import __version__
+from engine.contract.status import GrpcAddress
 from engine.loading.launch import launch
 from engine.service.event_loop import new_event_loop
 from engine.serving.access_log import AccessLog
@@ -88,7 +89,13 @@ async def _serve(settings: ServeSettings, say: Callable[..., None]) -> None:
             access_log=access_log,
         )
         http = HttpServer(
-            create_app(service, keys, origins=_origins(settings), access_log=access_log),
+            create_app(
+                service,
+                keys,
+                origins=_origins(settings),
+                access_log=access_log,
+                grpc=_address(grpc.endpoint, certificate),
+            ),
             service,
             grace=settings.shutdown_grace,
             limits=ConnectionLimits(max_connections=settings.max_connections),
@@ -136,6 +143,15 @@ def _endpoints(settings: ServeSettings) -> tuple[Endpoint, Endpoint]:
     return (
         Endpoint.of(settings.host, settings.http_port, flag="--http-port", mode=mode),
         Endpoint.of(settings.host, settings.grpc_port, flag="--grpc-port", mode=mode),
+    )
+
+
+def _address(endpoint: Endpoint, certificate: Certificate | None) -> GrpcAddress:
+    return GrpcAddress(
+        port=None if endpoint.path else endpoint.port,
+        path=endpoint.path or None,
+        tls=certificate is not None,
+        client_certificate=certificate is not None and certificate.asks_clients,
     )
 
 

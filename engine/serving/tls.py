@@ -35,6 +35,11 @@ class Certificate:
         """For the HTTP door; :meth:`refresh` changes what new connections get of it."""
         self._read_at = self._times()
 
+    @property
+    def asks_clients(self) -> bool:
+        """Whether clients of gRPC must show certificates, too."""
+        return self._client_ca is not None
+
     def refresh(self) -> None:
         """Take the files anew if they have changed; if they cannot be used, log why and keep the old ones."""
         times = self._times()
@@ -66,7 +71,7 @@ class Certificate:
                 return None  # refresh logs the reason
 
         credentials: grpc.ServerCredentials = grpc.dynamic_ssl_server_credentials(
-            configuration, fetch, require_client_authentication=self._client_ca is not None
+            configuration, fetch, require_client_authentication=self.asks_clients
         )
         return credentials
 

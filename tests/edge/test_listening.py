@@ -72,6 +72,8 @@ def test_unix_sockets_of_both_doors_are_for_their_owner(tmp_path: Path) -> None:
             transport=httpx2.HTTPTransport(uds=str(http)), base_url="http://localhost"
         ) as client:
             assert client.get("/v1/models").status_code == 200
+            at = {"port": None, "path": str(rpc), "tls": False, "client_certificate": False}
+            assert client.get("/version").json()["grpc"] == at
         with grpc.insecure_channel(f"unix:{rpc}") as channel:
             assert models_by_grpc(channel) == ["smollm2-135m-instruct"]
         assert "already in use" in refusal("--http-port", f"unix:{http}")
@@ -100,6 +102,8 @@ def test_tls_for_both_doors_and_a_certificate_that_is_renewed(tmp_path: Path) ->
         url, target = server.address("HTTP"), server.address("gRPC")
         assert url.startswith("https://")
         assert get(url, authority) == 200
+        at = {"port": int(target.rpartition(":")[2]), "path": None, "tls": True, "client_certificate": True}
+        assert grpc_address(url, authority, "sk-1") == at
         mine = clients.issue_cert("client.example")
         assert rpc_works(target, authority, mine)
         assert not rpc_works(target, authority, None)
@@ -120,12 +124,23 @@ def issue(authority: trustme.CA, cert: Path, key: Path) -> None:
     leaf.cert_chain_pems[0].write_to_path(cert)
 
 
-def get(url: str, authority: trustme.CA) -> int | None:
-    """Return the status of an answer, or None if the certificate is of another authority."""
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context()
     authority.configure_trust(context)
+    return context
+
+
+def grpc_address(url: str, authority: trustme.CA, key: str) -> object:
+    """Return what the HTTP door tells of the other one."""
+    headers = {"Authorization": f"Bearer {key}"}
+    answer = httpx2.get(f"{url}/version", headers=headers, verify=trusting(authority))
+    return answer.json()["grpc"]
+
+
+def get(url: str, authority: trustme.CA) -> int | None:
+    """Return the status of an answer, or None if the certificate is of another authority."""
     try:
-        return httpx2.get(f"{url}/health", verify=context).status_code
+        return httpx2.get(f"{url}/health", verify=trusting(authority)).status_code
     except httpx2.ConnectError:
         return None
 

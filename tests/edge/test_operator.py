@@ -42,6 +42,7 @@ async def test_versions(service: CompletionService) -> None:
     assert not [name for name in told["features"] if not name or set(name) & set(" |:")]
     info = service.engine.backend.info
     assert told["model"] == {"id": service.name, "description": info.description, "bytes": info.n_bytes}
+    assert told["grpc"] is None, "this door stands alone"
 
 
 async def test_an_idle_server_is_well() -> None:
