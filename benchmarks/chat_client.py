@@ -62,18 +62,21 @@ def _choice(choice: pb.ChatChoice | pb.ChatChunkChoice) -> Fields:
     else:
         names = [name for name in ("role", "content") if choice.delta.HasField(name)]
         written["delta"] = {name: getattr(choice.delta, name) for name in names}
-    tokens = [_token(token) for token in choice.logprobs.content]
+    tokens = [_token(token, with_ids=bool(choice.token_ids)) for token in choice.logprobs.content]
     written["logprobs"] = {"content": tokens, "refusal": None} if choice.HasField("logprobs") else None
     reason = FINISH_REASONS.get(choice.finish_reason)
     return written | {"finish_reason": reason, **ids_of(choice, "token_ids")}
 
 
-def _token(token: pb.TokenLogprob) -> Fields:
-    return _plain(token) | {"top_logprobs": [_plain(top) for top in token.top_logprobs]}
+def _token(token: pb.TokenLogprob, *, with_ids: bool) -> Fields:
+    forced = {"forced": token.forced} if token.HasField("forced") else {}
+    tops = [_plain(top, with_ids=with_ids) for top in token.top_logprobs]
+    return _plain(token, with_ids=with_ids) | {"top_logprobs": tops} | forced
 
 
-def _plain(token: pb.TokenLogprob | pb.TopLogprob) -> Fields:
-    return {"token": token.token, "logprob": token.logprob, "bytes": [*token.token_bytes]}
+def _plain(token: pb.TokenLogprob | pb.TopLogprob, *, with_ids: bool) -> Fields:
+    told = {"token": token.token, "logprob": token.logprob, "bytes": [*token.token_bytes]}
+    return told | ({"token_id": token.token_id} if with_ids else {})
 
 
 class PythonChatClient(PythonClient):

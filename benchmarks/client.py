@@ -19,7 +19,7 @@ from engine.errors import EngineError
 from engine.pb.nucleus.v1 import completions_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator
 
     from google.protobuf.message import Message
 
@@ -237,7 +237,7 @@ def from_proto(message: pb.Completion | pb.CompletionChunk) -> Fields:
             {
                 "text": choice.text,
                 "index": choice.index,
-                "logprobs": _logprobs(choice.logprobs.tokens) if choice.HasField("logprobs") else None,
+                "logprobs": _logprobs(choice) if choice.HasField("logprobs") else None,
                 "finish_reason": FINISH_REASONS.get(choice.finish_reason),
                 **ids_of(choice, "token_ids", "prompt_token_ids"),
             }
@@ -266,13 +266,25 @@ def usage_of(usage: pb.Usage) -> Fields:
     }
 
 
-def _logprobs(tokens: Sequence[pb.TokenLogprob]) -> Fields:
+def _logprobs(choice: pb.Choice) -> Fields:
+    tokens = choice.logprobs.tokens
+    forced = [entry.forced for entry in tokens if entry.HasField("forced")]  # empty: there is no form
+    ids = [_top_ids(entry) if entry.HasField("logprob") else None for entry in tokens]
     return {
         "tokens": [entry.token for entry in tokens],
         "token_logprobs": [entry.logprob if entry.HasField("logprob") else None for entry in tokens],
         "top_logprobs": [_top(entry) if entry.HasField("logprob") else None for entry in tokens],
         "text_offset": [entry.text_offset for entry in tokens],
+        **({"top_token_ids": ids} if any(ids) and (choice.token_ids or choice.prompt_token_ids) else {}),
+        **({"forced": forced} if forced else {}),
     }
+
+
+def _top_ids(entry: pb.TokenLogprob) -> dict[str, int]:
+    ids: dict[str, int] = {}
+    for other in entry.top_logprobs:
+        ids.setdefault(other.token, other.token_id)
+    return ids | {entry.token: entry.token_id} if ids else {}
 
 
 def _top(entry: pb.TokenLogprob) -> dict[str, float]:

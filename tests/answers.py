@@ -75,10 +75,11 @@ def _add_ids(whole: Answer, part: Answer) -> None:
 
 
 def _extended(before: Answer | None, more: Answer) -> Answer:
-    assert set(more) == set(ARRAYS)
+    assert {*more} - {"forced", "top_token_ids"} == {*ARRAYS}
     if before is None:
         return more
-    return {name: None if more[name] is None else before[name] + more[name] for name in ARRAYS}
+    assert set(more) == set(before)
+    return {name: None if more[name] is None else before[name] + more[name] for name in more}
 
 
 def _runs_past(choice: Answer) -> bool:

@@ -231,6 +231,12 @@ async def test_token_ids_are_those_of_the_texts(
         if choice["logprobs"] is not None:
             told = choice["logprobs"]["tokens"][len(prompt) * echo :]
             assert told == [service.token_texts[token] for token in tokens][: len(told)]
+            named = [
+                None if ids is None else {name: service.token_texts[token] for name, token in ids.items()}
+                for ids in choice["logprobs"]["top_token_ids"]
+            ]
+            tops = choice["logprobs"]["top_logprobs"]
+            assert named == [top and {name: name for name in top} for top in tops]
     n_tokens = sum(len(choice["token_ids"]) for choice in answer["choices"])
     assert n_tokens == answer["usage"]["completion_tokens"]
 

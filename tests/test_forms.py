@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from itertools import accumulate, product
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
 
 from benchmarks.client import CallError
-from tests.answers import comparable, joined
+from tests.answers import comparable, joined, joined_chat
 from tests.grammar.hostile import SCHEMAS
 
 if TYPE_CHECKING:
@@ -79,6 +80,87 @@ async def test_a_stream_joined_is_the_answer_and_drawn_tokens_are_the_forced_one
     assert [choice["text"] for choice in drawn["choices"]] == [choice["text"] for choice in whole["choices"]]
     for choice in drawn["choices"]:
         assert "".join(choice["logprobs"]["tokens"]) == choice["text"]
+
+
+CITY: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "city": {"enum": ["Paris", "Prague", "Rome"]},
+        "size": {"enum": [1, 12, 120, 2]},
+        "is_large": {"type": "boolean"},
+    },
+    "required": ["city", "size", "is_large"],
+    "additionalProperties": False,
+}
+CITIES = [
+    json.dumps({"city": city, "size": size, "is_large": is_large})
+    for city, size, is_large in product(["Paris", "Prague", "Rome"], [1, 12, 120, 2], [True, False])
+]
+
+
+def forced_by(answers: list[str], tokens: list[str]) -> list[bool]:
+    """Return of each token whether all answers that begin with the text before it go on with it."""
+    ends = [*accumulate(tokens)]
+    befores = ["", *ends]
+    return [
+        all(answer.startswith(end) for answer in answers if answer.startswith(before))
+        for before, end in zip(befores, ends, strict=False)
+    ]
+
+
+async def test_tokens_are_marked_where_the_schema_leaves_no_choice(door: Door) -> None:
+    fields = ASK | {"json_schema": json.dumps(CITY), "logprobs": 1, "n": 4}
+    answer = await door.complete(**fields)
+    texts = [choice["text"] for choice in answer["choices"]]
+    assert set(texts) <= set(CITIES)
+    assert len(set(texts)) > 1
+    for choice in answer["choices"]:
+        logprobs = choice["logprobs"]
+        assert logprobs["forced"] == forced_by(CITIES, logprobs["tokens"])
+        assert {*logprobs["forced"]} == {True, False}
+    assert joined(await door.stream(**fields)) == answer["choices"]
+    echoed = await door.complete(**fields, echo=True)
+    for choice, (before, after) in zip(
+        answer["choices"], (_halves(each, choices=4) for each in echoed["choices"]), strict=False
+    ):
+        assert (any(before), after) == (False, choice["logprobs"]["forced"])
+
+
+def _halves(choice: Answer, *, choices: int) -> tuple[list[bool], list[bool]]:
+    logprobs = choice["logprobs"]
+    n_prompt = sum(offset < len(ASK["prompt"]) for offset in logprobs["text_offset"])
+    return logprobs["forced"][:n_prompt], logprobs["forced"][n_prompt:]
+
+
+async def test_a_chat_marks_the_same_tokens(door: Door) -> None:
+    fields = {"messages": [{"role": "user", "content": "A city?"}], "seed": 3, "max_tokens": 64}
+    answer = await door.chat(**fields, json_schema=json.dumps(CITY), logprobs=True)
+    (choice,) = answer["choices"]
+    tokens = choice["logprobs"]["content"]
+    told = [token["forced"] for token in tokens]
+    assert told == forced_by(CITIES, [token["token"] for token in tokens])
+    stream = await door.stream_chat(**fields, json_schema=json.dumps(CITY), logprobs=True)
+    assert joined_chat(stream) == [choice]
+    free = await door.chat(**fields | {"max_tokens": 4}, logprobs=True)
+    assert not any("forced" in token for token in free["choices"][0]["logprobs"]["content"])
+
+
+async def test_the_characters_of_a_free_string_are_not_marked(door: Door) -> None:
+    schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+    fields = ASK | {"json_schema": json.dumps(schema | {"additionalProperties": False}), "max_tokens": 24}
+    for choice in (await door.complete(**fields, n=3, logprobs=0))["choices"]:
+        free = re.match(r'\{"name": "((?:[^"\\]|\\.)*)', choice["text"])
+        assert free
+        start, end = (len(ASK["prompt"]) + offset for offset in free.span(1))
+        offsets, forced = choice["logprobs"]["text_offset"], choice["logprobs"]["forced"]
+        told = [*zip(offsets, offsets[1:], forced, strict=False)]
+        assert not any(is_forced for begin, _, is_forced in told if start <= begin < end)
+        assert all(is_forced for _, token_end, is_forced in told if token_end <= start)
+
+
+async def test_nothing_is_marked_without_a_form(door: Door) -> None:
+    answer = await door.complete(prompt="A person: ", max_tokens=4, logprobs=1)
+    assert "forced" not in answer["choices"][0]["logprobs"]
 
 
 async def test_forms_beside_free_text_change_nobodys_answer(door: Door, service: CompletionService) -> None:

@@ -27,8 +27,14 @@ from engine.core.delta import TokenLogprob
 _Byte = Annotated[int, Field(json_schema_extra={"minimum": 0, "maximum": 255})]
 
 
+def _describe_top(schema: dict[str, Any]) -> None:
+    describe_left_out(schema, "token_id")
+
+
 class TopToken(Answer):
     """One of the most probable tokens at some place."""
+
+    model_config = ConfigDict(json_schema_extra=_describe_top)
 
     token: str = Field(
         description=r"The token's text; one that is not whole UTF-8 is written `bytes:\xe5\xa4`."
@@ -37,13 +43,28 @@ class TopToken(Answer):
         description="Natural logarithm of its probability; -9999.0 for a probability of 0."
     )
     bytes: list[_Byte] = Field(description="The token's bytes; of a control token, those of its name.")
+    token_id: int | None = Field(
+        None, exclude_if=is_none, description="The token's id. Only with `return_token_ids`."
+    )
+
+
+def _describe_token(schema: dict[str, Any]) -> None:
+    describe_left_out(schema, "token_id", "forced")
 
 
 class ChatToken(TopToken):
     """One token of an answer."""
 
+    model_config = ConfigDict(json_schema_extra=_describe_token)
+
     top_logprobs: list[TopToken] = Field(
         description="The most probable tokens at this place, best first: as many as were asked for."
+    )
+    forced: bool | None = Field(
+        None,
+        exclude_if=is_none,
+        description="Whether the form of the answer left no choice about the token's text. Only where the "
+        "answer has a form.",
     )
 
 

@@ -50,11 +50,17 @@ Reason = Annotated[
 ]
 
 
+def _describe_logprobs(schema: dict[str, Any]) -> None:
+    describe_left_out(schema, "top_token_ids", "forced")
+
+
 class Logprobs(Answer):
-    r"""Four parallel arrays, an entry for each token of the choice.
+    r"""Parallel arrays, an entry for each token of the choice.
 
     A token that is not whole UTF-8 is written ``bytes:\xe5\xa4``; a probability of 0 as -9999.0.
     """
+
+    model_config = ConfigDict(json_schema_extra=_describe_logprobs)
 
     tokens: list[str] = Field(description="The tokens' texts, the end token's included.")
     token_logprobs: list[float | None] = Field(
@@ -66,8 +72,20 @@ class Logprobs(Answer):
     text_offset: list[int] = Field(
         description="Where each token begins, in characters from the start of the prompt."
     )
+    top_token_ids: list[dict[str, int] | None] | None = Field(
+        None,
+        exclude_if=is_none,
+        description="The ids of the tokens in `top_logprobs`. Only with `return_token_ids`, and not for "
+        "`logprobs` 0.",
+    )
+    forced: list[bool] | None = Field(
+        None,
+        exclude_if=is_none,
+        description="Whether the form of the answer left no choice about each token's text. Only where the "
+        "answer has a form.",
+    )
     scores: SkipValidation[tuple[TokenLogprob, ...]] = Field(exclude=True, repr=False)
-    """What the four arrays were written from; gRPC, which has a place for ids, writes it in its own way."""
+    """What the arrays were written from; gRPC, which has a place for ids, writes it in its own way."""
     token_bytes: list[bytes] = Field(exclude=True)
     """For Python; the contract's JSON has no place for bytes."""
 

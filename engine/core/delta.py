@@ -20,6 +20,8 @@ class TokenLogprob(NamedTuple):
     """None where nothing comes before the token."""
     alternatives: tuple[tuple[int, float], ...]
     """(token, logprob) of the most probable tokens, best first."""
+    is_forced: bool = False
+    """Whether the form of the answer left no choice about its text."""
 
 
 class Delta(NamedTuple):

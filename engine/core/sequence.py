@@ -85,6 +85,7 @@ class Sequence:
 
     __slots__ = (
         "_drafter",
+        "_forced",
         "_hides_last",
         "_n_told",
         "_pending",
@@ -138,6 +139,8 @@ class Sequence:
         self.awaits: tuple[Sequence, int] | None = None
         """Who computes how long a part of the prompt, while this sequence waits for it."""
         self.generated: list[int] = []
+        self._forced: list[bytes] = []
+        """What the form forced before each token that is taken and not told yet; only if they are scored."""
         self._drafter: Drafter | None = None
         self.text = TextStream(stop.strings, start=prompt.text_length, keep_stop=stop.keep, half=prompt.half)
         self._pending = PendingDelta(prompt.text_length)
@@ -215,6 +218,8 @@ class Sequence:
         self.move_to(Phase.FINISHED)
 
     def _completes(self, matcher: Matcher, token: int) -> bool:
+        if self.params.logprobs is not None:
+            self._forced.append(matcher.forced_bytes())
         matcher.take(token)
         return matcher.is_done
 
@@ -261,7 +266,8 @@ class Sequence:
         pending.n_tokens += 1
         pending.logprob += logprob
         if self.params.logprobs is not None:
-            pending.scores.append(TokenLogprob(token, self.text.offset, logprob, alternatives))
+            forced = self._forced.pop(0).startswith(piece_of(token)) if self._forced else False
+            pending.scores.append(TokenLogprob(token, self.text.offset, logprob, alternatives, forced))
         if not (is_last and self._hides_last):
             can_stop = self._n_told > self.stop.min_tokens
             pending.add_text(self.text.push(piece_of(token), may_stop=can_stop))

@@ -56,6 +56,13 @@ class Matcher:
         """
         return self.raw.compute_ff_tokens()
 
+    def forced_bytes(self) -> bytes:
+        """Return the text that must come next, as far as there is no choice; it does not take it.
+
+        The form forces text, and no tokens: any token that this text begins with may be drawn.
+        """
+        return self.raw.compute_ff_bytes()
+
     @property
     def is_done(self) -> bool:
         """Whether nothing but an end may come next; also behind an error.

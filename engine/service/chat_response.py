@@ -103,5 +103,7 @@ class ChatBuilder(ResponseBuilder[ChatCompletion, ChatCompletionChunk, ChatChunk
         return self.prompts[0].tokens if self.request.return_token_ids else None
 
     def _logprobs(self, delta: Delta) -> ChatLogprobs | None:
-        is_wanted = self.request.logprobs is not None
-        return chat_logprobs_of(delta.scores, self.token_texts) if is_wanted else None
+        if self.request.logprobs is None:
+            return None
+        with_ids = self.request.return_token_ids
+        return chat_logprobs_of(delta.scores, self.token_texts, with_ids=with_ids, has_form=self.has_form)

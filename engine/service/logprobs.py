@@ -56,30 +56,51 @@ class Echo:
             end = span.end
 
 
-def logprobs_of(scores: Sequence[TokenLogprob], alternatives: int, token_texts: TokenTexts) -> Logprobs:
-    """Write the scores of consecutive tokens as the contract's four arrays.
+def logprobs_of(
+    scores: Sequence[TokenLogprob],
+    alternatives: int,
+    token_texts: TokenTexts,
+    *,
+    with_ids: bool = False,
+    has_form: bool = False,
+) -> Logprobs:
+    """Write the scores of consecutive tokens as the contract's parallel arrays.
 
     Args:
         scores: The tokens of a choice, or of a chunk of it.
         alternatives: How many alternatives were asked for; 0 leaves ``top_logprobs`` null.
         token_texts: The texts of the model's tokens.
+        with_ids: Whether the tokens' ids are told, too.
+        has_form: Whether the answer has a form, which may force tokens.
     """
     return Logprobs(
         tokens=[token_texts[score.token] for score in scores],
         token_logprobs=[None if score.logprob is None else finite(score.logprob) for score in scores],
         top_logprobs=[_top(score, token_texts) for score in scores] if alternatives else None,
         text_offset=[score.offset for score in scores],
+        top_token_ids=[_top_ids(score, token_texts) for score in scores]
+        if with_ids and alternatives
+        else None,
+        forced=[score.is_forced for score in scores] if has_form else None,
         scores=tuple(scores),
         token_bytes=[token_texts.raw(score.token) for score in scores],
     )
 
 
-def chat_logprobs_of(scores: Sequence[TokenLogprob], token_texts: TokenTexts) -> ChatLogprobs:
+def chat_logprobs_of(
+    scores: Sequence[TokenLogprob],
+    token_texts: TokenTexts,
+    *,
+    with_ids: bool = False,
+    has_form: bool = False,
+) -> ChatLogprobs:
     """Write the scores of consecutive tokens as the chat shape has them: an object for each.
 
     Args:
         scores: The tokens of a choice, or of a chunk of it; a prompt comes before them.
         token_texts: The texts of the model's tokens.
+        with_ids: Whether the tokens' ids are told, too.
+        has_form: Whether the answer has a form, which may force tokens.
     """
     return ChatLogprobs(
         content=[
@@ -92,9 +113,12 @@ def chat_logprobs_of(scores: Sequence[TokenLogprob], token_texts: TokenTexts) ->
                         token=token_texts[token],
                         logprob=finite(logprob),
                         bytes=[*token_texts.raw(token)],
+                        token_id=token if with_ids else None,
                     )
                     for token, logprob in score.alternatives
                 ],
+                token_id=score.token if with_ids else None,
+                forced=score.is_forced if has_form else None,
             )
             for score in scores
         ],
@@ -134,3 +158,14 @@ def _top(score: TokenLogprob, token_texts: TokenTexts) -> dict[str, float] | Non
             top.setdefault(token_texts[token], finite(logprob))
     top[token_texts[score.token]] = finite(score.logprob)
     return top
+
+
+def _top_ids(score: TokenLogprob, token_texts: TokenTexts) -> dict[str, int] | None:
+    """Map the names that ``top_logprobs`` has to ids, in the same order: of two tokens with one name, too."""
+    if score.logprob is None:
+        return None
+    ids: dict[str, int] = {}
+    for token, _ in score.alternatives:
+        ids.setdefault(token_texts[token], token)
+    ids[token_texts[score.token]] = score.token
+    return ids

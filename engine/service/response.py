@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from engine.contract.requests import CompletionRequest
+    from engine.contract.responses import Logprobs
     from engine.core.delta import Delta
     from engine.core.sequence import Prompt
     from engine.service.logprobs import Echo
@@ -88,6 +89,11 @@ class ResponseBuilder(ABC, Generic[WholeT, ChunkT, PieceT]):
         """Return the ids of a delta's tokens, if the request asks for them."""
         return [*delta.tokens] if self.request.return_token_ids else None
 
+    @property
+    def has_form(self) -> bool:
+        """Whether the request asks for an answer of some form."""
+        return self.request.asked_form is not None
+
     def usage(self, completion_tokens: int) -> Usage:
         """Return the usage of the request, given the number of tokens that were generated here."""
         completion_tokens += sum(prompt.n_resumed for prompt in self.prompts)
@@ -138,15 +144,21 @@ class CompletionBuilder(ResponseBuilder[Completion, CompletionChunk, Choice]):
         )
 
     def _choice(self, delta: Delta) -> Choice:
-        wanted = self.request.logprobs
         return Choice(
             text=delta.text,
             index=delta.choice,
-            logprobs=None if wanted is None else logprobs_of(delta.scores, wanted, self.token_texts),
+            logprobs=self._logprobs(delta),
             finish_reason=delta.finish_reason,
             token_ids=self.token_ids(delta),
             prompt_token_ids=delta.prompt_tokens,
         )
+
+    def _logprobs(self, delta: Delta) -> Logprobs | None:
+        wanted = self.request.logprobs
+        if wanted is None:
+            return None
+        with_ids = self.request.return_token_ids
+        return logprobs_of(delta.scores, wanted, self.token_texts, with_ids=with_ids, has_form=self.has_form)
 
 
 def _best(deltas: list[Delta], request: CompletionRequest) -> list[Delta]:

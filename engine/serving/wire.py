@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -19,7 +20,7 @@ from engine.pb.nucleus.v1 import completions_pb2 as pb
 from engine.service.logprobs import alternatives_by_id, finite, top_by_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from google.protobuf.descriptor import FieldDescriptor
 
@@ -164,11 +165,10 @@ def _packed(message: Message) -> AnyMessage:
 
 
 def _choice(choice: Choice, token_texts: TokenTexts) -> pb.Choice:
-    logprobs = choice.logprobs
     return pb.Choice(
         text=choice.text,
         index=choice.index,
-        logprobs=None if logprobs is None else pb.Logprobs(tokens=_tokens(logprobs, top_by_id, token_texts)),
+        logprobs=_logprobs(choice.logprobs, token_texts),
         finish_reason=_REASONS[choice.finish_reason],
         token_ids=choice.token_ids,
         prompt_token_ids=choice.prompt_token_ids,
@@ -176,7 +176,10 @@ def _choice(choice: Choice, token_texts: TokenTexts) -> pb.Choice:
 
 
 def _tokens(
-    logprobs: Logprobs | ChatLogprobs, top_of: Callable[..., Mapping[int, float]], token_texts: TokenTexts
+    logprobs: Logprobs | ChatLogprobs,
+    forced: Iterable[bool | None],
+    top_of: Callable[..., Mapping[int, float]],
+    token_texts: TokenTexts,
 ) -> list[pb.TokenLogprob]:
     return [
         pb.TokenLogprob(
@@ -194,15 +197,24 @@ def _tokens(
                 for token, logprob in top_of(score).items()
             ],
             text_offset=score.offset,
+            forced=is_forced,
         )
-        for score in logprobs.scores
+        for score, is_forced in zip(logprobs.scores, forced, strict=True)
     ]
+
+
+def _logprobs(logprobs: Logprobs | None, token_texts: TokenTexts) -> pb.Logprobs | None:
+    if logprobs is None:
+        return None
+    forced = repeat(None, len(logprobs.scores)) if logprobs.forced is None else logprobs.forced
+    return pb.Logprobs(tokens=_tokens(logprobs, forced, top_by_id, token_texts))
 
 
 def _chat_logprobs(logprobs: ChatLogprobs | None, token_texts: TokenTexts) -> pb.ChatLogprobs | None:
     if logprobs is None:
         return None
-    return pb.ChatLogprobs(content=_tokens(logprobs, alternatives_by_id, token_texts))
+    forced = [token.forced for token in logprobs.content]
+    return pb.ChatLogprobs(content=_tokens(logprobs, forced, alternatives_by_id, token_texts))
 
 
 def _usage(usage: Usage) -> pb.Usage:

@@ -172,6 +172,21 @@ def test_with_log_probabilities_each_token_is_drawn() -> None:
     assert steps.totals.steps == 6
 
 
+@pytest.mark.parametrize("kind", [FakeBackend, Overlapping])
+def test_tokens_are_marked_where_all_answers_go_on_alike(kind: type[FakeBackend]) -> None:
+    answers = ["ABCABC", "ABCABCX", "ABDE", "ABDEX", "FGH"]
+    prompt = asked("ABCABCX?|ABDEX?|FGH", n=8, logprobs=0, temperature=3.0)
+    deltas, _ = told(kind(n_slots=8, endless=False), [prompt])
+    marked = set()
+    for text, scores, *_ in whole(deltas[0]).values():
+        for i, score in enumerate(scores[: len(text)]):
+            going = {answer[i : i + 1] for answer in answers if answer.startswith(text[:i])}
+            assert score.is_forced == (len(going) == 1), (text, i)
+            marked.add(score.is_forced)
+        assert not any(score.is_forced for score in scores[len(text) :]), "an end is no text"
+    assert marked == {True, False}
+
+
 def test_penalties_count_forced_tokens() -> None:
     """After AAAA a strong penalty leaves only B, whatever the model would say."""
     penalized = asked("A{4}[AB]", frequency_penalty=1e4)

@@ -1908,6 +1908,7 @@ class TokenLogprob(_message.Message):
     LOGPROB_FIELD_NUMBER: _builtins.int
     TOP_LOGPROBS_FIELD_NUMBER: _builtins.int
     TEXT_OFFSET_FIELD_NUMBER: _builtins.int
+    FORCED_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """The token's text; a token that is not whole UTF-8 is written as its bytes, `bytes:\\xe5\\xa4`."""
     token_id: _builtins.int
@@ -1920,6 +1921,8 @@ class TokenLogprob(_message.Message):
     """
     text_offset: _builtins.int
     """Where the token begins, in characters (code points) from the start of the prompt."""
+    forced: _builtins.bool
+    """Whether the form of the answer left no choice about the token's text. Not set where the answer has no form."""
     @_builtins.property
     def top_logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TopLogprob]:
         """The most probable tokens at this place, best first: as many as `logprobs` asked for, and the token itself after
@@ -1938,13 +1941,19 @@ class TokenLogprob(_message.Message):
         logprob: _builtins.float | None = ...,
         top_logprobs: _abc.Iterable[Global___TopLogprob] | None = ...,
         text_offset: _builtins.int = ...,
+        forced: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_logprob", b"_logprob", "logprob", b"logprob"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_forced", b"_forced", "_logprob", b"_logprob", "forced", b"forced", "logprob", b"logprob"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logprob", b"_logprob", "logprob", b"logprob", "text_offset", b"text_offset", "token", b"token", "token_bytes", b"token_bytes", "token_id", b"token_id", "top_logprobs", b"top_logprobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_forced", b"_forced", "_logprob", b"_logprob", "forced", b"forced", "logprob", b"logprob", "text_offset", b"text_offset", "token", b"token", "token_bytes", b"token_bytes", "token_id", b"token_id", "top_logprobs", b"top_logprobs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__forced: _TypeAlias = _typing.Literal["forced"]  # noqa: Y015
+    _WhichOneofArgType__forced: _TypeAlias = _typing.Literal["_forced", b"_forced"]  # noqa: Y015
     _WhichOneofReturnType__logprob: _TypeAlias = _typing.Literal["logprob"]  # noqa: Y015
     _WhichOneofArgType__logprob: _TypeAlias = _typing.Literal["_logprob", b"_logprob"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__forced) -> _WhichOneofReturnType__forced | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__logprob) -> _WhichOneofReturnType__logprob | None: ...
 
 Global___TokenLogprob: _TypeAlias = TokenLogprob  # noqa: Y015
