@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -261,6 +262,7 @@ async def test_the_running_server_is_shown(playground: Playground, service: Comp
         }
     )
     stream = await service.stream(request)
+    await page.click("#tab-server")
     slots = page.locator("#slots li")
     await expect(slots).to_have_count(2)
     await expect(slots.first).to_contain_text("of 2000 generated")
@@ -268,6 +270,17 @@ async def test_the_running_server_is_shown(playground: Playground, service: Comp
     assert shared[0] == shared[1], "the prompt's cells are the same"
     await stream.aclose()
     await expect(slots).to_have_count(0)
+    cost = page.locator("#cost figure")
+    widths = [*(await service.state()).step_ms]
+    assert await cost.locator(".axis span").all_text_contents() == widths
+    top, middle, bottom = await cost.locator(".scale span").all_text_contents()
+    highest = re.search(r"at most ([0-9.]+) ms$", await cost.locator("figcaption").text_content() or "")
+    assert highest
+    assert float(highest[1]) <= float(top.removesuffix(" ms")) == 2 * float(middle)
+    assert bottom == "0"
+    speed = page.locator("#speed figure")
+    assert await speed.locator(".axis span").all_text_contents() == ["60 s ago", "now"]
+    await expect(speed.locator(".scale span").first).to_contain_text("tokens/s")
 
 
 async def test_the_address_holds_what_was_typed(playground: Playground, url: str) -> None:

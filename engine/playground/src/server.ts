@@ -1,5 +1,6 @@
 /** The tab that shows the running server: its slots, its cache, its queue, and what its steps cost. */
 
+import { chart } from "./chart";
 import { find, make } from "./dom";
 import type { Session } from "./session";
 
@@ -95,9 +96,12 @@ export class ServerTab {
       ...figures.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))),
     );
     this.#slots.replaceChildren(...state.slots.map((slot) => this.#row(slot, kv.cells)));
-    this.#speed.replaceChildren(bars(this.#rates("completion_tokens"), "tokens/s, the last minute", HISTORY));
+    const seconds = (HISTORY * EVERY_MS) / 1000;
+    const speed = { what: "tokens generated", unit: "tokens/s", ends: [`${seconds} s ago`, "now"] };
+    this.#speed.replaceChildren(chart(this.#rates("completion_tokens"), speed, HISTORY));
     const cost = Object.entries(state.step_ms).map(([width, ms]) => ({ label: width, value: ms }));
-    this.#cost.replaceChildren(bars(cost, "milliseconds of a step, by tokens decoded in it", cost.length));
+    const step = { what: "a step, by tokens decoded in it", unit: "ms", ends: [] };
+    this.#cost.replaceChildren(chart(cost, step, cost.length));
   }
 
   #row(slot: Slot, cells: number): HTMLElement {
@@ -134,24 +138,6 @@ export class ServerTab {
     const last = this.#rates(name).slice(-3);
     return last.reduce((sum, { value }) => sum + value, 0) / Math.max(last.length, 1);
   }
-}
-
-/** Draw values as bars, with the highest one told in words. */
-function bars(values: { label: string; value: number }[], what: string, places: number): HTMLElement {
-  const most = Math.max(...values.map(({ value }) => value), 1e-9);
-  const drawn = values.map(({ label, value }) => {
-    const bar = make("span", { title: `${label} ${value.toFixed(1)}`.trim() });
-    bar.style.blockSize = `${(100 * value) / most}%`;
-    bar.style.inlineSize = `${100 / Math.max(places, 1)}%`;
-    return bar;
-  });
-  const told = values.length ? `${what}; at most ${most.toFixed(1)}` : what;
-  return make(
-    "figure",
-    {},
-    make("div", { class: "bars", "aria-hidden": "true" }, ...drawn),
-    make("figcaption", {}, told),
-  );
 }
 
 function duration(seconds: number): string {

@@ -889,6 +889,42 @@ var ScoreTab = class {
   }
 };
 
+// src/chart.ts
+function chart(bars, { what, unit, ends }, places) {
+  const most = Math.max(...bars.map(({ value }) => value), 0);
+  const top = rounded(most);
+  const drawn = bars.map(({ label, value }) => {
+    const bar = make("span", { title: `${label && `${label}: `}${figure(value)} ${unit}` });
+    bar.style.blockSize = `${100 * value / top}%`;
+    bar.style.inlineSize = `${100 / Math.max(places, 1)}%`;
+    return bar;
+  });
+  const scale = [`${figure(top)} ${unit}`, figure(top / 2), "0"].map((text) => make("span", {}, text));
+  const labels = ends.length ? ends : bars.map(({ label }) => label);
+  const axis = make("div", { class: "axis" }, ...labels.map((label) => make("span", {}, label)));
+  axis.classList.toggle("between", ends.length > 0);
+  return make(
+    "figure",
+    {},
+    make(
+      "div",
+      { class: "chart", "aria-hidden": "true" },
+      make("div", { class: "scale" }, ...scale),
+      make("div", { class: "bars" }, ...drawn),
+      axis
+    ),
+    make("figcaption", {}, bars.length ? `${what}; at most ${figure(most)} ${unit}` : what)
+  );
+}
+function rounded(value) {
+  if (value <= 0) return 1;
+  const power = 10 ** Math.floor(Math.log10(value));
+  return ([1, 2, 5].find((each) => each * power >= value) ?? 10) * power;
+}
+function figure(value) {
+  return String(Number(value.toPrecision(3)));
+}
+
 // src/server.ts
 var EVERY_MS = 1e3;
 var HISTORY = 60;
@@ -952,9 +988,12 @@ var ServerTab = class {
       ...figures.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)))
     );
     this.#slots.replaceChildren(...state.slots.map((slot) => this.#row(slot, kv.cells)));
-    this.#speed.replaceChildren(bars(this.#rates("completion_tokens"), "tokens/s, the last minute", HISTORY));
+    const seconds = HISTORY * EVERY_MS / 1e3;
+    const speed = { what: "tokens generated", unit: "tokens/s", ends: [`${seconds} s ago`, "now"] };
+    this.#speed.replaceChildren(chart(this.#rates("completion_tokens"), speed, HISTORY));
     const cost = Object.entries(state.step_ms).map(([width, ms]) => ({ label: width, value: ms }));
-    this.#cost.replaceChildren(bars(cost, "milliseconds of a step, by tokens decoded in it", cost.length));
+    const step = { what: "a step, by tokens decoded in it", unit: "ms", ends: [] };
+    this.#cost.replaceChildren(chart(cost, step, cost.length));
   }
   #row(slot, cells) {
     const runs = slot.runs.map(({ part, tokens }) => {
@@ -989,22 +1028,6 @@ var ServerTab = class {
     return last.reduce((sum, { value }) => sum + value, 0) / Math.max(last.length, 1);
   }
 };
-function bars(values, what, places) {
-  const most = Math.max(...values.map(({ value }) => value), 1e-9);
-  const drawn = values.map(({ label, value }) => {
-    const bar = make("span", { title: `${label} ${value.toFixed(1)}`.trim() });
-    bar.style.blockSize = `${100 * value / most}%`;
-    bar.style.inlineSize = `${100 / Math.max(places, 1)}%`;
-    return bar;
-  });
-  const told = values.length ? `${what}; at most ${most.toFixed(1)}` : what;
-  return make(
-    "figure",
-    {},
-    make("div", { class: "bars", "aria-hidden": "true" }, ...drawn),
-    make("figcaption", {}, told)
-  );
-}
 function duration(seconds) {
   const minutes = Math.floor(seconds / 60);
   const parts = [
