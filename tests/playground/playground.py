@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from playwright.async_api import expect
 
 if TYPE_CHECKING:
-    from playwright.async_api import ConsoleMessage, Locator, Page, Request
+    from playwright.async_api import ConsoleMessage, Error, Locator, Page, Request
 
 LONGEST_MS = 60_000
 
@@ -29,7 +29,13 @@ class Playground:
         self._errors: list[str] = []
         page.on("request", self._note)
         page.on("console", self._hear)
-        page.on("pageerror", lambda error: self._errors.append(str(error)))
+        page.on("pageerror", self._fail)
+
+    def close(self) -> None:
+        """Leave the page to another one."""
+        self.page.remove_listener("request", self._note)
+        self.page.remove_listener("console", self._hear)
+        self.page.remove_listener("pageerror", self._fail)
 
     def _note(self, request: Request) -> None:
         self._hosts.add(urlsplit(request.url).netloc)
@@ -40,6 +46,9 @@ class Playground:
         # The browser itself writes a line for each status from 400 on.
         if message.type == "error" and "Failed to load resource" not in message.text:
             self._errors.append(message.text)
+
+    def _fail(self, error: Error) -> None:
+        self._errors.append(str(error))
 
     def check(self) -> None:
         """Fail if the page complained of something, or asked anybody else than its own server."""

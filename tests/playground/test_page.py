@@ -16,9 +16,15 @@ from tests.playground.conftest import serving
 from tests.playground.playground import Playground
 
 if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, Route
+    from playwright.async_api import Page, Route
 
     from engine.service.service import CompletionService
+
+
+def as_text(name: str | None) -> str:
+    """Return the text of a token as a card writes it."""
+    return (name or "").replace("·", " ").replace("↵", "\n")
+
 
 FRANCE = "The capital of France is"
 GREEDY = {"temperature": "0", "max_tokens": "8"}
@@ -166,12 +172,9 @@ async def test_a_server_that_is_away_is_told(playground: Playground) -> None:
     assert "cannot be reached" in await playground.alert()
 
 
-async def test_a_key_is_asked_for_and_kept_nowhere(
-    context: BrowserContext, service: CompletionService
-) -> None:
+async def test_a_key_is_asked_for_and_kept_nowhere(page: Page, service: CompletionService) -> None:
     async with serving(service, ApiKeys(["right"])) as url:
-        playground = Playground(await context.new_page())
-        page = playground.page
+        playground = Playground(page)
         await page.goto(url)
         for key in ("wrong", "right"):
             await expect(page.locator("#key-dialog")).to_be_visible()
@@ -250,7 +253,6 @@ async def test_a_chat_goes_on_and_answers_again(playground: Playground) -> None:
 
 async def test_the_running_server_is_shown(playground: Playground, service: CompletionService) -> None:
     page = playground.page
-    await page.click("#tab-server")
     request = service.parse(
         {
             "model": service.name,

@@ -39,6 +39,15 @@ export interface Model {
   n_vocab: number;
 }
 
+/** Where the server's gRPC door is; its host is the page's. */
+export interface GrpcAddress {
+  port: number | null;
+  /** The file of a Unix socket. */
+  path: string | null;
+  tls: boolean;
+  client_certificate: boolean;
+}
+
 export type Fields = Record<string, unknown>;
 
 interface ErrorDetail {

@@ -1,6 +1,6 @@
 /** Puts the page together. */
 
-import { Api, type Model } from "./api";
+import { Api, type GrpcAddress, type Model } from "./api";
 import { ChatTab } from "./chat";
 import { CompleteTab } from "./complete";
 import { announce, find, make } from "./dom";
@@ -107,7 +107,15 @@ async function copyAs(language: (typeof LANGUAGES)[number]): Promise<void> {
     return;
   }
   const { path, fields } = session.sent;
-  const text = snippet(language, path, fields, location.origin, api.key !== "");
+  let grpc: GrpcAddress | null = null;
+  try {
+    if (language === "gRPC") grpc = (await api.get<{ grpc: GrpcAddress | null }>("/version")).grpc;
+  } catch (error) {
+    session.complain(error);
+    return;
+  }
+  const place = { origin: location.origin, hasKey: api.key !== "", grpc };
+  const text = snippet(language, path, fields, place);
   const shown = find("#snippet", HTMLTextAreaElement);
   shown.value = text;
   shown.hidden = false;

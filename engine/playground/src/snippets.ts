@@ -1,29 +1,30 @@
 /** A request in the words of other programs. */
 
-import type { Fields } from "./api";
+import type { Fields, GrpcAddress } from "./api";
 
 export const LANGUAGES = ["curl", "Python", "gRPC", "JavaScript"] as const;
 export type Language = (typeof LANGUAGES)[number];
 
+/** Where the server is, and whether it asks for a key. */
+export interface Place {
+  origin: string;
+  hasKey: boolean;
+  grpc: GrpcAddress | null;
+}
+
 /** Write the request that was sent.
  *
  * @param path The route, which tells the shape: a completion or a chat.
- * @param origin The server's address.
  */
-export function snippet(
-  language: Language,
-  path: string,
-  fields: Fields,
-  origin: string,
-  hasKey: boolean,
-): string {
+export function snippet(language: Language, path: string, fields: Fields, place: Place): string {
+  const { origin, hasKey } = place;
   switch (language) {
     case "curl":
       return curl(path, fields, origin, hasKey);
     case "Python":
       return python(fields, origin, hasKey);
     case "gRPC":
-      return grpc(path, fields, origin, hasKey);
+      return place.grpc ? grpc(path, fields, place, place.grpc) : "# gRPC is off on this server.";
     case "JavaScript":
       return javascript(path, fields, origin, hasKey);
   }
@@ -72,15 +73,17 @@ function literal(value: unknown): string {
   return JSON.stringify(value);
 }
 
-function grpc(path: string, fields: Fields, origin: string, hasKey: boolean): string {
+function grpc(path: string, fields: Fields, { origin, hasKey }: Place, address: GrpcAddress): string {
   const isChat = path.includes("chat");
-  const host = new URL(origin).hostname;
+  const { port, path: file, tls, client_certificate } = address;
+  const target = file === null ? `${new URL(origin).hostname}:${port}` : `-unix ${file}`;
+  const security = client_certificate ? " -cert client.pem -key client.key" : tls ? "" : " -plaintext";
   const message = JSON.stringify({ request: asMessage(fields) }, null, 2).replaceAll("'", `'\\''`);
   const key = hasKey ? `  -H 'authorization: Bearer YOUR_KEY' \\\n` : "";
   const method = isChat ? "StreamChatCompletion" : "StreamCompletion";
-  return `grpcurl -plaintext -import-path proto -proto nucleus/v1/completions.proto \\
+  return `grpcurl${security} \\
 ${key}  -d '${message}' \\
-  ${host}:50051 nucleus.v1.CompletionService/${method}`;
+  ${target} nucleus.v1.CompletionService/${method}`;
 }
 
 /** Return the fields as the message's JSON: a prompt has a form of its own, a schema is text. */

@@ -1262,14 +1262,15 @@ async function through(bytes, stream) {
 
 // src/snippets.ts
 var LANGUAGES = ["curl", "Python", "gRPC", "JavaScript"];
-function snippet(language, path, fields, origin, hasKey) {
+function snippet(language, path, fields, place) {
+  const { origin, hasKey } = place;
   switch (language) {
     case "curl":
       return curl(path, fields, origin, hasKey);
     case "Python":
       return python(fields, origin, hasKey);
     case "gRPC":
-      return grpc(path, fields, origin, hasKey);
+      return place.grpc ? grpc(path, fields, place, place.grpc) : "# gRPC is off on this server.";
     case "JavaScript":
       return javascript(path, fields, origin, hasKey);
   }
@@ -1313,16 +1314,18 @@ function literal(value) {
   }
   return JSON.stringify(value);
 }
-function grpc(path, fields, origin, hasKey) {
+function grpc(path, fields, { origin, hasKey }, address) {
   const isChat = path.includes("chat");
-  const host = new URL(origin).hostname;
+  const { port, path: file, tls, client_certificate } = address;
+  const target = file === null ? `${new URL(origin).hostname}:${port}` : `-unix ${file}`;
+  const security = client_certificate ? " -cert client.pem -key client.key" : tls ? "" : " -plaintext";
   const message = JSON.stringify({ request: asMessage(fields) }, null, 2).replaceAll("'", `'\\''`);
   const key = hasKey ? `  -H 'authorization: Bearer YOUR_KEY' \\
 ` : "";
   const method = isChat ? "StreamChatCompletion" : "StreamCompletion";
-  return `grpcurl -plaintext -import-path proto -proto nucleus/v1/completions.proto \\
+  return `grpcurl${security} \\
 ${key}  -d '${message}' \\
-  ${host}:50051 nucleus.v1.CompletionService/${method}`;
+  ${target} nucleus.v1.CompletionService/${method}`;
 }
 function asMessage(fields) {
   const { stream: _, prompt, structured_outputs, ...message } = fields;
@@ -1434,7 +1437,15 @@ async function copyAs(language) {
     return;
   }
   const { path, fields } = session.sent;
-  const text = snippet(language, path, fields, location.origin, api.key !== "");
+  let grpc2 = null;
+  try {
+    if (language === "gRPC") grpc2 = (await api.get("/version")).grpc;
+  } catch (error) {
+    session.complain(error);
+    return;
+  }
+  const place = { origin: location.origin, hasKey: api.key !== "", grpc: grpc2 };
+  const text = snippet(language, path, fields, place);
   const shown2 = find("#snippet", HTMLTextAreaElement);
   shown2.value = text;
   shown2.hidden = false;
