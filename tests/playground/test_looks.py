@@ -53,9 +53,11 @@ def axe() -> str:
 async def test_axe_finds_nothing(filled: Playground, axe: str, scheme: Literal["light", "dark"]) -> None:
     await filled.page.emulate_media(color_scheme=scheme)
     await filled.page.evaluate(axe)
+    # The scheme changes colours, and nothing else that axe looks at.
+    options = "" if scheme == "light" else "{ runOnly: ['color-contrast'] }"
     for tab in TABS:
         await filled.page.click(f"#tab-{tab}")
-        found: list[dict[str, Any]] = (await filled.evaluate("axe.run()"))["violations"]
+        found: list[dict[str, Any]] = (await filled.evaluate(f"axe.run({options})"))["violations"]
         told = [(each["id"], [node["html"][:160] for node in each["nodes"]]) for each in found]
         assert told == [], (tab, scheme)
 

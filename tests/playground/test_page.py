@@ -56,6 +56,7 @@ async def test_only_what_differs_from_the_defaults_is_sent(playground: Playgroun
         "stop": ["\n", "END"],
         "logit_bias": {"7": -100},
         "logprobs": 5,
+        "return_token_ids": True,
         "stream": True,
         "stream_options": {"include_usage": True},
     }
@@ -64,26 +65,33 @@ async def test_only_what_differs_from_the_defaults_is_sent(playground: Playgroun
 async def test_a_click_on_an_alternative_continues_from_there(
     playground: Playground, service: CompletionService
 ) -> None:
-    await playground.complete(FRANCE, **GREEDY)
+    await playground.complete(FRANCE, **GREEDY, n="2")
     first = [await playground.token(index).text_content() or "" for index in range(8)]
     card = await playground.look_at(3)
     buttons = card.locator("button")
     assert await buttons.count() >= 5
     await expect(card.locator("[aria-current]")).to_have_count(1)
     other = buttons.nth(1)
-    chosen = (await other.locator("code").text_content() or "").replace("·", " ").replace("↵", "\n")
+    chosen = as_text(await other.locator("code").text_content())
     await other.click()
     await playground.ended()
-    begins = FRANCE + "".join(first[:3]) + chosen
-    assert playground.sent[-1]["prompt"] == begins
-    text = await playground.text()
-    assert FRANCE + text == begins + await answer_of(service, prompt=begins, max_tokens=8)
+    sent = playground.sent[-1]
+    assert (sent["prompt"], sent["max_tokens"], "n" in sent) == (FRANCE, 12, False)
+    tokens = sent["resume_token_ids"]
+    assert len(tokens) == 4
+    begins = "".join(first[:3]) + chosen
+    assert service.detokenize({"tokens": tokens}).prompt == begins
+    prompt = [*service.engine.backend.tokenize(FRANCE), *tokens]
+    assert await playground.text() == begins + await answer_of(service, prompt=prompt, max_tokens=8)
+    await expect(playground.page.locator("#usage")).to_contain_text("8 generated")
     branches = playground.page.locator("#branches > li > ol > li")
     await expect(branches).to_have_count(1)
     await expect(branches.first).to_contain_text("from token 4")
 
 
-async def test_branches_are_walked_kept_beside_and_exported(playground: Playground) -> None:
+async def test_branches_are_walked_kept_beside_and_exported(
+    playground: Playground, service: CompletionService
+) -> None:
     await playground.complete(FRANCE, **GREEDY)
     before = await playground.text()
     await playground.column().get_by_role("button", name="Keep beside").click()
@@ -93,7 +101,7 @@ async def test_branches_are_walked_kept_beside_and_exported(playground: Playgrou
     assert await playground.text(0) == await playground.text(1) == before
     await playground.column(1).get_by_role("button", name="Continue").click()
     await playground.ended()
-    assert (await playground.text(1)).startswith(before)
+    assert await playground.text(1) == await answer_of(service, prompt=FRANCE, max_tokens=16)
     async with playground.page.expect_download() as download:
         await playground.page.click("#export")
     exported = json.loads((await (await download.value).path()).read_text())
@@ -151,19 +159,59 @@ async def test_a_stop_ends_the_work_of_the_server(playground: Playground, servic
 
 
 async def test_a_stream_that_breaks_off_is_told_and_keeps_its_text(playground: Playground) -> None:
-    chunk = {
-        "choices": [{"index": 0, "text": " Paris", "logprobs": None, "finish_reason": None}],
-        "usage": None,
-    }
-
     async def cut(route: Route) -> None:
-        body = f"data: {json.dumps(chunk)}\n\n"
-        await route.fulfill(body=body, content_type="text/event-stream")
+        await route.fulfill(body=event_of([" Paris"]), content_type="text/event-stream")
 
     await playground.page.route("**/v1/completions", cut)
     await playground.complete(FRANCE)
     assert "The connection ended before the answer did." in await playground.alert()
     assert await playground.text() == " Paris"
+    await playground.column().get_by_role("button", name="Continue").click()
+    await playground.ended()
+    assert playground.sent[-1]["resume_token_ids"] == [7]
+    assert await playground.text() == " Paris Paris"
+
+
+async def test_an_end_that_is_chosen_adds_no_text(playground: Playground) -> None:
+    answers = iter([event_of([" Paris", "."], top={"<end>": 2}), event_of([], end="stop")])
+
+    async def end(route: Route) -> None:
+        await route.fulfill(body=next(answers) + "data: [DONE]\n\n", content_type="text/event-stream")
+
+    await playground.page.route("**/v1/completions", end)
+    await playground.complete(FRANCE)
+    card = await playground.look_at(1)
+    await card.locator("button", has_text="<end>").click()
+    await playground.ended()
+    assert playground.sent[-1]["resume_token_ids"] == [7, 2]
+    assert await playground.text() == " Paris"
+    await expect(playground.column().locator(".status")).to_contain_text("stop")
+
+
+def event_of(
+    tokens: list[str], *, top: dict[str, int] | None = None, start: int = 0, end: str | None = None
+) -> str:
+    """Return the event of a piece that adds tokens; their ids begin at 7.
+
+    Args:
+        top: Alternatives and their ids, at the place of each token.
+    """
+    ids = range(7, 7 + len(tokens))
+    logprobs = {
+        "tokens": tokens,
+        "token_logprobs": [-0.1 * ((start + i) % 50) for i in range(len(tokens))],
+        "top_logprobs": [{token: -0.1, **dict.fromkeys(top or {}, -2.0)} for token in tokens],
+        "top_token_ids": [{token: i, **(top or {})} for token, i in zip(tokens, ids, strict=True)],
+        "text_offset": [start + sum(map(len, tokens[:i])) for i in range(len(tokens))],
+    }
+    choice = {
+        "index": 0,
+        "text": "".join(tokens),
+        "logprobs": logprobs,
+        "token_ids": [*ids],
+        "finish_reason": end,
+    }
+    return f"data: {json.dumps({'choices': [choice], 'usage': None})}\n\n"
 
 
 async def test_a_server_that_is_away_is_told(playground: Playground) -> None:
@@ -189,28 +237,81 @@ async def test_a_key_is_asked_for_and_kept_nowhere(page: Page, service: Completi
         assert "right" not in page.url
         await page.get_by_role("button", name="curl").click()
         assert "YOUR_KEY" in await page.input_value("#snippet")
-        await page.close()
+        playground.close()
+        await page.goto("about:blank")
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 8}, "is_large": {"type": "boolean"}},
+    "required": ["city", "is_large"],
+    "additionalProperties": False,
+}
+CITY = {"temperature": "0", "max_tokens": "64"}
 
 
 async def test_an_answer_has_the_form_that_was_asked_for(playground: Playground) -> None:
     await playground.page.select_option("#form-kind", "json")
     assert json.loads(await playground.page.input_value("#form-text"))["required"]
-    schema = {
-        "type": "object",
-        "properties": {"city": {"enum": ["Paris", "Rome"]}, "is_large": {"type": "boolean"}},
-        "required": ["city", "is_large"],
-        "additionalProperties": False,
-    }
-    await playground.page.fill("#form-text", json.dumps(schema))
-    await playground.complete("A city: ", temperature="0", max_tokens="64")
-    city = json.loads(await playground.text())
-    assert city.keys() == {"city", "is_large"}
-    card = await playground.look_at(2)
-    await expect(card.locator("button").first).to_be_disabled()
+    await playground.page.fill("#form-text", json.dumps(SCHEMA))
+    await playground.complete("A city: ", **CITY)
+    assert json.loads(await playground.text()).keys() == {"city", "is_large"}
+    await expect(playground.column().get_by_role("button", name="Continue")).to_be_disabled()
     await playground.page.fill("#form-text", '{"type": "objekt"}')
     await playground.page.click("#complete")
     assert "'type' must be one or more of" in await playground.alert()
     await expect(playground.page.locator("#form-problem")).to_contain_text("'type' must be")
+
+
+async def test_what_the_form_forced_is_marked(playground: Playground, service: CompletionService) -> None:
+    legend = playground.page.locator("#forced-legend")
+    await playground.complete("A city: ", temperature="0", max_tokens="1")
+    await expect(legend).to_be_hidden()
+    await playground.page.select_option("#form-kind", "json")
+    await playground.page.fill("#form-text", json.dumps(SCHEMA))
+    await playground.complete(**CITY)
+    await expect(legend).to_be_visible()
+    fields = {"prompt": "A city: ", "max_tokens": 64, "temperature": 0, "logprobs": 0}
+    request = service.parse({"model": service.name, "json_schema": SCHEMA, **fields})
+    logprobs = (await service.complete(request)).choices[0].logprobs
+    assert logprobs is not None
+    marked = await playground.evaluate(
+        "[...document.querySelectorAll('.token')].map((each) => each.classList.contains('forced'))"
+    )
+    assert marked == logprobs.forced
+    line = "getComputedStyle(document.querySelector('.token.forced')).textDecorationLine"
+    assert await playground.evaluate(line) == "underline"
+    free, forced = marked.index(False), marked.index(True)
+    await expect((await playground.look_at(free)).locator(".head")).not_to_contain_text("forced")
+    await expect((await playground.look_at(forced)).locator(".head")).to_contain_text("forced by the form")
+    await playground.column().locator(".text").focus()
+    await playground.page.keyboard.press("Home")
+    await expect(playground.page.locator("#announcements")).to_contain_text("%, forced by the form")
+
+
+async def test_an_answer_goes_on_in_another_way_inside_its_form(playground: Playground) -> None:
+    await playground.page.select_option("#form-kind", "json")
+    await playground.page.fill("#form-text", json.dumps(SCHEMA))
+    await playground.complete("A city: ", **CITY)
+    before = await playground.text()
+    marked = await playground.page.locator(".token").evaluate_all(
+        "(all) => all.map((each) => each.classList.contains('forced'))"
+    )
+    free = marked.index(False)
+    begins = "".join(await playground.page.locator(".token").all_text_contents())[: len('{"city": "')]
+    await playground.page.select_option("#form-kind", "")  # the answer keeps its own form
+    card = await playground.look_at(free)
+    others = card.locator("button:not([aria-current])", has_text=re.compile("^[A-Za-z]+[0-9.]+ %"))
+    chosen = as_text(await others.first.locator("code").text_content())
+    await others.first.click()
+    await playground.ended()
+    sent = playground.sent[-1]
+    assert sent["structured_outputs"] == {"json": SCHEMA}
+    assert len(sent["resume_token_ids"]) == free + 1
+    text = await playground.text()
+    assert text != before
+    assert text.startswith(begins + chosen)
+    assert json.loads(text).keys() == {"city", "is_large"}
 
 
 async def test_a_text_is_scored_and_compared(playground: Playground, service: CompletionService) -> None:
@@ -307,19 +408,9 @@ async def test_the_address_holds_what_was_typed(playground: Playground, url: str
 
 @pytest.mark.parametrize("count", [10_000])
 async def test_many_tokens_are_all_shown(playground: Playground, count: int) -> None:
-    def event(number: int) -> str:
-        token = f" t{number}"
-        logprobs = {
-            "tokens": [token],
-            "token_logprobs": [-0.1 * (number % 50)],
-            "top_logprobs": [{token: -0.1}],
-            "text_offset": [number * 10],
-        }
-        choice = {"index": 0, "text": token, "logprobs": logprobs, "finish_reason": None}
-        return f"data: {json.dumps({'choices': [choice], 'usage': None})}\n\n"
-
     async def many(route: Route) -> None:
-        body = "".join(map(event, range(count))) + "data: [DONE]\n\n"
+        events = (event_of([f" t{number}"], start=number * 10) for number in range(count))
+        body = "".join(events) + "data: [DONE]\n\n"
         await route.fulfill(body=body, content_type="text/event-stream")
 
     await playground.page.route("**/v1/completions", many)

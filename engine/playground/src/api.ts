@@ -4,7 +4,10 @@ export interface Logprobs {
   tokens: string[];
   token_logprobs: (number | null)[];
   top_logprobs: (Record<string, number> | null)[] | null;
+  top_token_ids?: (Record<string, number> | null)[];
   text_offset: number[];
+  /** Whether the form of the answer left no choice; only where it has one. */
+  forced?: boolean[];
 }
 
 export interface Choice {
@@ -12,6 +15,7 @@ export interface Choice {
   text: string;
   logprobs: Logprobs | null;
   finish_reason: string | null;
+  token_ids?: number[];
 }
 
 export interface Usage {

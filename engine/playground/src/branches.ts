@@ -1,6 +1,6 @@
 /** The tree of texts that grew from one prompt. */
 
-import { type Token, textOf } from "./token";
+import { idsOf, type Token, textOf } from "./token";
 
 /** Tokens of one request, behind the first tokens of another branch or behind the prompt alone. */
 export class Branch {
@@ -23,6 +23,21 @@ export class Branch {
 
   get depth(): number {
     return this.parent ? this.parent.depth + 1 : 0;
+  }
+
+  get hasForm(): boolean {
+    return this.fields.structured_outputs !== undefined;
+  }
+
+  /** How many tokens it can be continued behind: all but an end token, and what a stop string cut off. */
+  get kept(): number {
+    const last = this.path.at(-1);
+    return this.path.length - Number(this.finishReason === "stop" && last?.text !== last?.name);
+  }
+
+  /** Whether anything can follow; a form that is complete ends the answer. */
+  get canGoOn(): boolean {
+    return !(this.hasForm && this.finishReason === "stop") && idsOf(this.path) !== undefined;
   }
 }
 
@@ -52,11 +67,6 @@ export class Tree {
 
   childrenOf(parent: Branch | null): Branch[] {
     return this.branches.filter((branch) => branch.parent === parent);
-  }
-
-  /** The text up to a place of a branch, from the prompt on. */
-  textBefore(branch: Branch | null, at: number): string {
-    return this.prompt + textOf(branch?.path.slice(0, at) ?? []);
   }
 
   export(): Exported {

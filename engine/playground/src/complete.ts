@@ -5,7 +5,7 @@ import { type Branch, Tree } from "./branches";
 import { announce, download, find, make } from "./dom";
 import type { Session } from "./session";
 import { TextView } from "./text";
-import { type Alternative, perplexity, type Token, TokenReader, textOf } from "./token";
+import { type Alternative, chosenFor, idsOf, perplexity, type Token, TokenReader, textOf } from "./token";
 
 const PATH = "/v1/completions";
 
@@ -14,6 +14,7 @@ interface Column {
   element: HTMLElement;
   view: TextView;
   status: HTMLElement;
+  more: HTMLButtonElement;
 }
 
 export class CompleteTab {
@@ -70,18 +71,39 @@ export class CompleteTab {
     const given = this.session.request();
     if (!given) return;
     this.#last = { parent, at, first };
-    const prompt = this.#tree.textBefore(parent, at) + textOf(first);
-    const fields: Fields = { ...given, prompt, logprobs: this.session.logprobs };
-    fields.stream_options = { include_usage: true };
+    const fields: Fields = {
+      ...(parent ? this.#goingOn(given, parent, [...parent.path.slice(0, at), ...first]) : given),
+      prompt: this.#tree.prompt,
+      logprobs: this.session.logprobs,
+      return_token_ids: true,
+      stream_options: { include_usage: true },
+    };
     this.session.sent = { path: PATH, fields: { ...fields, stream: true } };
     await this.session.run((signal) => this.#stream(fields, parent, at, first, signal));
     this.#drawBranches();
+  }
+
+  /** Return the fields that let an answer go on behind its first tokens: one choice, of the form that it has.
+   *
+   * What is typed as `max_tokens` is how many more there may be; a request counts the whole answer.
+   */
+  #goingOn(given: Fields, branch: Branch, tokens: Token[]): Fields {
+    const { n: _, structured_outputs: __, ...others } = given;
+    const form = branch.fields.structured_outputs;
+    const more = Number(given.max_tokens ?? this.session.fields?.fallback("max_tokens"));
+    return {
+      ...others,
+      ...(form !== undefined && { structured_outputs: form }),
+      max_tokens: tokens.length + more,
+      resume_token_ids: idsOf(tokens),
+    };
   }
 
   async #stream(fields: Fields, parent: Branch | null, at: number, first: Token[], signal: AbortSignal) {
     const columns: Column[] = [];
     const readers = new Map<number, TokenReader>();
     const began = performance.now();
+    const given = Array.isArray(fields.resume_token_ids) ? fields.resume_token_ids.length : 0;
     let ended = 0;
     const start = () => {
       const count = Number(fields.n ?? 1);
@@ -95,7 +117,7 @@ export class CompleteTab {
     };
     for await (const chunk of this.session.api.stream<Completion>(PATH, fields, signal)) {
       if (!columns.length) start(); // what is refused leaves nothing behind
-      if (chunk.usage) this.#tellUsage(chunk.usage, (performance.now() - began) / 1000);
+      if (chunk.usage) this.#tellUsage(chunk.usage, given, (performance.now() - began) / 1000);
       for (const choice of chunk.choices) {
         const column = columns[choice.index];
         if (!column) continue;
@@ -106,7 +128,7 @@ export class CompleteTab {
         column.view.append(tokens);
         if (choice.finish_reason) {
           column.branch.finishReason = choice.finish_reason;
-          this.#tellStatus(column);
+          this.#end(column, first);
           ended += 1;
         }
       }
@@ -114,10 +136,22 @@ export class CompleteTab {
     announce(`${ended} ${ended === 1 ? "choice is" : "choices are"} complete.`);
   }
 
+  /** Tell how a branch ended. A token that was chosen and is its end, such as an end token, adds no text. */
+  #end(column: Column, first: Token[]): void {
+    const { branch } = column;
+    const [chosen] = first;
+    if (chosen && branch.tokens.length === 1 && branch.finishReason === "stop" && !branch.hasForm) {
+      branch.tokens[0] = { ...chosen, text: "" };
+      this.#show([this.#column(branch)]);
+    }
+    this.#tellStatus(column);
+  }
+
   #show(columns: Column[]): void {
     const pinned = this.#shown.filter((column) => this.#pinned.has(column.branch));
     this.#shown = [...pinned, ...columns.filter((column) => !this.#pinned.has(column.branch))];
     this.#columns.replaceChildren(...this.#shown.map((column) => column.element));
+    find("#forced-legend", HTMLElement).hidden = !this.#shown.some(({ branch }) => branch.hasForm);
     this.session.inspector.close();
   }
 
@@ -126,8 +160,7 @@ export class CompleteTab {
     const view = new TextView(name, {
       onLook: (shown, index, at) => {
         const token = shown.tokens[index];
-        // A form begins with the answer, so an answer that has one cannot be continued in its middle.
-        const canBranch = !("structured_outputs" in branch.fields);
+        const canBranch = idsOf(branch.path.slice(0, index)) !== undefined;
         const choose = (alternative: Alternative) => this.#branch(branch, index, alternative);
         if (token) this.session.inspector.show(token, at, canBranch ? choose : undefined);
       },
@@ -144,11 +177,7 @@ export class CompleteTab {
       const isPinned = this.#pinned.delete(branch) ? false : !!this.#pinned.add(branch);
       pin.setAttribute("aria-pressed", String(isPinned));
     });
-    const more = make(
-      "button",
-      { type: "button", click: () => this.#ask(branch, branch.path.length) },
-      "Continue",
-    );
+    const more = make("button", { type: "button", click: () => this.#ask(branch, branch.kept) }, "Continue");
     const copy = make("button", { type: "button", click: () => this.#copy(branch) }, "Copy text");
     const head = make("header", {}, make("h2", {}, name), status, pin, more, copy);
     const element = make(
@@ -157,12 +186,13 @@ export class CompleteTab {
       head,
       view.element,
     );
-    const column = { branch, element, view, status };
+    const column = { branch, element, view, status, more };
     this.#tellStatus(column);
     return column;
   }
 
-  #tellStatus({ branch, status }: Column): void {
+  #tellStatus({ branch, status, more }: Column): void {
+    more.disabled = !branch.canGoOn;
     const { value, count } = perplexity(branch.tokens);
     const figures = count ? `${count} tokens, perplexity ${value.toPrecision(3)}` : "";
     status.textContent = [branch.finishReason, figures].filter(Boolean).join(" · ");
@@ -171,14 +201,8 @@ export class CompleteTab {
   #branch(branch: Branch, index: number, alternative: Alternative): void {
     const token = branch.path[index];
     if (!token) return;
-    const chosen = {
-      text: alternative.text,
-      name: alternative.text,
-      logprob: alternative.logprob,
-      top: token.top,
-    };
     this.session.inspector.close();
-    this.#ask(branch, index, [chosen]);
+    this.#ask(branch, index, [chosenFor(token, alternative)]);
   }
 
   async #copy(branch: Branch): Promise<void> {
@@ -207,12 +231,14 @@ export class CompleteTab {
     });
   }
 
-  #tellUsage(usage: Usage, seconds: number): void {
-    const { prompt_tokens, completion_tokens, prompt_tokens_details } = usage;
+  /** Tell what was computed. Tokens that were given count in the usage, and were not generated now. */
+  #tellUsage(usage: Usage, given: number, seconds: number): void {
+    const { prompt_tokens, prompt_tokens_details } = usage;
+    const generated = usage.completion_tokens - given;
     const cached = prompt_tokens_details.cached_tokens;
     this.#usage.textContent =
       `${prompt_tokens} prompt tokens${cached ? ` (${cached} cached)` : ""}, ` +
-      `${completion_tokens} generated in ${seconds.toFixed(1)} s, ${(completion_tokens / seconds).toFixed(1)} tokens/s`;
+      `${generated} generated in ${seconds.toFixed(1)} s, ${(generated / seconds).toFixed(1)} tokens/s`;
   }
 
   /** Let the text box be as high as its text, within limits that the style has. */

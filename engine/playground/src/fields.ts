@@ -32,7 +32,7 @@ export interface OpenApi {
 
 /** Fields that the page has a place of its own for, or that have a newer name. */
 const ELSEWHERE =
-  /^(model|prompt|messages|stream|stream_options|logprobs|echo|user|suffix|best_of|guided_.*|repeat_penalty|grammar|json_schema|response_format|structured_outputs)$/;
+  /^(model|prompt|messages|stream|stream_options|logprobs|echo|user|suffix|best_of|return_token_ids|resume_token_ids|guided_.*|repeat_penalty|grammar|json_schema|response_format|structured_outputs)$/;
 
 export function samplingFields(api: OpenApi): Field[] {
   const request = api.components.schemas.CompletionRequest;

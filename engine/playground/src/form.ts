@@ -50,6 +50,11 @@ export class FieldForm {
     return wrong ? undefined : values;
   }
 
+  /** What a field is where nothing is typed. */
+  fallback(name: string): unknown {
+    return this.#rows.find(({ field }) => field.name === name)?.field.fallback;
+  }
+
   /** What was typed, by field. */
   typed(): Record<string, string> {
     return Object.fromEntries(

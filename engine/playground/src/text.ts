@@ -1,7 +1,7 @@
 /** A text of tokens on the page: shaded, walked with the arrow keys, and quick to grow. */
 
-import { make } from "./dom";
-import { canBeWritten, percent, shade, type Token, visible } from "./token";
+import { announce, make } from "./dom";
+import { canBeChosen, describe, percent, shade, type Token, visible } from "./token";
 
 export interface TokenEvents {
   /** A token is looked at. */
@@ -65,6 +65,7 @@ export class TextView {
     element.textContent = token.text;
     element.classList.toggle("break", /^\s*\n/.test(token.text)); // it gets a mark to point at
     element.classList.toggle("nothing", token.text === "");
+    element.classList.toggle("forced", token.isForced);
     return element;
   }
 
@@ -84,9 +85,11 @@ export class TextView {
     if (index === undefined || index < 0 || index >= this.tokens.length) return;
     event.preventDefault();
     const element = this.element.querySelector(`[data-index="${index}"]`);
-    if (element instanceof HTMLElement) {
+    const token = this.tokens[index];
+    if (token && element instanceof HTMLElement) {
       element.scrollIntoView({ block: "nearest" });
       this.#show(index, element);
+      announce(`${visible(token.name)} ${describe(token)}`);
     }
   }
 
@@ -118,8 +121,7 @@ export class Inspector {
    */
   show(token: Token, at: HTMLElement, choose?: (alternative: Token["top"][number]) => void): void {
     clearTimeout(this.#leaving);
-    const probability = token.logprob === null ? "first of its text" : percent(token.logprob);
-    const head = make("p", { class: "head" }, make("code", {}, visible(token.name)), ` ${probability}`);
+    const head = make("p", { class: "head" }, make("code", {}, visible(token.name)), ` ${describe(token)}`);
     const rows = token.top.map((each) => {
       const bar = make("span", { class: "bar", "aria-hidden": "true" });
       bar.style.inlineSize = `${100 * Math.exp(each.logprob)}%`;
@@ -131,7 +133,7 @@ export class Inspector {
       );
       const button = make(
         "button",
-        { type: "button", disabled: !choose || !canBeWritten(each), click: () => choose?.(each) },
+        { type: "button", disabled: !choose || !canBeChosen(each), click: () => choose?.(each) },
         bar,
         label,
       );

@@ -5,6 +5,8 @@ import type { Choice } from "./api";
 export interface Alternative {
   text: string;
   logprob: number;
+  /** Null where ids were not asked for. */
+  id: number | null;
 }
 
 export interface Token {
@@ -14,6 +16,9 @@ export interface Token {
   name: string;
   /** Natural logarithm of its probability; null for the first of a prompt. */
   logprob: number | null;
+  id: number | null;
+  /** Whether the form of the answer left no choice about its text. */
+  isForced: boolean;
   /** The most probable ones in its place, best first. */
   top: Alternative[];
 }
@@ -26,7 +31,7 @@ export class TokenReader {
   read(choice: Choice): Token[] {
     const { logprobs, text } = choice;
     if (!logprobs || logprobs.text_offset.length === 0) {
-      return text ? [{ text, name: text, logprob: null, top: [] }] : [];
+      return text ? [{ text, name: text, logprob: null, id: null, isForced: false, top: [] }] : [];
     }
     const letters = [...text];
     const begin = this.#end ?? logprobs.text_offset[0] ?? 0;
@@ -41,21 +46,40 @@ export class TokenReader {
         text: piece,
         name: logprobs.tokens[i] ?? piece,
         logprob: logprobs.token_logprobs[i] ?? null,
-        top: ranked(logprobs.top_logprobs?.[i] ?? {}),
+        id: choice.token_ids?.[i] ?? null,
+        isForced: logprobs.forced?.[i] ?? false,
+        top: ranked(logprobs.top_logprobs?.[i] ?? {}, logprobs.top_token_ids?.[i] ?? {}),
       };
     });
   }
 }
 
-function ranked(top: Record<string, number>): Alternative[] {
+function ranked(top: Record<string, number>, ids: Record<string, number>): Alternative[] {
   return Object.entries(top)
-    .map(([text, logprob]) => ({ text, logprob }))
+    .map(([text, logprob]) => ({ text, logprob, id: ids[text] ?? null }))
     .sort((a, b) => b.logprob - a.logprob);
 }
 
-/** Return True if a text can be continued with it: half a character cannot be written as text. */
-export function canBeWritten(alternative: Alternative): boolean {
-  return !alternative.text.startsWith("bytes:");
+/** Return true if an answer can go on with it: what half a character adds to the text is not known. */
+export function canBeChosen(alternative: Alternative): boolean {
+  return alternative.id !== null && !alternative.text.startsWith("bytes:");
+}
+
+/** Return the token that a person chose in the place of another one. */
+export function chosenFor(token: Token, { text, logprob, id }: Alternative): Token {
+  return { text, name: text, logprob, id, isForced: false, top: token.top };
+}
+
+/** Return the ids of tokens; undefined if one is not known. */
+export function idsOf(tokens: readonly Token[]): number[] | undefined {
+  const ids = tokens.flatMap(({ id }) => (id === null ? [] : [id]));
+  return ids.length === tokens.length ? ids : undefined;
+}
+
+/** Say what a token is, in words. */
+export function describe(token: Token): string {
+  const probability = token.logprob === null ? "first of its text" : percent(token.logprob);
+  return token.isForced ? `${probability}, forced by the form` : probability;
 }
 
 export function textOf(tokens: readonly Token[]): string {

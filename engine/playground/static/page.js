@@ -194,7 +194,7 @@ var TokenReader = class {
   read(choice) {
     const { logprobs, text } = choice;
     if (!logprobs || logprobs.text_offset.length === 0) {
-      return text ? [{ text, name: text, logprob: null, top: [] }] : [];
+      return text ? [{ text, name: text, logprob: null, id: null, isForced: false, top: [] }] : [];
     }
     const letters = [...text];
     const begin = this.#end ?? logprobs.text_offset[0] ?? 0;
@@ -209,16 +209,29 @@ var TokenReader = class {
         text: piece,
         name: logprobs.tokens[i] ?? piece,
         logprob: logprobs.token_logprobs[i] ?? null,
-        top: ranked(logprobs.top_logprobs?.[i] ?? {})
+        id: choice.token_ids?.[i] ?? null,
+        isForced: logprobs.forced?.[i] ?? false,
+        top: ranked(logprobs.top_logprobs?.[i] ?? {}, logprobs.top_token_ids?.[i] ?? {})
       };
     });
   }
 };
-function ranked(top) {
-  return Object.entries(top).map(([text, logprob]) => ({ text, logprob })).sort((a, b) => b.logprob - a.logprob);
+function ranked(top, ids) {
+  return Object.entries(top).map(([text, logprob]) => ({ text, logprob, id: ids[text] ?? null })).sort((a, b) => b.logprob - a.logprob);
 }
-function canBeWritten(alternative) {
-  return !alternative.text.startsWith("bytes:");
+function canBeChosen(alternative) {
+  return alternative.id !== null && !alternative.text.startsWith("bytes:");
+}
+function chosenFor(token, { text, logprob, id }) {
+  return { text, name: text, logprob, id, isForced: false, top: token.top };
+}
+function idsOf(tokens) {
+  const ids = tokens.flatMap(({ id }) => id === null ? [] : [id]);
+  return ids.length === tokens.length ? ids : void 0;
+}
+function describe(token) {
+  const probability = token.logprob === null ? "first of its text" : percent(token.logprob);
+  return token.isForced ? `${probability}, forced by the form` : probability;
 }
 function textOf(tokens) {
   return tokens.map((token) => token.text).join("");
@@ -263,6 +276,18 @@ var Branch = class {
   get depth() {
     return this.parent ? this.parent.depth + 1 : 0;
   }
+  get hasForm() {
+    return this.fields.structured_outputs !== void 0;
+  }
+  /** How many tokens it can be continued behind: all but an end token, and what a stop string cut off. */
+  get kept() {
+    const last = this.path.at(-1);
+    return this.path.length - Number(this.finishReason === "stop" && last?.text !== last?.name);
+  }
+  /** Whether anything can follow; a form that is complete ends the answer. */
+  get canGoOn() {
+    return !(this.hasForm && this.finishReason === "stop") && idsOf(this.path) !== void 0;
+  }
 };
 var Tree = class {
   constructor(prompt) {
@@ -277,10 +302,6 @@ var Tree = class {
   }
   childrenOf(parent) {
     return this.branches.filter((branch) => branch.parent === parent);
-  }
-  /** The text up to a place of a branch, from the prompt on. */
-  textBefore(branch, at) {
-    return this.prompt + textOf(branch?.path.slice(0, at) ?? []);
   }
   export() {
     return {
@@ -348,6 +369,7 @@ var TextView = class {
     element.textContent = token.text;
     element.classList.toggle("break", /^\s*\n/.test(token.text));
     element.classList.toggle("nothing", token.text === "");
+    element.classList.toggle("forced", token.isForced);
     return element;
   }
   #look(event) {
@@ -365,9 +387,11 @@ var TextView = class {
     if (index === void 0 || index < 0 || index >= this.tokens.length) return;
     event.preventDefault();
     const element = this.element.querySelector(`[data-index="${index}"]`);
-    if (element instanceof HTMLElement) {
+    const token = this.tokens[index];
+    if (token && element instanceof HTMLElement) {
       element.scrollIntoView({ block: "nearest" });
       this.#show(index, element);
+      announce(`${visible(token.name)} ${describe(token)}`);
     }
   }
   #show(index, element) {
@@ -394,8 +418,7 @@ var Inspector = class {
    */
   show(token, at, choose2) {
     clearTimeout(this.#leaving);
-    const probability = token.logprob === null ? "first of its text" : percent(token.logprob);
-    const head = make("p", { class: "head" }, make("code", {}, visible(token.name)), ` ${probability}`);
+    const head = make("p", { class: "head" }, make("code", {}, visible(token.name)), ` ${describe(token)}`);
     const rows = token.top.map((each) => {
       const bar = make("span", { class: "bar", "aria-hidden": "true" });
       bar.style.inlineSize = `${100 * Math.exp(each.logprob)}%`;
@@ -407,7 +430,7 @@ var Inspector = class {
       );
       const button = make(
         "button",
-        { type: "button", disabled: !choose2 || !canBeWritten(each), click: () => choose2?.(each) },
+        { type: "button", disabled: !choose2 || !canBeChosen(each), click: () => choose2?.(each) },
         bar,
         label
       );
@@ -493,17 +516,37 @@ var CompleteTab = class {
     const given2 = this.session.request();
     if (!given2) return;
     this.#last = { parent, at, first };
-    const prompt = this.#tree.textBefore(parent, at) + textOf(first);
-    const fields = { ...given2, prompt, logprobs: this.session.logprobs };
-    fields.stream_options = { include_usage: true };
+    const fields = {
+      ...parent ? this.#goingOn(given2, parent, [...parent.path.slice(0, at), ...first]) : given2,
+      prompt: this.#tree.prompt,
+      logprobs: this.session.logprobs,
+      return_token_ids: true,
+      stream_options: { include_usage: true }
+    };
     this.session.sent = { path: PATH2, fields: { ...fields, stream: true } };
     await this.session.run((signal) => this.#stream(fields, parent, at, first, signal));
     this.#drawBranches();
+  }
+  /** Return the fields that let an answer go on behind its first tokens: one choice, of the form that it has.
+   *
+   * What is typed as `max_tokens` is how many more there may be; a request counts the whole answer.
+   */
+  #goingOn(given2, branch, tokens) {
+    const { n: _, structured_outputs: __, ...others } = given2;
+    const form = branch.fields.structured_outputs;
+    const more = Number(given2.max_tokens ?? this.session.fields?.fallback("max_tokens"));
+    return {
+      ...others,
+      ...form !== void 0 && { structured_outputs: form },
+      max_tokens: tokens.length + more,
+      resume_token_ids: idsOf(tokens)
+    };
   }
   async #stream(fields, parent, at, first, signal) {
     const columns = [];
     const readers = /* @__PURE__ */ new Map();
     const began = performance.now();
+    const given2 = Array.isArray(fields.resume_token_ids) ? fields.resume_token_ids.length : 0;
     let ended = 0;
     const start2 = () => {
       const count = Number(fields.n ?? 1);
@@ -517,7 +560,7 @@ var CompleteTab = class {
     };
     for await (const chunk of this.session.api.stream(PATH2, fields, signal)) {
       if (!columns.length) start2();
-      if (chunk.usage) this.#tellUsage(chunk.usage, (performance.now() - began) / 1e3);
+      if (chunk.usage) this.#tellUsage(chunk.usage, given2, (performance.now() - began) / 1e3);
       for (const choice of chunk.choices) {
         const column = columns[choice.index];
         if (!column) continue;
@@ -528,17 +571,28 @@ var CompleteTab = class {
         column.view.append(tokens);
         if (choice.finish_reason) {
           column.branch.finishReason = choice.finish_reason;
-          this.#tellStatus(column);
+          this.#end(column, first);
           ended += 1;
         }
       }
     }
     announce(`${ended} ${ended === 1 ? "choice is" : "choices are"} complete.`);
   }
+  /** Tell how a branch ended. A token that was chosen and is its end, such as an end token, adds no text. */
+  #end(column, first) {
+    const { branch } = column;
+    const [chosen] = first;
+    if (chosen && branch.tokens.length === 1 && branch.finishReason === "stop" && !branch.hasForm) {
+      branch.tokens[0] = { ...chosen, text: "" };
+      this.#show([this.#column(branch)]);
+    }
+    this.#tellStatus(column);
+  }
   #show(columns) {
     const pinned = this.#shown.filter((column) => this.#pinned.has(column.branch));
     this.#shown = [...pinned, ...columns.filter((column) => !this.#pinned.has(column.branch))];
     this.#columns.replaceChildren(...this.#shown.map((column) => column.element));
+    find("#forced-legend", HTMLElement).hidden = !this.#shown.some(({ branch }) => branch.hasForm);
     this.session.inspector.close();
   }
   #column(branch) {
@@ -546,7 +600,7 @@ var CompleteTab = class {
     const view = new TextView(name, {
       onLook: (shown2, index, at) => {
         const token = shown2.tokens[index];
-        const canBranch = !("structured_outputs" in branch.fields);
+        const canBranch = idsOf(branch.path.slice(0, index)) !== void 0;
         const choose2 = (alternative) => this.#branch(branch, index, alternative);
         if (token) this.session.inspector.show(token, at, canBranch ? choose2 : void 0);
       },
@@ -563,11 +617,7 @@ var CompleteTab = class {
       const isPinned = this.#pinned.delete(branch) ? false : !!this.#pinned.add(branch);
       pin.setAttribute("aria-pressed", String(isPinned));
     });
-    const more = make(
-      "button",
-      { type: "button", click: () => this.#ask(branch, branch.path.length) },
-      "Continue"
-    );
+    const more = make("button", { type: "button", click: () => this.#ask(branch, branch.kept) }, "Continue");
     const copy = make("button", { type: "button", click: () => this.#copy(branch) }, "Copy text");
     const head = make("header", {}, make("h2", {}, name), status, pin, more, copy);
     const element = make(
@@ -576,11 +626,12 @@ var CompleteTab = class {
       head,
       view.element
     );
-    const column = { branch, element, view, status };
+    const column = { branch, element, view, status, more };
     this.#tellStatus(column);
     return column;
   }
-  #tellStatus({ branch, status }) {
+  #tellStatus({ branch, status, more }) {
+    more.disabled = !branch.canGoOn;
     const { value, count } = perplexity(branch.tokens);
     const figures = count ? `${count} tokens, perplexity ${value.toPrecision(3)}` : "";
     status.textContent = [branch.finishReason, figures].filter(Boolean).join(" \xB7 ");
@@ -588,14 +639,8 @@ var CompleteTab = class {
   #branch(branch, index, alternative) {
     const token = branch.path[index];
     if (!token) return;
-    const chosen = {
-      text: alternative.text,
-      name: alternative.text,
-      logprob: alternative.logprob,
-      top: token.top
-    };
     this.session.inspector.close();
-    this.#ask(branch, index, [chosen]);
+    this.#ask(branch, index, [chosenFor(token, alternative)]);
   }
   async #copy(branch) {
     await navigator.clipboard.writeText(this.#tree.prompt + textOf(branch.path));
@@ -620,10 +665,12 @@ var CompleteTab = class {
       return make("li", {}, button, ...children.length ? [make("ol", {}, ...children)] : []);
     });
   }
-  #tellUsage(usage, seconds) {
-    const { prompt_tokens, completion_tokens, prompt_tokens_details } = usage;
+  /** Tell what was computed. Tokens that were given count in the usage, and were not generated now. */
+  #tellUsage(usage, given2, seconds) {
+    const { prompt_tokens, prompt_tokens_details } = usage;
+    const generated = usage.completion_tokens - given2;
     const cached = prompt_tokens_details.cached_tokens;
-    this.#usage.textContent = `${prompt_tokens} prompt tokens${cached ? ` (${cached} cached)` : ""}, ${completion_tokens} generated in ${seconds.toFixed(1)} s, ${(completion_tokens / seconds).toFixed(1)} tokens/s`;
+    this.#usage.textContent = `${prompt_tokens} prompt tokens${cached ? ` (${cached} cached)` : ""}, ${generated} generated in ${seconds.toFixed(1)} s, ${(generated / seconds).toFixed(1)} tokens/s`;
   }
   /** Let the text box be as high as its text, within limits that the style has. */
   #grow() {
@@ -633,7 +680,7 @@ var CompleteTab = class {
 };
 
 // src/fields.ts
-var ELSEWHERE = /^(model|prompt|messages|stream|stream_options|logprobs|echo|user|suffix|best_of|guided_.*|repeat_penalty|grammar|json_schema|response_format|structured_outputs)$/;
+var ELSEWHERE = /^(model|prompt|messages|stream|stream_options|logprobs|echo|user|suffix|best_of|return_token_ids|resume_token_ids|guided_.*|repeat_penalty|grammar|json_schema|response_format|structured_outputs)$/;
 function samplingFields(api2) {
   const request = api2.components.schemas.CompletionRequest;
   return Object.entries(request?.properties ?? {}).filter(([name]) => !ELSEWHERE.test(name)).map(([name, schema]) => field(name, schema, api2));
@@ -755,6 +802,10 @@ var FieldForm = class {
     wrong?.input.focus();
     return wrong ? void 0 : values;
   }
+  /** What a field is where nothing is typed. */
+  fallback(name) {
+    return this.#rows.find(({ field: field2 }) => field2.name === name)?.field.fallback;
+  }
   /** What was typed, by field. */
   typed() {
     return Object.fromEntries(
@@ -801,11 +852,11 @@ function rowOf(field2) {
   return { field: field2, input, problem };
 }
 function shown({ field: field2, input, problem }) {
-  const help = make("p", { id: `field-${field2.name}-help`, class: "help" }, describe(field2));
+  const help = make("p", { id: `field-${field2.name}-help`, class: "help" }, describe2(field2));
   const label = make("label", { for: input.id }, field2.name);
   return make("div", { class: "field" }, label, input, help, problem);
 }
-function describe(field2) {
+function describe2(field2) {
   const { least, most, isAbove } = field2;
   const huge = 2 ** 31;
   const low = least === void 0 || least <= -huge ? "" : `${isAbove ? "above" : "from"} ${least}`;
