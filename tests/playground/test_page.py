@@ -283,7 +283,12 @@ async def test_what_the_form_forced_is_marked(playground: Playground, service: C
     assert await playground.evaluate(line) == "underline"
     free, forced = marked.index(False), marked.index(True)
     await expect((await playground.look_at(free)).locator(".head")).not_to_contain_text("forced")
-    await expect((await playground.look_at(forced)).locator(".head")).to_contain_text("forced by the form")
+    card = await playground.look_at(forced)
+    await expect(card.locator(".head")).to_contain_text("forced by the form")
+    possible = await card.locator("button:enabled code").all_text_contents()
+    assert possible
+    assert all(json.dumps({"city": ""}).startswith(as_text(name)) for name in possible)
+    assert len(possible) < await card.locator("button").count()
     await playground.column().locator(".text").focus()
     await playground.page.keyboard.press("Home")
     await expect(playground.page.locator("#announcements")).to_contain_text("%, forced by the form")

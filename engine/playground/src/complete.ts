@@ -5,7 +5,16 @@ import { type Branch, Tree } from "./branches";
 import { announce, download, find, make } from "./dom";
 import type { Session } from "./session";
 import { TextView } from "./text";
-import { type Alternative, chosenFor, idsOf, perplexity, type Token, TokenReader, textOf } from "./token";
+import {
+  type Alternative,
+  canBeChosen,
+  chosenFor,
+  idsOf,
+  perplexity,
+  type Token,
+  TokenReader,
+  textOf,
+} from "./token";
 
 const PATH = "/v1/completions";
 
@@ -161,8 +170,11 @@ export class CompleteTab {
       onLook: (shown, index, at) => {
         const token = shown.tokens[index];
         const canBranch = idsOf(branch.path.slice(0, index)) !== undefined;
-        const choose = (alternative: Alternative) => this.#branch(branch, index, alternative);
-        if (token) this.session.inspector.show(token, at, canBranch ? choose : undefined);
+        const choice = {
+          isPossible: (each: Alternative) => canBranch && canBeChosen(each, branch.path.slice(index)),
+          choose: (each: Alternative) => this.#branch(branch, index, each),
+        };
+        if (token) this.session.inspector.show(token, at, choice);
       },
       onLeave: () => this.session.inspector.hideSoon(),
     });

@@ -1,7 +1,7 @@
 /** A text of tokens on the page: shaded, walked with the arrow keys, and quick to grow. */
 
 import { announce, make } from "./dom";
-import { canBeChosen, describe, percent, shade, type Token, visible } from "./token";
+import { type Alternative, describe, percent, shade, type Token, visible } from "./token";
 
 export interface TokenEvents {
   /** A token is looked at. */
@@ -101,6 +101,12 @@ export class TextView {
   }
 }
 
+/** What a click on an alternative does. */
+export interface Choosing {
+  isPossible(alternative: Alternative): boolean;
+  choose(alternative: Alternative): void;
+}
+
 /** The card beside a token: its probability, and its alternatives as buttons with bars. */
 export class Inspector {
   readonly #card: HTMLElement;
@@ -117,12 +123,13 @@ export class Inspector {
 
   /** Show a token's card below it.
    *
-   * @param choose Called with the alternative that is clicked; undefined where a text cannot be continued.
+   * @param choice Which alternatives can be clicked, and what is then done; undefined where a text cannot be continued.
    */
-  show(token: Token, at: HTMLElement, choose?: (alternative: Token["top"][number]) => void): void {
+  show(token: Token, at: HTMLElement, choice?: Choosing): void {
     clearTimeout(this.#leaving);
     const head = make("p", { class: "head" }, make("code", {}, visible(token.name)), ` ${describe(token)}`);
-    const rows = token.top.map((each) => {
+    const canBeChosen = token.top.map((each) => choice?.isPossible(each) ?? false);
+    const rows = token.top.map((each, i) => {
       const bar = make("span", { class: "bar", "aria-hidden": "true" });
       bar.style.inlineSize = `${100 * Math.exp(each.logprob)}%`;
       const label = make(
@@ -133,7 +140,7 @@ export class Inspector {
       );
       const button = make(
         "button",
-        { type: "button", disabled: !choose || !canBeChosen(each), click: () => choose?.(each) },
+        { type: "button", disabled: !canBeChosen[i], click: () => choice?.choose(each) },
         bar,
         label,
       );
@@ -141,7 +148,7 @@ export class Inspector {
       return make("li", {}, button);
     });
     this.#card.replaceChildren(head, make("ol", {}, ...rows));
-    if (choose && rows.length)
+    if (canBeChosen.includes(true))
       this.#card.append(make("p", { class: "help" }, "Click one to continue from there."));
     this.#card.hidden = false;
     this.#place(at);

@@ -60,9 +60,15 @@ function ranked(top: Record<string, number>, ids: Record<string, number>): Alter
     .sort((a, b) => b.logprob - a.logprob);
 }
 
-/** Return true if an answer can go on with it: what half a character adds to the text is not known. */
-export function canBeChosen(alternative: Alternative): boolean {
-  return alternative.id !== null && !alternative.text.startsWith("bytes:");
+/** Return true if an answer can go on with an alternative.
+ *
+ * What half a character adds to the text is not known, and a form lets nothing else follow where it forces a text.
+ * @param tokens Those of the answer, from the one on that the alternative is to take the place of.
+ */
+export function canBeChosen({ id, text }: Alternative, tokens: readonly Token[]): boolean {
+  const free = tokens.findIndex((token) => !token.isForced);
+  const forced = textOf(free < 0 ? tokens : tokens.slice(0, free));
+  return id !== null && !text.startsWith("bytes:") && (forced.startsWith(text) || text.startsWith(forced));
 }
 
 /** Return the token that a person chose in the place of another one. */

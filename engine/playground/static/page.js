@@ -219,8 +219,10 @@ var TokenReader = class {
 function ranked(top, ids) {
   return Object.entries(top).map(([text, logprob]) => ({ text, logprob, id: ids[text] ?? null })).sort((a, b) => b.logprob - a.logprob);
 }
-function canBeChosen(alternative) {
-  return alternative.id !== null && !alternative.text.startsWith("bytes:");
+function canBeChosen({ id, text }, tokens) {
+  const free = tokens.findIndex((token) => !token.isForced);
+  const forced = textOf(free < 0 ? tokens : tokens.slice(0, free));
+  return id !== null && !text.startsWith("bytes:") && (forced.startsWith(text) || text.startsWith(forced));
 }
 function chosenFor(token, { text, logprob, id }) {
   return { text, name: text, logprob, id, isForced: false, top: token.top };
@@ -414,12 +416,13 @@ var Inspector = class {
   }
   /** Show a token's card below it.
    *
-   * @param choose Called with the alternative that is clicked; undefined where a text cannot be continued.
+   * @param choice Which alternatives can be clicked, and what is then done; undefined where a text cannot be continued.
    */
-  show(token, at, choose2) {
+  show(token, at, choice) {
     clearTimeout(this.#leaving);
     const head = make("p", { class: "head" }, make("code", {}, visible(token.name)), ` ${describe(token)}`);
-    const rows = token.top.map((each) => {
+    const canBeChosen2 = token.top.map((each) => choice?.isPossible(each) ?? false);
+    const rows = token.top.map((each, i) => {
       const bar = make("span", { class: "bar", "aria-hidden": "true" });
       bar.style.inlineSize = `${100 * Math.exp(each.logprob)}%`;
       const label = make(
@@ -430,7 +433,7 @@ var Inspector = class {
       );
       const button = make(
         "button",
-        { type: "button", disabled: !choose2 || !canBeChosen(each), click: () => choose2?.(each) },
+        { type: "button", disabled: !canBeChosen2[i], click: () => choice?.choose(each) },
         bar,
         label
       );
@@ -438,7 +441,7 @@ var Inspector = class {
       return make("li", {}, button);
     });
     this.#card.replaceChildren(head, make("ol", {}, ...rows));
-    if (choose2 && rows.length)
+    if (canBeChosen2.includes(true))
       this.#card.append(make("p", { class: "help" }, "Click one to continue from there."));
     this.#card.hidden = false;
     this.#place(at);
@@ -601,8 +604,11 @@ var CompleteTab = class {
       onLook: (shown2, index, at) => {
         const token = shown2.tokens[index];
         const canBranch = idsOf(branch.path.slice(0, index)) !== void 0;
-        const choose2 = (alternative) => this.#branch(branch, index, alternative);
-        if (token) this.session.inspector.show(token, at, canBranch ? choose2 : void 0);
+        const choice = {
+          isPossible: (each) => canBranch && canBeChosen(each, branch.path.slice(index)),
+          choose: (each) => this.#branch(branch, index, each)
+        };
+        if (token) this.session.inspector.show(token, at, choice);
       },
       onLeave: () => this.session.inspector.hideSoon()
     });
