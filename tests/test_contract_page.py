@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
 import pytest
@@ -17,6 +17,9 @@ from engine.contract.limits import Limits
 from engine.contract.responses import Completion, ModelCard
 from engine.contract.validators import MAX_TEXT
 from engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 PAGE = (Path(__file__).parent.parent / "docs" / "contract.md").read_text()
 CARD = ModelCard(id="m", created=0, max_model_len=(1 << 31) + 1, n_vocab=32)
@@ -112,8 +115,7 @@ def test_the_limits_are_those_of_the_code() -> None:
 
 
 def test_the_answers_that_are_shown_are_some() -> None:
-    for shown, kind in zip(
-        re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL), (Completion, ChatCompletion), strict=True
-    ):
+    kinds: tuple[type[BaseModel], ...] = (Completion, ChatCompletion)
+    for shown, kind in zip(re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL), kinds, strict=True):
         schema = kind.model_json_schema(mode="serialization")
         jsonschema_rs.Draft202012Validator(schema).validate(json.loads(shown))

@@ -216,7 +216,7 @@ def within_an_answer(token: int, given: Page, *, has_form: bool) -> Page:
     given.pop("echo", None)
     prompt = given.get("prompt")
     single = {"prompt": "a"} if isinstance(prompt, list) and not isinstance(prompt[0], int) else {}
-    one = {name: 1 for name in ("n", "best_of") if name in given}
+    one: Page = {name: 1 for name in ("n", "best_of") if name in given}
     return {**single, **one, "resume_token_ids": [token % N_VOCAB]}
 
 
