@@ -160,7 +160,7 @@ bench-sampler: $(VENV)/.installed-model,bench $(VENV)/.extension ## time the sam
 bench-serving: $(VENV)/.installed-model,bench $(VENV)/.extension ## our server beside others: table, plot, JSON (ARGS="--quick")
 	$(BIN)/python -m benchmarks.serving $(ARGS)
 
-bench-scale: $(VENV)/.installed-model,bench $(VENV)/.extension build/clients/smg/.installed ## servers behind a gateway, and without it (ARGS="--quick")
+bench-scale: $(VENV)/.installed-model,bench $(VENV)/.extension build/clients/smg/.installed build/clients/ray/.installed ## servers behind a gateway, and without it (ARGS="--quick")
 	$(BIN)/python -m benchmarks.scale $(ARGS)
 
 publish: $(VENV)/.installed-model,bench ## write docs/performance-results.md and the plot of steps from benchmarks/results
