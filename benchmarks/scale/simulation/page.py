@@ -60,8 +60,7 @@ def _tables(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _line(row: Row) -> list[str]:
-    kept = row["n_bytes"][0]
-    keeps = f"{row['entries'][0]:,.0f}, {kept / 1e6:,.3g} MB" if kept else "nothing"
+    keeps = f"{row['entries'][0]:,.0f}, {_size(row['n_bytes'][0])}" if row["entries"][0] else "nothing"
     names = ("ttft_p50", "ttft_p99", "latency_p99", "busy_imbalance", "queue_imbalance")
     return [
         _spread(row, "hit_rate", _hits(row)),
@@ -75,6 +74,18 @@ def _spread(row: Row, name: str, median: str) -> str:
     if row["seeds"] == 1:
         return median
     return f"{median} ({row[name][1]:.3g} to {row[name][2]:.3g})"
+
+
+def _size(n_bytes: float) -> str:
+    """Return a number of bytes in a unit that suits it.
+
+    >>> _size(192_000)
+    '192 KB'
+    """
+    for unit, size in (("MB", 1e6), ("KB", 1e3)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:,.3g} {unit}"
+    return f"{n_bytes:,.0f} B"
 
 
 def _hits(row: Row) -> str:
