@@ -169,9 +169,10 @@ export class CompleteTab {
     const view = new TextView(name, {
       onLook: (shown, index, at) => {
         const token = shown.tokens[index];
-        const canBranch = idsOf(branch.path.slice(0, index)) !== undefined;
+        const [before, after] = [branch.path.slice(0, index), branch.path.slice(index)];
+        const canBranch = idsOf(before) !== undefined;
         const choice = {
-          isPossible: (each: Alternative) => canBranch && canBeChosen(each, branch.path.slice(index)),
+          isPossible: (each: Alternative) => canBranch && canBeChosen(each, after),
           choose: (each: Alternative) => this.#branch(branch, index, each),
         };
         if (token) this.session.inspector.show(token, at, choice);

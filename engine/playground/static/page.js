@@ -603,9 +603,10 @@ var CompleteTab = class {
     const view = new TextView(name, {
       onLook: (shown2, index, at) => {
         const token = shown2.tokens[index];
-        const canBranch = idsOf(branch.path.slice(0, index)) !== void 0;
+        const [before, after] = [branch.path.slice(0, index), branch.path.slice(index)];
+        const canBranch = idsOf(before) !== void 0;
         const choice = {
-          isPossible: (each) => canBranch && canBeChosen(each, branch.path.slice(index)),
+          isPossible: (each) => canBranch && canBeChosen(each, after),
           choose: (each) => this.#branch(branch, index, each)
         };
         if (token) this.session.inspector.show(token, at, choice);
