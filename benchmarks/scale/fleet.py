@@ -82,7 +82,7 @@ GROUPS = (
         Side("SMG, gRPC", behind_smg("--policy", "cache_aware", door="grpc"), 0.97, (2.0, 10.0)),
     ),
     (DIRECT, Side("Ray Serve", behind_ray(haproxy=True), 0.93, (5.0, 20.0))),
-    (DIRECT, Side("Ray Serve with a router", behind_ray(router="on"), 0.93, (5.0, 20.0))),
+    (DIRECT, Side("Ray Serve with a router", behind_ray(haproxy=True, router="on"), 0.93, (5.0, 20.0))),
 )
 """Sides that take turns; the first of a group is what others are compared with. A new gateway is a line here.
 
