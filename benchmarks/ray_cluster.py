@@ -39,6 +39,7 @@ _QUIET = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_AUTH_MODE": "disabled",  # nobody else reaches it
     "RAY_raylet_start_wait_time_s": "120",  # others may compute here
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",  # after 5 s it would be started again, and again
     "PYTHONDONTWRITEBYTECODE": "",  # a dozen processes import half of Ray: compiled once, not by each
     "PYTHONPYCACHEPREFIX": str(PYTHON.parents[1] / "compiled"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from tests.doors import Answer
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 ARRAYS = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
 CONTROLS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 """The names of tokens that add no text."""
+
+AS_A_HARNESS_ASKS: Final = {"echo": True, "max_tokens": 1, "temperature": 0, "logprobs": 1, "seed": 1234}
+"""How lm-evaluation-harness asks for the log-probabilities of texts."""
 
 
 def comparable(answer: Answer) -> Answer:

@@ -16,7 +16,7 @@ import pytest
 from benchmarks.client import CallError, GrpcClient, HttpClient
 from benchmarks.ray_cluster import PYTHON, RayCluster, ray_cluster
 from benchmarks.servers import HOST
-from tests.answers import comparable, joined
+from tests.answers import AS_A_HARNESS_ASKS, comparable, joined
 from tests.doors import PythonDoor
 from tests.embedding.tiny import write
 from tests.process import MODEL
@@ -42,6 +42,7 @@ CASES: dict[str, Answer] = {
     "sampled": {"n": 2, "logprobs": 2},
     "a stop string": {"temperature": 0, "max_tokens": 16, "stop": [" has"]},
     "token ids": {"prompt": [504, 3575, 282, 4649, 314], "echo": True},
+    "a harness's scores": AS_A_HARNESS_ASKS | {"prompt": ["The capital of France is Paris.", "2 + 2 = 4"]},
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.client import CallError, HttpClient
 from benchmarks.prompts import PASSAGES
 from benchmarks.servers import HOST
-from tests.answers import comparable, joined
+from tests.answers import AS_A_HARNESS_ASKS, comparable, joined
 from tests.process import MODEL
 from tests.scale.workers import IS_MISSING, REASON, Worker
 
@@ -101,12 +101,14 @@ async def test_answers_are_those_of_a_worker(pair: list[Worker], open_gateway: O
     alone = pair[0].port
     chat = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4, "seed": 1}
     rich = SEEDED | {"logprobs": 2, "n": 2, "prompt": [FRANCE, "天气"], "top_k": 40, "min_tokens": 2}
-    right = await answer_of(alone, rich)
+    scored = AS_A_HARNESS_ASKS | {"model": MODEL, "prompt": PASSAGES[:3]}
+    right, right_scores = await answer_of(alone, rich), await answer_of(alone, scored)
     right_chat = await answer_of(alone, chat, CHAT)
     with open_gateway(pair, "--policy", "round_robin") as gateway:
         for _ in pair:
             assert comparable(await answer_of(gateway.port, rich)) == comparable(right)
             assert joined(await chunks_of(gateway.port, rich)) == right["choices"]
+            assert comparable(await answer_of(gateway.port, scored)) == comparable(right_scores)
             assert comparable(await answer_of(gateway.port, chat, CHAT)) == comparable(right_chat)
         with pytest.raises(CallError, match="No worker available for model 'other'"):
             await answer_of(gateway.port, SEEDED | {"model": "other"})
