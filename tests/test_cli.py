@@ -196,6 +196,12 @@ def test_a_port_in_use_is_one_line(flag: str) -> None:
     check_failure(run, port, "in use")
 
 
+def test_the_package_is_the_command() -> None:
+    command = [sys.executable, "-m", "engine", "--version"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout.split()[0], run.stderr) == (0, "nucleus", "")
+
+
 def test_a_value_out_of_range_is_one_line() -> None:
     parallel, port = nucleus_each(["serve", "--parallel", "0"], ["serve", "--http-port", "x"])
     check_failure(parallel, "--parallel", "1", "'0'")

@@ -1,0 +1,5 @@
+"""``python -m engine`` is the command ``nucleus``."""
+
+from engine.cli import main
+
+main()
