@@ -138,10 +138,10 @@ PLACES: dict[str, Callable[[Injection], None]] = {
 def raising(
     kind: type[Exception], sound: Callable[..., Any], when: Callable[..., bool]
 ) -> Callable[..., Any]:
-    def faulty(first: Any, *rest: Any) -> Any:
+    def faulty(first: Any, *rest: Any, **named: Any) -> Any:
         if when(first):
             raise kind(TEXT)
-        return sound(first, *rest)
+        return sound(first, *rest, **named)
 
     return faulty
 
