@@ -241,6 +241,53 @@ async def test_a_key_is_asked_for_and_kept_nowhere(page: Page, service: Completi
         await page.goto("about:blank")
 
 
+async def test_a_page_without_its_key_offers_to_take_it(page: Page, service: CompletionService) -> None:
+    async with serving(service, ApiKeys(["right"])) as url:
+        playground = Playground(page)
+        dialog, banner = page.locator("#key-dialog"), page.locator("#locked")
+        await page.goto(url)
+        await page.keyboard.press("Escape")
+        await expect(banner).to_contain_text("This server wants a key")
+        await expect(page.locator("#alert")).to_be_hidden()
+        for tab, button in (("complete", "complete"), ("chat", "send"), ("score", "score")):
+            await page.click(f"#tab-{tab}")
+            await page.click(f"#{button}")
+            await expect(dialog).to_be_visible()
+            await page.get_by_role("button", name="Cancel").click()
+            await expect(banner).to_be_visible()
+        await page.click("#tab-server")
+        await page.click("#give-key")
+        await page.fill("#key", "right")
+        await page.keyboard.press("Enter")
+        await expect(banner).to_be_hidden()
+        await expect(page.locator("#figures")).to_contain_text(service.name)
+        await page.click("#tab-complete")
+        await playground.complete(FRANCE, **GREEDY)
+        assert await playground.text()
+        playground.close()
+        await page.goto("about:blank")
+
+
+async def test_a_shared_prompt_is_there_before_the_key(
+    playground: Playground, service: CompletionService
+) -> None:
+    page = playground.page
+    await page.fill("#prompt", "Shared")
+    await playground.set(temperature="0.5")
+    await page.click("#share")
+    await page.wait_for_function("location.hash.length > 1")
+    fragment = page.url.partition("#")[2]
+    async with serving(service, ApiKeys(["right"])) as url:
+        other = await page.context.new_page()
+        await other.goto(f"{url}/#{fragment}")
+        await expect(other.locator("#key-dialog")).to_be_visible()
+        await expect(other.locator("#prompt")).to_have_value("Shared")
+        await other.fill("#key", "right")
+        await other.keyboard.press("Enter")
+        await expect(other.locator("#field-temperature")).to_have_value("0.5")
+        await other.close()
+
+
 SCHEMA = {
     "type": "object",
     "properties": {"city": {"type": "string", "maxLength": 8}, "is_large": {"type": "boolean"}},

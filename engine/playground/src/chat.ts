@@ -23,7 +23,8 @@ export class ChatTab {
     find("#clear", HTMLButtonElement).addEventListener("click", () => this.clear());
   }
 
-  send(): void {
+  async send(): Promise<void> {
+    if (!(await this.session.ready())) return;
     const content = this.#say.value.trim();
     if (!content || this.session.isRunning) return;
     this.#messages.push({ role: "user", content });

@@ -53,7 +53,8 @@ export class CompleteTab {
   }
 
   /** Continue the prompt; a prompt that was changed begins a new tree. */
-  complete(): void {
+  async complete(): Promise<void> {
+    if (!(await this.session.ready())) return;
     if (this.#tree.prompt !== this.prompt || !this.#tree.branches.length) {
       this.#tree = new Tree(this.prompt);
       this.#pinned.clear();

@@ -18,11 +18,13 @@ type TabName = (typeof TABS)[number];
 
 const api = new Api();
 const inspector = new Inspector(find("#inspector", HTMLElement));
-const session = new Session(api, inspector, askForKey);
+const session = new Session(api, inspector, askForKey, load);
 const complete = new CompleteTab(session);
 const chat = new ChatTab(session);
 const score = new ScoreTab(session);
 const server = new ServerTab(session);
+/** What is typed into the fields as soon as there are any. */
+let typed: Record<string, string> = { max_tokens: "64" };
 
 /** Ask for the server's key; return False if none is given. */
 async function askForKey(): Promise<boolean> {
@@ -33,9 +35,9 @@ async function askForKey(): Promise<boolean> {
   dialog.returnValue = "";
   dialog.showModal();
   await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
-  api.key = input.value.trim();
+  api.key = dialog.returnValue === "use" ? input.value.trim() : "";
   input.value = "";
-  return dialog.returnValue === "use" && api.key !== "";
+  return api.key !== "";
 }
 
 function choose(name: TabName): void {
@@ -76,7 +78,9 @@ function listen(): void {
       make("button", { type: "button", click: () => copyAs(language) }, language),
     );
   }
+  find("#give-key", HTMLButtonElement).addEventListener("click", () => session.run(load));
   addEventListener("keydown", (event) => {
+    if (find("#key-dialog", HTMLDialogElement).open) return; // its keys are its own
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       const does = {
         complete: () => complete.complete(),
@@ -140,7 +144,10 @@ async function restore(): Promise<void> {
   if (location.hash.length < 2) return;
   const state = await unpack(location.hash.slice(1));
   if (state.prompt !== undefined) complete.prompt = state.prompt;
-  if (state.fields) session.fields?.type(state.fields);
+  if (state.fields) {
+    typed = state.fields;
+    session.fields?.type(typed);
+  }
   session.structure.type(state.form);
   const tab = TABS.find((name) => name === state.tab);
   if (tab) choose(tab);
@@ -164,18 +171,19 @@ async function load(): Promise<void> {
   session.logprobs = Math.min(5, mostLogprobs(openapi));
   find("#model", HTMLElement).textContent = `${session.model.id} · ${session.model.max_model_len} tokens`;
   const panel = find("#fields", HTMLElement);
+  typed = session.fields?.typed() ?? typed;
   panel.replaceChildren();
   session.fields = new FieldForm(panel, samplingFields(openapi));
-  session.fields.type({ max_tokens: "64" });
+  session.fields.type(typed);
+  if (current() === "server") server.show();
+  document.body.dataset.ready = "true";
 }
 
 async function start(): Promise<void> {
   listen();
   choose("complete");
-  const isLoaded = await session.run(load);
-  if (!isLoaded) return;
   await restore();
-  document.body.dataset.ready = "true";
+  await session.ready();
 }
 
 start();

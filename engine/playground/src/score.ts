@@ -18,6 +18,7 @@ export class ScoreTab {
   }
 
   async score(): Promise<void> {
+    if (!(await this.session.ready())) return;
     const texts = this.#texts.map((box) => box.value).filter(Boolean);
     if (!texts.length) {
       this.#texts[0]?.focus();

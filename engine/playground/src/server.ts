@@ -1,5 +1,6 @@
 /** The tab that shows the running server: its slots, its cache, its queue, and what its steps cost. */
 
+import { ApiError } from "./api";
 import { chart } from "./chart";
 import { find, make } from "./dom";
 import type { Session } from "./session";
@@ -44,11 +45,11 @@ export class ServerTab {
 
   constructor(readonly session: Session) {}
 
-  /** Look at the server every second until it is hidden. */
+  /** Look at the server every second until it is hidden; not without a key where one is needed. */
   show(): void {
     this.hide();
     this.#moments = [];
-    this.#look();
+    if (this.session.fields) this.#look();
   }
 
   hide(): void {
@@ -68,9 +69,11 @@ export class ServerTab {
     } catch (error) {
       if (this.#timer !== timer) return;
       this.hide();
-      await this.session.run(async () => {
-        throw error;
-      });
+      if (error instanceof ApiError && error.needsKey) {
+        await this.session.run(this.session.load); // which shows this tab again; else the banner offers to
+        return;
+      }
+      this.session.complain(error);
       this.#timer = window.setTimeout(() => this.#look(), EVERY_MS);
     }
   }

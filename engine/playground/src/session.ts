@@ -15,16 +15,24 @@ export class Session {
   /** What was sent last, for "Copy as". */
   sent: { path: string; fields: Fields } | null = null;
   readonly #alert = find("#alert", HTMLElement);
+  readonly #locked = find("#locked", HTMLElement);
   #running: AbortController | null = null;
 
   constructor(
     readonly api: Api,
     readonly inspector: Inspector,
     readonly askForKey: () => Promise<boolean>,
+    /** Read what the server allows, and make the fields of it. */
+    readonly load: () => Promise<void>,
   ) {}
 
   get isRunning(): boolean {
     return this.#running !== null;
+  }
+
+  /** Load the page if the server did not let it before, as without a key; return false if it still does not. */
+  async ready(): Promise<boolean> {
+    return this.fields !== null || (await this.run(this.load));
   }
 
   /** Return what every request has; undefined if something that was typed is wrong. */
@@ -70,6 +78,7 @@ export class Session {
     for (;;) {
       try {
         await work();
+        this.#locked.hidden = true;
         return;
       } catch (error) {
         if (!(error instanceof ApiError && error.needsKey && (await this.askForKey()))) throw error;
@@ -79,7 +88,9 @@ export class Session {
 
   /** Say what went wrong: beside the field that is at fault, or above the text. */
   complain(error: unknown): void {
-    if (error instanceof ApiError) {
+    if (error instanceof ApiError && error.needsKey) {
+      this.#locked.hidden = false;
+    } else if (error instanceof ApiError) {
       const field = error.param?.split(/[.[]/)[0] ?? "";
       if (field === "structured_outputs") this.structure.complain(error.message);
       else this.fields?.complain(field, error.message);

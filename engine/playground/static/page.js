@@ -127,7 +127,8 @@ var ChatTab = class {
   #system = find("#system", HTMLTextAreaElement);
   #say = find("#say", HTMLTextAreaElement);
   #messages = [];
-  send() {
+  async send() {
+    if (!await this.session.ready()) return;
     const content = this.#say.value.trim();
     if (!content || this.session.isRunning) return;
     this.#messages.push({ role: "user", content });
@@ -495,7 +496,8 @@ var CompleteTab = class {
     this.#grow();
   }
   /** Continue the prompt; a prompt that was changed begins a new tree. */
-  complete() {
+  async complete() {
+    if (!await this.session.ready()) return;
     if (this.#tree.prompt !== this.prompt || !this.#tree.branches.length) {
       this.#tree = new Tree(this.prompt);
       this.#pinned.clear();
@@ -823,9 +825,9 @@ var FieldForm = class {
     );
   }
   /** Type into the fields, and empty the others. */
-  type(typed) {
+  type(typed2) {
     for (const { field: field2, input } of this.#rows) {
-      const text = typed[field2.name] ?? "";
+      const text = typed2[field2.name] ?? "";
       if (isBox(input)) input.checked = text === "true";
       else input.value = text;
     }
@@ -893,6 +895,7 @@ var ScoreTab = class {
   #texts = [find("#score-a", HTMLTextAreaElement), find("#score-b", HTMLTextAreaElement)];
   #results = find("#scores", HTMLElement);
   async score() {
+    if (!await this.session.ready()) return;
     const texts = this.#texts.map((box) => box.value).filter(Boolean);
     if (!texts.length) {
       this.#texts[0]?.focus();
@@ -997,11 +1000,11 @@ var ServerTab = class {
   #cost = find("#cost", HTMLElement);
   #moments = [];
   #timer = 0;
-  /** Look at the server every second until it is hidden. */
+  /** Look at the server every second until it is hidden; not without a key where one is needed. */
   show() {
     this.hide();
     this.#moments = [];
-    this.#look();
+    if (this.session.fields) this.#look();
   }
   hide() {
     clearTimeout(this.#timer);
@@ -1019,9 +1022,11 @@ var ServerTab = class {
     } catch (error) {
       if (this.#timer !== timer) return;
       this.hide();
-      await this.session.run(async () => {
-        throw error;
-      });
+      if (error instanceof ApiError && error.needsKey) {
+        await this.session.run(this.session.load);
+        return;
+      }
+      this.session.complain(error);
       this.#timer = window.setTimeout(() => this.#look(), EVERY_MS);
     }
   }
@@ -1155,9 +1160,9 @@ var StructureForm = class {
   typed() {
     return this.isAsked ? { kind: this.#kind.value, text: this.#text.value } : void 0;
   }
-  type(typed) {
-    this.#kind.value = typed && typed.kind in EXAMPLES ? typed.kind : "";
-    if (typed) this.#typed[typed.kind] = typed.text;
+  type(typed2) {
+    this.#kind.value = typed2 && typed2.kind in EXAMPLES ? typed2.kind : "";
+    if (typed2) this.#typed[typed2.kind] = typed2.text;
     this.#show();
   }
   #show() {
@@ -1192,14 +1197,16 @@ var StructureForm = class {
 
 // src/session.ts
 var Session = class {
-  constructor(api2, inspector2, askForKey2) {
+  constructor(api2, inspector2, askForKey2, load2) {
     this.api = api2;
     this.inspector = inspector2;
     this.askForKey = askForKey2;
+    this.load = load2;
   }
   api;
   inspector;
   askForKey;
+  load;
   fields = null;
   structure = new StructureForm();
   model = { id: "", max_model_len: 0, n_vocab: 0 };
@@ -1208,9 +1215,14 @@ var Session = class {
   /** What was sent last, for "Copy as". */
   sent = null;
   #alert = find("#alert", HTMLElement);
+  #locked = find("#locked", HTMLElement);
   #running = null;
   get isRunning() {
     return this.#running !== null;
+  }
+  /** Load the page if the server did not let it before, as without a key; return false if it still does not. */
+  async ready() {
+    return this.fields !== null || await this.run(this.load);
   }
   /** Return what every request has; undefined if something that was typed is wrong. */
   request() {
@@ -1252,6 +1264,7 @@ var Session = class {
     for (; ; ) {
       try {
         await work();
+        this.#locked.hidden = true;
         return;
       } catch (error) {
         if (!(error instanceof ApiError && error.needsKey && await this.askForKey())) throw error;
@@ -1260,7 +1273,9 @@ var Session = class {
   }
   /** Say what went wrong: beside the field that is at fault, or above the text. */
   complain(error) {
-    if (error instanceof ApiError) {
+    if (error instanceof ApiError && error.needsKey) {
+      this.#locked.hidden = false;
+    } else if (error instanceof ApiError) {
       const field2 = error.param?.split(/[.[]/)[0] ?? "";
       if (field2 === "structured_outputs") this.structure.complain(error.message);
       else this.fields?.complain(field2, error.message);
@@ -1416,11 +1431,12 @@ for await (const bytes of response.body.pipeThrough(new TextDecoderStream())) {
 var TABS = ["complete", "chat", "score", "server"];
 var api = new Api();
 var inspector = new Inspector(find("#inspector", HTMLElement));
-var session = new Session(api, inspector, askForKey);
+var session = new Session(api, inspector, askForKey, load);
 var complete = new CompleteTab(session);
 var chat = new ChatTab(session);
 var score = new ScoreTab(session);
 var server = new ServerTab(session);
+var typed = { max_tokens: "64" };
 async function askForKey() {
   const dialog = find("#key-dialog", HTMLDialogElement);
   const input = find("#key", HTMLInputElement);
@@ -1429,9 +1445,9 @@ async function askForKey() {
   dialog.returnValue = "";
   dialog.showModal();
   await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
-  api.key = input.value.trim();
+  api.key = dialog.returnValue === "use" ? input.value.trim() : "";
   input.value = "";
-  return dialog.returnValue === "use" && api.key !== "";
+  return api.key !== "";
 }
 function choose(name) {
   for (const each of TABS) {
@@ -1469,7 +1485,9 @@ function listen() {
       make("button", { type: "button", click: () => copyAs(language) }, language)
     );
   }
+  find("#give-key", HTMLButtonElement).addEventListener("click", () => session.run(load));
   addEventListener("keydown", (event) => {
+    if (find("#key-dialog", HTMLDialogElement).open) return;
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       const does = {
         complete: () => complete.complete(),
@@ -1528,7 +1546,10 @@ async function restore() {
   if (location.hash.length < 2) return;
   const state = await unpack(location.hash.slice(1));
   if (state.prompt !== void 0) complete.prompt = state.prompt;
-  if (state.fields) session.fields?.type(state.fields);
+  if (state.fields) {
+    typed = state.fields;
+    session.fields?.type(typed);
+  }
   session.structure.type(state.form);
   const tab = TABS.find((name) => name === state.tab);
   if (tab) choose(tab);
@@ -1549,16 +1570,17 @@ async function load() {
   session.logprobs = Math.min(5, mostLogprobs(openapi));
   find("#model", HTMLElement).textContent = `${session.model.id} \xB7 ${session.model.max_model_len} tokens`;
   const panel = find("#fields", HTMLElement);
+  typed = session.fields?.typed() ?? typed;
   panel.replaceChildren();
   session.fields = new FieldForm(panel, samplingFields(openapi));
-  session.fields.type({ max_tokens: "64" });
+  session.fields.type(typed);
+  if (current() === "server") server.show();
+  document.body.dataset.ready = "true";
 }
 async function start() {
   listen();
   choose("complete");
-  const isLoaded = await session.run(load);
-  if (!isLoaded) return;
   await restore();
-  document.body.dataset.ready = "true";
+  await session.ready();
 }
 start();
