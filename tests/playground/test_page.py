@@ -144,6 +144,22 @@ async def test_what_is_wrong_is_said_beside_its_field(playground: Playground) ->
     await expect(playground.page.locator("#field-logit_bias-problem")).to_contain_text("99999999")
 
 
+async def test_a_wrong_field_is_unfolded(playground: Playground) -> None:
+    page = playground.page
+    more = page.locator("#fields details")
+    await playground.set(min_p="2", top_k="7")
+    await expect(more.locator("summary")).to_have_text(re.compile(r"^\d+ more, 2 set$"))
+    await more.evaluate("(each) => { each.open = false }")
+    await page.click("#complete")
+    await expect(page.locator("#field-min_p")).to_be_focused()
+    await expect(page.locator("#field-min_p-problem")).to_have_text("should be at most 1, not 2")
+    assert playground.sent == []
+    await playground.set(min_p="", top_k="", logit_bias='{"99999999": 1}')
+    await more.evaluate("(each) => { each.open = false }")
+    await page.click("#complete")
+    await expect(page.locator("#field-logit_bias-problem")).to_be_visible()
+
+
 async def test_a_stop_ends_the_work_of_the_server(playground: Playground, service: CompletionService) -> None:
     await playground.page.fill("#prompt", FRANCE)
     await playground.set(max_tokens="4000", temperature="2")

@@ -17,19 +17,32 @@ const FIRST = ["max_tokens", "temperature", "top_p", "n", "seed", "stop"];
 
 export class FieldForm {
   readonly #rows: Row[];
+  readonly #others: Row[];
+  readonly #summary = make("summary");
 
   constructor(panel: HTMLElement, fields: Field[]) {
     const first = FIRST.flatMap((name) => fields.filter((field) => field.name === name));
     const others = fields.filter((field) => !first.includes(field));
-    const more = make("details", {}, make("summary", {}, `${others.length} more`));
+    const more = make("details", {}, this.#summary);
     this.#rows = [...first, ...others].map((field) => {
       const row = rowOf(field);
       const place = first.includes(field) ? panel : more;
       place.append(shown(row));
-      row.input.addEventListener("input", () => tell(row, ""));
+      row.input.addEventListener("input", () => {
+        tell(row, "");
+        this.#count();
+      });
       return row;
     });
+    this.#others = this.#rows.filter(({ field }) => others.includes(field));
+    this.#count();
     panel.append(more);
+  }
+
+  /** Tell how many of the fields that may be folded away are set. */
+  #count(): void {
+    const set = this.#others.filter(({ input }) => textOf(input)).length;
+    this.#summary.textContent = `${this.#others.length} more${set ? `, ${set} set` : ""}`;
   }
 
   /** Return the fields that are not left at their defaults; undefined if one of them is wrong, and say so. */
@@ -46,7 +59,10 @@ export class FieldForm {
         wrong ??= row;
       }
     }
-    wrong?.input.focus();
+    if (wrong) {
+      unfold(wrong);
+      wrong.input.focus();
+    }
     return wrong ? undefined : values;
   }
 
@@ -59,7 +75,7 @@ export class FieldForm {
   typed(): Record<string, string> {
     return Object.fromEntries(
       this.#rows.flatMap(({ field, input }) => {
-        const text = isBox(input) ? (input.checked ? "true" : "") : input.value;
+        const text = textOf(input);
         return text ? [[field.name, text]] : [];
       }),
     );
@@ -72,18 +88,32 @@ export class FieldForm {
       if (isBox(input)) input.checked = text === "true";
       else input.value = text;
     }
+    this.#count();
   }
 
   /** Show what the server said of a field; return False if it is none of these. */
   complain(name: string, problem: string): boolean {
     const row = this.#rows.find((each) => each.field.name === name);
-    if (row) tell(row, problem);
+    if (row) {
+      unfold(row);
+      tell(row, problem);
+    }
     return row !== undefined;
   }
 }
 
 function isBox(input: Input): input is HTMLInputElement {
   return input.type === "checkbox";
+}
+
+function textOf(input: Input): string {
+  return isBox(input) ? (input.checked ? "true" : "") : input.value;
+}
+
+/** Open the section that a field may be folded away in: only what is seen can be focused. */
+function unfold({ input }: Row): void {
+  const section = input.closest("details");
+  if (section) section.open = true;
 }
 
 function given({ field, input }: Row): unknown {

@@ -781,18 +781,30 @@ function unescaped(line) {
 var FIRST = ["max_tokens", "temperature", "top_p", "n", "seed", "stop"];
 var FieldForm = class {
   #rows;
+  #others;
+  #summary = make("summary");
   constructor(panel, fields) {
     const first = FIRST.flatMap((name) => fields.filter((field2) => field2.name === name));
     const others = fields.filter((field2) => !first.includes(field2));
-    const more = make("details", {}, make("summary", {}, `${others.length} more`));
+    const more = make("details", {}, this.#summary);
     this.#rows = [...first, ...others].map((field2) => {
       const row = rowOf(field2);
       const place = first.includes(field2) ? panel : more;
       place.append(shown(row));
-      row.input.addEventListener("input", () => tell(row, ""));
+      row.input.addEventListener("input", () => {
+        tell(row, "");
+        this.#count();
+      });
       return row;
     });
+    this.#others = this.#rows.filter(({ field: field2 }) => others.includes(field2));
+    this.#count();
     panel.append(more);
+  }
+  /** Tell how many of the fields that may be folded away are set. */
+  #count() {
+    const set = this.#others.filter(({ input }) => textOf2(input)).length;
+    this.#summary.textContent = `${this.#others.length} more${set ? `, ${set} set` : ""}`;
   }
   /** Return the fields that are not left at their defaults; undefined if one of them is wrong, and say so. */
   values() {
@@ -808,7 +820,10 @@ var FieldForm = class {
         wrong ??= row;
       }
     }
-    wrong?.input.focus();
+    if (wrong) {
+      unfold(wrong);
+      wrong.input.focus();
+    }
     return wrong ? void 0 : values;
   }
   /** What a field is where nothing is typed. */
@@ -819,7 +834,7 @@ var FieldForm = class {
   typed() {
     return Object.fromEntries(
       this.#rows.flatMap(({ field: field2, input }) => {
-        const text = isBox(input) ? input.checked ? "true" : "" : input.value;
+        const text = textOf2(input);
         return text ? [[field2.name, text]] : [];
       })
     );
@@ -831,16 +846,27 @@ var FieldForm = class {
       if (isBox(input)) input.checked = text === "true";
       else input.value = text;
     }
+    this.#count();
   }
   /** Show what the server said of a field; return False if it is none of these. */
   complain(name, problem) {
     const row = this.#rows.find((each) => each.field.name === name);
-    if (row) tell(row, problem);
+    if (row) {
+      unfold(row);
+      tell(row, problem);
+    }
     return row !== void 0;
   }
 };
 function isBox(input) {
   return input.type === "checkbox";
+}
+function textOf2(input) {
+  return isBox(input) ? input.checked ? "true" : "" : input.value;
+}
+function unfold({ input }) {
+  const section = input.closest("details");
+  if (section) section.open = true;
 }
 function given({ field: field2, input }) {
   if (isBox(input)) return input.checked || void 0;
