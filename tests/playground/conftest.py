@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from engine.service.service import CompletionService
 
+CLIPBOARD = ["clipboard-read", "clipboard-write"]
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -67,7 +68,7 @@ async def url(service: CompletionService) -> AsyncIterator[str]:
 @pytest.fixture(scope="session")
 async def page(browser: Browser) -> AsyncIterator[Page]:
     """One page for all tests, each of which loads it anew: that is quicker than a new one."""
-    context = await browser.new_context(viewport={"width": 1200, "height": 900})
+    context = await browser.new_context(viewport={"width": 1200, "height": 900}, permissions=CLIPBOARD)
     context.set_default_timeout(30_000)
     yield await context.new_page()
     await context.close()

@@ -54,6 +54,12 @@ export interface GrpcAddress {
 
 export type Fields = Record<string, unknown>;
 
+/** A request: where it goes, and what it has. */
+export interface Asked {
+  path: string;
+  fields: Fields;
+}
+
 interface ErrorDetail {
   message: string;
   code: string;

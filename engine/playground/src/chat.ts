@@ -1,6 +1,6 @@
 /** The tab for a conversation, of which the model's own template makes the prompt. */
 
-import type { ChatChunk, Fields } from "./api";
+import type { Asked, ChatChunk } from "./api";
 import { announce, find, make } from "./dom";
 import type { Session } from "./session";
 
@@ -24,17 +24,28 @@ export class ChatTab {
   }
 
   async send(): Promise<void> {
-    if (!(await this.session.ready())) return;
+    if (!(await this.session.ready()) || this.session.isRunning) return;
     const content = this.#say.value.trim();
-    if (!content || this.session.isRunning) return;
-    this.#messages.push({ role: "user", content });
-    this.#say.value = "";
-    this.#answer();
+    if (!content) {
+      this.#say.focus();
+      return;
+    }
+    this.#answer([...this.#messages, { role: "user", content }]);
   }
 
-  retry(): void {
-    while (this.#messages.at(-1)?.role === "assistant") this.#messages.pop();
-    if (this.#messages.length) this.#answer();
+  async retry(): Promise<void> {
+    if (!(await this.session.ready())) return;
+    const messages = this.#unanswered();
+    if (messages.length) this.#answer(messages);
+  }
+
+  /** Return the request that "Send" would send, or "Answer again" if nothing is typed; undefined if there is none. */
+  asked(isQuiet = false): Asked | undefined {
+    const content = this.#say.value.trim();
+    const messages = content ? [...this.#messages, { role: "user" as const, content }] : this.#unanswered();
+    if (messages.length) return this.#asked(messages, isQuiet);
+    if (!isQuiet) this.#say.focus();
+    return undefined;
   }
 
   clear(): void {
@@ -44,24 +55,39 @@ export class ChatTab {
     this.#say.focus();
   }
 
-  async #answer(): Promise<void> {
-    this.#draw();
-    const given = this.session.request();
-    if (!given) return;
+  /** Return the conversation without its last answer. */
+  #unanswered(): Message[] {
+    const last = this.#messages.map(({ role }) => role).lastIndexOf("user");
+    return this.#messages.slice(0, last + 1);
+  }
+
+  #asked(messages: Message[], isQuiet: boolean): Asked | undefined {
+    const given = this.session.request(isQuiet);
+    if (!given) return undefined;
     const system = this.#system.value.trim();
     const { max_tokens, ...others } = given;
-    const fields: Fields = {
+    const fields = {
       ...others,
       ...(max_tokens !== undefined && { max_completion_tokens: max_tokens }),
-      messages: [...(system ? [{ role: "system", content: system }] : []), ...this.#messages],
+      messages: [...(system ? [{ role: "system", content: system }] : []), ...messages],
+      stream: true,
     };
-    this.session.sent = { path: PATH, fields: { ...fields, stream: true } };
+    return { path: PATH, fields };
+  }
+
+  /** Ask for an answer to messages, which become the conversation. */
+  async #answer(messages: Message[]): Promise<void> {
+    const asked = this.#asked(messages, false);
+    if (!asked) return;
+    if (messages.length > this.#messages.length) this.#say.value = "";
+    this.#messages = messages;
+    this.#draw();
     const answer: Message = { role: "assistant", content: "" };
     await this.session.run(async (signal) => {
       let place: HTMLElement | undefined;
-      for await (const chunk of this.session.api.stream<ChatChunk>(PATH, fields, signal)) {
+      for await (const chunk of this.session.api.stream<ChatChunk>(PATH, asked.fields, signal)) {
         if (!place) {
-          this.#messages.push(answer); // what is refused leaves nothing behind
+          messages.push(answer); // what is refused leaves nothing behind
           place = this.#add(answer);
         }
         for (const choice of chunk.choices) {
@@ -75,6 +101,7 @@ export class ChatTab {
       }
       announce("The answer is complete.");
     });
+    this.#log.dispatchEvent(new Event("change", { bubbles: true })); // for what follows it, as "Copy as"
   }
 
   #draw(): void {

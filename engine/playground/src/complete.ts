@@ -1,8 +1,8 @@
 /** The tab that continues a text: choices side by side, and branches from any token. */
 
-import type { Completion, Fields, Usage } from "./api";
+import type { Asked, Completion, Fields, Usage } from "./api";
 import { type Branch, Tree } from "./branches";
-import { announce, download, find, make } from "./dom";
+import { announce, copyText, download, find, make, notify } from "./dom";
 import type { Session } from "./session";
 import { TextView } from "./text";
 import {
@@ -62,6 +62,12 @@ export class CompleteTab {
     this.#ask(null, 0);
   }
 
+  /** Return the request that "Complete" would send; undefined if something that was typed is wrong. */
+  asked(isQuiet = false): Asked | undefined {
+    const given = this.session.request(isQuiet);
+    return given && { path: PATH, fields: { ...this.#with(given, this.prompt), stream: true } };
+  }
+
   /** Ask once more for what was asked last. */
   regenerate(): void {
     if (!this.#tree.branches.length || this.#tree.prompt !== this.prompt) this.complete();
@@ -81,16 +87,15 @@ export class CompleteTab {
     const given = this.session.request();
     if (!given) return;
     this.#last = { parent, at, first };
-    const fields: Fields = {
-      ...(parent ? this.#goingOn(given, parent, [...parent.path.slice(0, at), ...first]) : given),
-      prompt: this.#tree.prompt,
-      logprobs: this.session.logprobs,
-      return_token_ids: true,
-      stream_options: { include_usage: true },
-    };
-    this.session.sent = { path: PATH, fields: { ...fields, stream: true } };
+    const begun = parent && [...parent.path.slice(0, at), ...first];
+    const fields = this.#with(begun ? this.#goingOn(given, parent, begun) : given, this.#tree.prompt);
     await this.session.run((signal) => this.#stream(fields, parent, at, first, signal));
     this.#drawBranches();
+  }
+
+  #with(given: Fields, prompt: string): Fields {
+    const { logprobs } = this.session;
+    return { ...given, prompt, logprobs, return_token_ids: true, stream_options: { include_usage: true } };
   }
 
   /** Return the fields that let an answer go on behind its first tokens: one choice, of the form that it has.
@@ -220,8 +225,8 @@ export class CompleteTab {
   }
 
   async #copy(branch: Branch): Promise<void> {
-    await navigator.clipboard.writeText(this.#tree.prompt + textOf(branch.path));
-    announce("Copied.");
+    const isCopied = await copyText(this.#tree.prompt + textOf(branch.path));
+    notify(isCopied ? "Copied." : "The browser does not let the page copy.");
   }
 
   #drawBranches(): void {

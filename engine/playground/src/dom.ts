@@ -28,7 +28,31 @@ export function find<T extends HTMLElement>(selector: string, kind: new () => T)
 
 /** Say something to people who use a screen reader. */
 export function announce(text: string): void {
-  find("#announcements", HTMLElement).textContent = text;
+  const place = find("#announcements", HTMLElement);
+  place.textContent = text;
+  place.classList.add("unseen");
+}
+
+const SHOWN_MS = 6000;
+let hiding = 0;
+
+/** Say something to everybody, for some seconds. */
+export function notify(text: string): void {
+  announce(text);
+  const { classList } = find("#announcements", HTMLElement);
+  classList.remove("unseen");
+  clearTimeout(hiding);
+  hiding = window.setTimeout(() => classList.add("unseen"), SHOWN_MS);
+}
+
+/** Put a text into the clipboard; return False if the browser does not let the page, as without HTTPS. */
+export async function copyText(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 export function download(name: string, type: string, text: string): void {

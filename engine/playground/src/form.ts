@@ -46,7 +46,7 @@ export class FieldForm {
   }
 
   /** Return the fields that are not left at their defaults; undefined if one of them is wrong, and say so. */
-  values(): Fields | undefined {
+  values(isQuiet = false): Fields | undefined {
     const values: Fields = {};
     let wrong: Row | undefined;
     for (const row of this.#rows) {
@@ -59,7 +59,7 @@ export class FieldForm {
         wrong ??= row;
       }
     }
-    if (wrong) {
+    if (wrong && !isQuiet) {
       unfold(wrong);
       wrong.input.focus();
     }

@@ -1,16 +1,16 @@
 /** Puts the page together. */
 
-import { Api, type GrpcAddress, type Model } from "./api";
+import { Api, type Model } from "./api";
 import { ChatTab } from "./chat";
 import { CompleteTab } from "./complete";
-import { announce, find, make } from "./dom";
+import { CopyBox } from "./copy";
+import { copyText, find, notify } from "./dom";
 import { mostLogprobs, type OpenApi, samplingFields } from "./fields";
 import { FieldForm } from "./form";
 import { ScoreTab } from "./score";
 import { ServerTab } from "./server";
 import { Session } from "./session";
 import { pack, type Shared, unpack } from "./share";
-import { LANGUAGES, snippet } from "./snippets";
 import { Inspector } from "./text";
 
 const TABS = ["complete", "chat", "score", "server"] as const;
@@ -23,6 +23,7 @@ const complete = new CompleteTab(session);
 const chat = new ChatTab(session);
 const score = new ScoreTab(session);
 const server = new ServerTab(session);
+const copying = new CopyBox(session, (isQuiet) => (current() === "chat" ? chat : complete).asked(isQuiet));
 /** What is typed into the fields as soon as there are any. */
 let typed: Record<string, string> = { max_tokens: "64" };
 
@@ -49,6 +50,7 @@ function choose(name: TabName): void {
   }
   document.body.dataset.tab = name;
   inspector.close();
+  copying.follow();
   if (name === "server") server.show();
   else server.hide();
 }
@@ -73,11 +75,6 @@ function listen(): void {
     button.addEventListener("click", () => session.stop());
   find("#share", HTMLButtonElement).addEventListener("click", share);
   find("#theme", HTMLButtonElement).addEventListener("click", changeTheme);
-  for (const language of LANGUAGES) {
-    find("#copy", HTMLElement).append(
-      make("button", { type: "button", click: () => copyAs(language) }, language),
-    );
-  }
   find("#give-key", HTMLButtonElement).addEventListener("click", () => session.run(load));
   addEventListener("keydown", (event) => {
     if (find("#key-dialog", HTMLDialogElement).open) return; // its keys are its own
@@ -105,28 +102,6 @@ function listen(): void {
   addEventListener("resize", () => inspector.close());
 }
 
-async function copyAs(language: (typeof LANGUAGES)[number]): Promise<void> {
-  if (!session.sent) {
-    session.tell("Nothing has been sent yet: complete a prompt first.");
-    return;
-  }
-  const { path, fields } = session.sent;
-  let grpc: GrpcAddress | null = null;
-  try {
-    if (language === "gRPC") grpc = (await api.get<{ grpc: GrpcAddress | null }>("/version")).grpc;
-  } catch (error) {
-    session.complain(error);
-    return;
-  }
-  const place = { origin: location.origin, hasKey: api.key !== "", grpc };
-  const text = snippet(language, path, fields, place);
-  const shown = find("#snippet", HTMLTextAreaElement);
-  shown.value = text;
-  shown.hidden = false;
-  await navigator.clipboard?.writeText(text).catch(() => {});
-  announce(`Copied as ${language}.`);
-}
-
 async function share(): Promise<void> {
   const form = session.structure.typed();
   const state: Shared = {
@@ -136,8 +111,8 @@ async function share(): Promise<void> {
     ...(form && { form }),
   };
   history.replaceState(null, "", `#${await pack(state)}`);
-  await navigator.clipboard?.writeText(location.href).catch(() => {});
-  announce("The address holds what you typed, and was copied.");
+  const isCopied = await copyText(location.href);
+  notify(`The address holds what you typed${isCopied ? ", and was copied" : ""}.`);
 }
 
 async function restore(): Promise<void> {
@@ -149,8 +124,7 @@ async function restore(): Promise<void> {
     session.fields?.type(typed);
   }
   session.structure.type(state.form);
-  const tab = TABS.find((name) => name === state.tab);
-  if (tab) choose(tab);
+  choose(TABS.find((name) => name === state.tab) ?? current());
 }
 
 function changeTheme(): void {

@@ -31,7 +31,6 @@ export class ScoreTab {
       echo: true,
       logprobs: this.session.logprobs,
     };
-    this.session.sent = { path: PATH, fields };
     await this.session.run(async (signal) => {
       const answer = await this.session.api.post<Completion>(PATH, fields, signal);
       const scored = answer.choices.map((choice) => new TokenReader().read(choice));

@@ -1,7 +1,7 @@
 /** What all tabs share: the server, its model, the fields, and how a request runs and fails. */
 
 import { type Api, ApiError, type Fields, type Model } from "./api";
-import { announce, find, make } from "./dom";
+import { find, make, notify } from "./dom";
 import type { FieldForm } from "./form";
 import { StructureForm } from "./structure";
 import type { Inspector } from "./text";
@@ -12,8 +12,6 @@ export class Session {
   model: Model = { id: "", max_model_len: 0, n_vocab: 0 };
   /** Alternatives of each token that are asked for. */
   logprobs = 0;
-  /** What was sent last, for "Copy as". */
-  sent: { path: string; fields: Fields } | null = null;
   readonly #alert = find("#alert", HTMLElement);
   readonly #locked = find("#locked", HTMLElement);
   #running: AbortController | null = null;
@@ -35,10 +33,13 @@ export class Session {
     return this.fields !== null || (await this.run(this.load));
   }
 
-  /** Return what every request has; undefined if something that was typed is wrong. */
-  request(): Fields | undefined {
-    const fields = this.fields?.values();
-    const form = this.structure.values();
+  /** Return what every request has; undefined if something that was typed is wrong.
+   *
+   * @param isQuiet Whether the keyboard's focus stays where it is, also if something is wrong.
+   */
+  request(isQuiet = false): Fields | undefined {
+    const fields = this.fields?.values(isQuiet);
+    const form = this.structure.values(isQuiet);
     return fields && form && { model: this.model.id, ...fields, ...form };
   }
 
@@ -56,7 +57,7 @@ export class Session {
       await this.#withKey(() => work(running.signal));
       return true;
     } catch (error) {
-      if (running.signal.aborted) announce("Stopped.");
+      if (running.signal.aborted) notify("Stopped.");
       else this.complain(error);
       return false;
     } finally {

@@ -50,10 +50,10 @@ export class StructureForm {
   }
 
   /** Return the field of a request that asks for the form; undefined if it is wrong, and say so. */
-  values(): Fields | undefined {
+  values(isQuiet = false): Fields | undefined {
     if (!this.isAsked) return {};
     if (!this.#check()) {
-      this.#text.focus();
+      if (!isQuiet) this.#text.focus();
       return undefined;
     }
     return { structured_outputs: { [this.#kind.value]: this.#value() } };

@@ -105,7 +105,26 @@ function find(selector, kind) {
   return element;
 }
 function announce(text) {
-  find("#announcements", HTMLElement).textContent = text;
+  const place = find("#announcements", HTMLElement);
+  place.textContent = text;
+  place.classList.add("unseen");
+}
+var SHOWN_MS = 6e3;
+var hiding = 0;
+function notify(text) {
+  announce(text);
+  const { classList } = find("#announcements", HTMLElement);
+  classList.remove("unseen");
+  clearTimeout(hiding);
+  hiding = window.setTimeout(() => classList.add("unseen"), SHOWN_MS);
+}
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 function download(name, type, text) {
   const address = URL.createObjectURL(new Blob([text], { type }));
@@ -128,16 +147,26 @@ var ChatTab = class {
   #say = find("#say", HTMLTextAreaElement);
   #messages = [];
   async send() {
-    if (!await this.session.ready()) return;
+    if (!await this.session.ready() || this.session.isRunning) return;
     const content = this.#say.value.trim();
-    if (!content || this.session.isRunning) return;
-    this.#messages.push({ role: "user", content });
-    this.#say.value = "";
-    this.#answer();
+    if (!content) {
+      this.#say.focus();
+      return;
+    }
+    this.#answer([...this.#messages, { role: "user", content }]);
   }
-  retry() {
-    while (this.#messages.at(-1)?.role === "assistant") this.#messages.pop();
-    if (this.#messages.length) this.#answer();
+  async retry() {
+    if (!await this.session.ready()) return;
+    const messages = this.#unanswered();
+    if (messages.length) this.#answer(messages);
+  }
+  /** Return the request that "Send" would send, or "Answer again" if nothing is typed; undefined if there is none. */
+  asked(isQuiet = false) {
+    const content = this.#say.value.trim();
+    const messages = content ? [...this.#messages, { role: "user", content }] : this.#unanswered();
+    if (messages.length) return this.#asked(messages, isQuiet);
+    if (!isQuiet) this.#say.focus();
+    return void 0;
   }
   clear() {
     this.session.stop();
@@ -145,24 +174,37 @@ var ChatTab = class {
     this.#draw();
     this.#say.focus();
   }
-  async #answer() {
-    this.#draw();
-    const given2 = this.session.request();
-    if (!given2) return;
+  /** Return the conversation without its last answer. */
+  #unanswered() {
+    const last = this.#messages.map(({ role }) => role).lastIndexOf("user");
+    return this.#messages.slice(0, last + 1);
+  }
+  #asked(messages, isQuiet) {
+    const given2 = this.session.request(isQuiet);
+    if (!given2) return void 0;
     const system = this.#system.value.trim();
     const { max_tokens, ...others } = given2;
     const fields = {
       ...others,
       ...max_tokens !== void 0 && { max_completion_tokens: max_tokens },
-      messages: [...system ? [{ role: "system", content: system }] : [], ...this.#messages]
+      messages: [...system ? [{ role: "system", content: system }] : [], ...messages],
+      stream: true
     };
-    this.session.sent = { path: PATH, fields: { ...fields, stream: true } };
+    return { path: PATH, fields };
+  }
+  /** Ask for an answer to messages, which become the conversation. */
+  async #answer(messages) {
+    const asked = this.#asked(messages, false);
+    if (!asked) return;
+    if (messages.length > this.#messages.length) this.#say.value = "";
+    this.#messages = messages;
+    this.#draw();
     const answer = { role: "assistant", content: "" };
     await this.session.run(async (signal) => {
       let place;
-      for await (const chunk of this.session.api.stream(PATH, fields, signal)) {
+      for await (const chunk of this.session.api.stream(PATH, asked.fields, signal)) {
         if (!place) {
-          this.#messages.push(answer);
+          messages.push(answer);
           place = this.#add(answer);
         }
         for (const choice of chunk.choices) {
@@ -176,6 +218,7 @@ var ChatTab = class {
       }
       announce("The answer is complete.");
     });
+    this.#log.dispatchEvent(new Event("change", { bubbles: true }));
   }
   #draw() {
     this.#log.replaceChildren();
@@ -504,6 +547,11 @@ var CompleteTab = class {
     }
     this.#ask(null, 0);
   }
+  /** Return the request that "Complete" would send; undefined if something that was typed is wrong. */
+  asked(isQuiet = false) {
+    const given2 = this.session.request(isQuiet);
+    return given2 && { path: PATH2, fields: { ...this.#with(given2, this.prompt), stream: true } };
+  }
   /** Ask once more for what was asked last. */
   regenerate() {
     if (!this.#tree.branches.length || this.#tree.prompt !== this.prompt) this.complete();
@@ -521,16 +569,14 @@ var CompleteTab = class {
     const given2 = this.session.request();
     if (!given2) return;
     this.#last = { parent, at, first };
-    const fields = {
-      ...parent ? this.#goingOn(given2, parent, [...parent.path.slice(0, at), ...first]) : given2,
-      prompt: this.#tree.prompt,
-      logprobs: this.session.logprobs,
-      return_token_ids: true,
-      stream_options: { include_usage: true }
-    };
-    this.session.sent = { path: PATH2, fields: { ...fields, stream: true } };
+    const begun = parent && [...parent.path.slice(0, at), ...first];
+    const fields = this.#with(begun ? this.#goingOn(given2, parent, begun) : given2, this.#tree.prompt);
     await this.session.run((signal) => this.#stream(fields, parent, at, first, signal));
     this.#drawBranches();
+  }
+  #with(given2, prompt) {
+    const { logprobs } = this.session;
+    return { ...given2, prompt, logprobs, return_token_ids: true, stream_options: { include_usage: true } };
   }
   /** Return the fields that let an answer go on behind its first tokens: one choice, of the form that it has.
    *
@@ -652,8 +698,8 @@ var CompleteTab = class {
     this.#ask(branch, index, [chosenFor(token, alternative)]);
   }
   async #copy(branch) {
-    await navigator.clipboard.writeText(this.#tree.prompt + textOf(branch.path));
-    announce("Copied.");
+    const isCopied = await copyText(this.#tree.prompt + textOf(branch.path));
+    notify(isCopied ? "Copied." : "The browser does not let the page copy.");
   }
   #drawBranches() {
     find("#tree", HTMLElement).hidden = this.#tree.branches.length === 0;
@@ -685,6 +731,150 @@ var CompleteTab = class {
   #grow() {
     this.#prompt.style.height = "auto";
     this.#prompt.style.height = `${this.#prompt.scrollHeight + 2}px`;
+  }
+};
+
+// src/snippets.ts
+var LANGUAGES = ["curl", "Python", "gRPC", "JavaScript"];
+function snippet(language, path, fields, place) {
+  const { origin, hasKey } = place;
+  switch (language) {
+    case "curl":
+      return curl(path, fields, origin, hasKey);
+    case "Python":
+      return python(fields, origin, hasKey);
+    case "gRPC":
+      return place.grpc ? grpc(path, fields, place, place.grpc) : "# gRPC is off on this server.";
+    case "JavaScript":
+      return javascript(path, fields, origin, hasKey);
+  }
+}
+function curl(path, fields, origin, hasKey) {
+  const key = hasKey ? `  -H 'Authorization: Bearer YOUR_KEY' \\
+` : "";
+  const body = JSON.stringify(fields, null, 2).replaceAll("'", `'\\''`);
+  return `curl -N ${origin}${path} \\
+${key}  -H 'Content-Type: application/json' \\
+  -d '${body}'`;
+}
+function python(fields, origin, hasKey) {
+  const { model, prompt, messages, stream, max_tokens, ...others } = fields;
+  const known = { model, ...messages ? { messages } : { prompt }, max_tokens, stream };
+  const standard = /^(temperature|top_p|n|seed|stop|logprobs|presence_penalty|frequency_penalty|logit_bias|user)$/;
+  const extra = {};
+  for (const [name, value] of Object.entries(others)) (standard.test(name) ? known : extra)[name] = value;
+  if (Object.keys(extra).length) known.extra_body = extra;
+  const given2 = Object.entries(known).filter(([, value]) => value !== void 0);
+  const lines = given2.map(([name, value]) => `    ${name}=${literal(value)},`).join("\n");
+  const method = messages ? "chat.completions" : "completions";
+  const text = messages ? "choice.delta.content" : "choice.text";
+  return `from openai import OpenAI
+
+client = OpenAI(base_url="${origin}/v1", api_key="${hasKey ? "YOUR_KEY" : "none"}")
+chunks = client.${method}.create(
+${lines}
+)
+for chunk in chunks:
+    for choice in chunk.choices:
+        print(${text} or "", end="", flush=True)`;
+}
+function literal(value) {
+  if (value === null) return "None";
+  if (value === true) return "True";
+  if (value === false) return "False";
+  if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
+  if (typeof value === "object") {
+    return `{${Object.entries(value).map(([name, each]) => `${JSON.stringify(name)}: ${literal(each)}`).join(", ")}}`;
+  }
+  return JSON.stringify(value);
+}
+function grpc(path, fields, { origin, hasKey }, address) {
+  const isChat = path.includes("chat");
+  const { port, path: file, tls, client_certificate } = address;
+  const target = file === null ? `${new URL(origin).hostname}:${port}` : `-unix ${file}`;
+  const security = client_certificate ? " -cert client.pem -key client.key" : tls ? "" : " -plaintext";
+  const message = JSON.stringify({ request: asMessage(fields) }, null, 2).replaceAll("'", `'\\''`);
+  const key = hasKey ? `  -H 'authorization: Bearer YOUR_KEY' \\
+` : "";
+  const method = isChat ? "StreamChatCompletion" : "StreamCompletion";
+  return `grpcurl${security} \\
+${key}  -d '${message}' \\
+  ${target} nucleus.v1.CompletionService/${method}`;
+}
+function asMessage(fields) {
+  const { stream: _, prompt, structured_outputs, ...message } = fields;
+  if (prompt !== void 0) message.prompt = { text: prompt };
+  if (structured_outputs) {
+    const forms = structured_outputs;
+    message.structured_outputs = "json" in forms ? { json: JSON.stringify(forms.json) } : forms;
+  }
+  return message;
+}
+function javascript(path, fields, origin, hasKey) {
+  const key = hasKey ? ` Authorization: "Bearer YOUR_KEY",` : "";
+  const text = path.includes("chat") ? "delta.content" : "text";
+  return `const response = await fetch("${origin}${path}", {
+  method: "POST",
+  headers: {${key} "Content-Type": "application/json" },
+  body: JSON.stringify(${JSON.stringify(fields, null, 2).replaceAll("\n", "\n  ")}),
+});
+let rest = "";
+for await (const bytes of response.body.pipeThrough(new TextDecoderStream())) {
+  const events = (rest + bytes).split("\\n\\n");
+  rest = events.pop();
+  for (const event of events.filter((each) => each !== "data: [DONE]")) {
+    process.stdout.write(JSON.parse(event.slice(6)).choices[0]?.${text} ?? "");
+  }
+}`;
+}
+
+// src/copy.ts
+var CopyBox = class {
+  /**
+   * @param asked Returns the request; undefined if something is wrong or missing, which it says unless it is quiet.
+   */
+  constructor(session2, asked) {
+    this.session = session2;
+    this.asked = asked;
+    const buttons = LANGUAGES.map(
+      (language) => make("button", { type: "button", click: () => this.copy(language) }, language)
+    );
+    find("#copy", HTMLElement).append(...buttons);
+    for (const event of ["input", "change"]) document.addEventListener(event, () => this.follow());
+  }
+  session;
+  asked;
+  #box = find("#snippet", HTMLTextAreaElement);
+  #language = null;
+  #grpc = null;
+  async copy(language) {
+    if (!await this.session.ready()) return;
+    const asked = this.asked(false);
+    if (!asked) return;
+    try {
+      if (language === "gRPC") this.#grpc = await this.#address();
+    } catch (error) {
+      this.session.complain(error);
+      return;
+    }
+    this.#language = language;
+    this.#box.value = this.#written(language, asked);
+    this.#box.hidden = false;
+    const isCopied = await copyText(this.#box.value);
+    notify(isCopied ? `Copied as ${language}.` : "The browser does not let the page copy: do it by hand.");
+  }
+  /** Write the box anew, if it is open, as what was typed has changed. */
+  follow() {
+    if (!this.#language) return;
+    const asked = this.session.fields ? this.asked(true) : void 0;
+    this.#box.value = asked ? this.#written(this.#language, asked) : "Something is wrong or missing.";
+  }
+  #written(language, { path, fields }) {
+    const place = { origin: location.origin, hasKey: this.session.api.key !== "", grpc: this.#grpc };
+    return snippet(language, path, fields, place);
+  }
+  async #address() {
+    return (await this.session.api.get("/version")).grpc;
   }
 };
 
@@ -807,7 +997,7 @@ var FieldForm = class {
     this.#summary.textContent = `${this.#others.length} more${set ? `, ${set} set` : ""}`;
   }
   /** Return the fields that are not left at their defaults; undefined if one of them is wrong, and say so. */
-  values() {
+  values(isQuiet = false) {
     const values = {};
     let wrong;
     for (const row of this.#rows) {
@@ -820,7 +1010,7 @@ var FieldForm = class {
         wrong ??= row;
       }
     }
-    if (wrong) {
+    if (wrong && !isQuiet) {
       unfold(wrong);
       wrong.input.focus();
     }
@@ -934,7 +1124,6 @@ var ScoreTab = class {
       echo: true,
       logprobs: this.session.logprobs
     };
-    this.session.sent = { path: PATH3, fields };
     await this.session.run(async (signal) => {
       const answer = await this.session.api.post(PATH3, fields, signal);
       const scored = answer.choices.map((choice) => new TokenReader().read(choice));
@@ -1172,10 +1361,10 @@ var StructureForm = class {
     return this.#kind.value !== "";
   }
   /** Return the field of a request that asks for the form; undefined if it is wrong, and say so. */
-  values() {
+  values(isQuiet = false) {
     if (!this.isAsked) return {};
     if (!this.#check()) {
-      this.#text.focus();
+      if (!isQuiet) this.#text.focus();
       return void 0;
     }
     return { structured_outputs: { [this.#kind.value]: this.#value() } };
@@ -1238,8 +1427,6 @@ var Session = class {
   model = { id: "", max_model_len: 0, n_vocab: 0 };
   /** Alternatives of each token that are asked for. */
   logprobs = 0;
-  /** What was sent last, for "Copy as". */
-  sent = null;
   #alert = find("#alert", HTMLElement);
   #locked = find("#locked", HTMLElement);
   #running = null;
@@ -1250,10 +1437,13 @@ var Session = class {
   async ready() {
     return this.fields !== null || await this.run(this.load);
   }
-  /** Return what every request has; undefined if something that was typed is wrong. */
-  request() {
-    const fields = this.fields?.values();
-    const form = this.structure.values();
+  /** Return what every request has; undefined if something that was typed is wrong.
+   *
+   * @param isQuiet Whether the keyboard's focus stays where it is, also if something is wrong.
+   */
+  request(isQuiet = false) {
+    const fields = this.fields?.values(isQuiet);
+    const form = this.structure.values(isQuiet);
     return fields && form && { model: this.model.id, ...fields, ...form };
   }
   /** Run a request that can be stopped; show what goes wrong, and ask for a key where one is needed.
@@ -1270,7 +1460,7 @@ var Session = class {
       await this.#withKey(() => work(running.signal));
       return true;
     } catch (error) {
-      if (running.signal.aborted) announce("Stopped.");
+      if (running.signal.aborted) notify("Stopped.");
       else this.complain(error);
       return false;
     } finally {
@@ -1359,100 +1549,6 @@ async function through(bytes, stream) {
   return new Uint8Array(await response.arrayBuffer());
 }
 
-// src/snippets.ts
-var LANGUAGES = ["curl", "Python", "gRPC", "JavaScript"];
-function snippet(language, path, fields, place) {
-  const { origin, hasKey } = place;
-  switch (language) {
-    case "curl":
-      return curl(path, fields, origin, hasKey);
-    case "Python":
-      return python(fields, origin, hasKey);
-    case "gRPC":
-      return place.grpc ? grpc(path, fields, place, place.grpc) : "# gRPC is off on this server.";
-    case "JavaScript":
-      return javascript(path, fields, origin, hasKey);
-  }
-}
-function curl(path, fields, origin, hasKey) {
-  const key = hasKey ? `  -H 'Authorization: Bearer YOUR_KEY' \\
-` : "";
-  const body = JSON.stringify(fields, null, 2).replaceAll("'", `'\\''`);
-  return `curl -N ${origin}${path} \\
-${key}  -H 'Content-Type: application/json' \\
-  -d '${body}'`;
-}
-function python(fields, origin, hasKey) {
-  const { model, prompt, messages, stream, max_tokens, ...others } = fields;
-  const known = { model, ...messages ? { messages } : { prompt }, max_tokens, stream };
-  const standard = /^(temperature|top_p|n|seed|stop|logprobs|presence_penalty|frequency_penalty|logit_bias|user)$/;
-  const extra = {};
-  for (const [name, value] of Object.entries(others)) (standard.test(name) ? known : extra)[name] = value;
-  if (Object.keys(extra).length) known.extra_body = extra;
-  const given2 = Object.entries(known).filter(([, value]) => value !== void 0);
-  const lines = given2.map(([name, value]) => `    ${name}=${literal(value)},`).join("\n");
-  const method = messages ? "chat.completions" : "completions";
-  const text = messages ? "choice.delta.content" : "choice.text";
-  return `from openai import OpenAI
-
-client = OpenAI(base_url="${origin}/v1", api_key="${hasKey ? "YOUR_KEY" : "none"}")
-chunks = client.${method}.create(
-${lines}
-)
-for chunk in chunks:
-    for choice in chunk.choices:
-        print(${text} or "", end="", flush=True)`;
-}
-function literal(value) {
-  if (value === null) return "None";
-  if (value === true) return "True";
-  if (value === false) return "False";
-  if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
-  if (typeof value === "object") {
-    return `{${Object.entries(value).map(([name, each]) => `${JSON.stringify(name)}: ${literal(each)}`).join(", ")}}`;
-  }
-  return JSON.stringify(value);
-}
-function grpc(path, fields, { origin, hasKey }, address) {
-  const isChat = path.includes("chat");
-  const { port, path: file, tls, client_certificate } = address;
-  const target = file === null ? `${new URL(origin).hostname}:${port}` : `-unix ${file}`;
-  const security = client_certificate ? " -cert client.pem -key client.key" : tls ? "" : " -plaintext";
-  const message = JSON.stringify({ request: asMessage(fields) }, null, 2).replaceAll("'", `'\\''`);
-  const key = hasKey ? `  -H 'authorization: Bearer YOUR_KEY' \\
-` : "";
-  const method = isChat ? "StreamChatCompletion" : "StreamCompletion";
-  return `grpcurl${security} \\
-${key}  -d '${message}' \\
-  ${target} nucleus.v1.CompletionService/${method}`;
-}
-function asMessage(fields) {
-  const { stream: _, prompt, structured_outputs, ...message } = fields;
-  if (prompt !== void 0) message.prompt = { text: prompt };
-  if (structured_outputs) {
-    const forms = structured_outputs;
-    message.structured_outputs = "json" in forms ? { json: JSON.stringify(forms.json) } : forms;
-  }
-  return message;
-}
-function javascript(path, fields, origin, hasKey) {
-  const key = hasKey ? ` Authorization: "Bearer YOUR_KEY",` : "";
-  const text = path.includes("chat") ? "delta.content" : "text";
-  return `const response = await fetch("${origin}${path}", {
-  method: "POST",
-  headers: {${key} "Content-Type": "application/json" },
-  body: JSON.stringify(${JSON.stringify(fields, null, 2).replaceAll("\n", "\n  ")}),
-});
-let rest = "";
-for await (const bytes of response.body.pipeThrough(new TextDecoderStream())) {
-  const events = (rest + bytes).split("\\n\\n");
-  rest = events.pop();
-  for (const event of events.filter((each) => each !== "data: [DONE]")) {
-    process.stdout.write(JSON.parse(event.slice(6)).choices[0]?.${text} ?? "");
-  }
-}`;
-}
-
 // src/main.ts
 var TABS = ["complete", "chat", "score", "server"];
 var api = new Api();
@@ -1462,6 +1558,7 @@ var complete = new CompleteTab(session);
 var chat = new ChatTab(session);
 var score = new ScoreTab(session);
 var server = new ServerTab(session);
+var copying = new CopyBox(session, (isQuiet) => (current() === "chat" ? chat : complete).asked(isQuiet));
 var typed = { max_tokens: "64" };
 async function askForKey() {
   const dialog = find("#key-dialog", HTMLDialogElement);
@@ -1484,6 +1581,7 @@ function choose(name) {
   }
   document.body.dataset.tab = name;
   inspector.close();
+  copying.follow();
   if (name === "server") server.show();
   else server.hide();
 }
@@ -1506,11 +1604,6 @@ function listen() {
     button.addEventListener("click", () => session.stop());
   find("#share", HTMLButtonElement).addEventListener("click", share);
   find("#theme", HTMLButtonElement).addEventListener("click", changeTheme);
-  for (const language of LANGUAGES) {
-    find("#copy", HTMLElement).append(
-      make("button", { type: "button", click: () => copyAs(language) }, language)
-    );
-  }
   find("#give-key", HTMLButtonElement).addEventListener("click", () => session.run(load));
   addEventListener("keydown", (event) => {
     if (find("#key-dialog", HTMLDialogElement).open) return;
@@ -1533,28 +1626,6 @@ function listen() {
   addEventListener("hashchange", () => restore());
   addEventListener("resize", () => inspector.close());
 }
-async function copyAs(language) {
-  if (!session.sent) {
-    session.tell("Nothing has been sent yet: complete a prompt first.");
-    return;
-  }
-  const { path, fields } = session.sent;
-  let grpc2 = null;
-  try {
-    if (language === "gRPC") grpc2 = (await api.get("/version")).grpc;
-  } catch (error) {
-    session.complain(error);
-    return;
-  }
-  const place = { origin: location.origin, hasKey: api.key !== "", grpc: grpc2 };
-  const text = snippet(language, path, fields, place);
-  const shown2 = find("#snippet", HTMLTextAreaElement);
-  shown2.value = text;
-  shown2.hidden = false;
-  await navigator.clipboard?.writeText(text).catch(() => {
-  });
-  announce(`Copied as ${language}.`);
-}
 async function share() {
   const form = session.structure.typed();
   const state = {
@@ -1564,9 +1635,8 @@ async function share() {
     ...form && { form }
   };
   history.replaceState(null, "", `#${await pack(state)}`);
-  await navigator.clipboard?.writeText(location.href).catch(() => {
-  });
-  announce("The address holds what you typed, and was copied.");
+  const isCopied = await copyText(location.href);
+  notify(`The address holds what you typed${isCopied ? ", and was copied" : ""}.`);
 }
 async function restore() {
   if (location.hash.length < 2) return;
@@ -1577,8 +1647,7 @@ async function restore() {
     session.fields?.type(typed);
   }
   session.structure.type(state.form);
-  const tab = TABS.find((name) => name === state.tab);
-  if (tab) choose(tab);
+  choose(TABS.find((name) => name === state.tab) ?? current());
 }
 function changeTheme() {
   const root = document.documentElement;
