@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from playwright.async_api import expect
 
@@ -56,6 +56,9 @@ class Playground:
         assert len(self._hosts) == 1
 
     async def open(self, url: str) -> None:
+        """Load the page as a new visitor, who typed nothing before."""
+        await self.page.goto(urljoin(url, "/playground/icon.svg"))
+        await self.page.evaluate("sessionStorage.clear()")
         await self.page.goto(url)
         await self.page.wait_for_selector("body[data-ready]")
 

@@ -3,13 +3,9 @@
 import type { Asked, ChatChunk } from "./api";
 import { announce, find, make } from "./dom";
 import type { Session } from "./session";
+import type { Conversation, Message } from "./share";
 
 const PATH = "/v1/chat/completions";
-
-interface Message {
-  role: "system" | "user" | "assistant";
-  content: string;
-}
 
 export class ChatTab {
   readonly #log = find("#messages", HTMLElement);
@@ -21,6 +17,19 @@ export class ChatTab {
     find("#send", HTMLButtonElement).addEventListener("click", () => this.send());
     find("#retry", HTMLButtonElement).addEventListener("click", () => this.retry());
     find("#clear", HTMLButtonElement).addEventListener("click", () => this.clear());
+  }
+
+  /** What was said and typed; undefined if nothing was. */
+  get conversation(): Conversation | undefined {
+    const [system, draft] = [this.#system.value, this.#say.value];
+    return system || draft || this.#messages.length ? { system, draft, messages: this.#messages } : undefined;
+  }
+
+  set conversation({ system, draft, messages }: Conversation) {
+    this.#system.value = system;
+    this.#say.value = draft;
+    this.#messages = messages;
+    this.#draw();
   }
 
   async send(): Promise<void> {

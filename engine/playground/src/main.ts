@@ -10,7 +10,8 @@ import { FieldForm } from "./form";
 import { ScoreTab } from "./score";
 import { ServerTab } from "./server";
 import { Session } from "./session";
-import { pack, type Shared, unpack } from "./share";
+import { packShort, type Shared, unpack } from "./share";
+import { store, stored } from "./storage";
 import { Inspector } from "./text";
 
 const TABS = ["complete", "chat", "score", "server"] as const;
@@ -98,33 +99,59 @@ function listen(): void {
       inspector.focus();
     }
   });
-  addEventListener("hashchange", () => restore());
+  addEventListener("hashchange", async () => {
+    if (location.hash.length > 1) show(await unpack(location.hash.slice(1)));
+  });
+  addEventListener("pagehide", keep);
   addEventListener("resize", () => inspector.close());
 }
 
-async function share(): Promise<void> {
+function state(): Shared {
   const form = session.structure.typed();
-  const state: Shared = {
+  const { conversation } = chat;
+  const { texts } = score;
+  return {
     tab: current(),
     prompt: complete.prompt,
-    fields: session.fields?.typed() ?? {},
+    fields: session.fields?.typed() ?? typed,
     ...(form && { form }),
+    ...(conversation && { chat: conversation }),
+    ...(texts && { score: texts }),
   };
-  history.replaceState(null, "", `#${await pack(state)}`);
-  const isCopied = await copyText(location.href);
-  notify(`The address holds what you typed${isCopied ? ", and was copied" : ""}.`);
 }
 
-async function restore(): Promise<void> {
-  if (location.hash.length < 2) return;
-  const state = await unpack(location.hash.slice(1));
+async function share(): Promise<void> {
+  const { fragment, lacks } = await packShort(state());
+  history.replaceState(null, "", `#${fragment}`);
+  const without = lacks.length ? `, without ${lacks.join(" and ")}: too long for it` : "";
+  const copied = (await copyText(location.href)) ? " It was copied." : "";
+  notify(`The address holds what you typed${without}.${copied}`);
+}
+
+function show(state: Shared): void {
   if (state.prompt !== undefined) complete.prompt = state.prompt;
   if (state.fields) {
     typed = state.fields;
     session.fields?.type(typed);
   }
   session.structure.type(state.form);
+  if (state.chat) chat.conversation = state.chat;
+  if (state.score) score.texts = state.score;
   choose(TABS.find((name) => name === state.tab) ?? current());
+}
+
+/** Show what the address holds, or what was typed over it before a reload. */
+async function restore(): Promise<void> {
+  const { hash } = location;
+  const before = stored();
+  if (before?.theme) document.documentElement.dataset.theme = before.theme;
+  if (before?.hash === hash) show(before.state);
+  else if (hash.length > 1) show(await unpack(hash.slice(1)));
+}
+
+function keep(): void {
+  const { theme } = document.documentElement.dataset;
+  store({ hash: location.hash, theme: theme === "light" || theme === "dark" ? theme : null, state: state() });
 }
 
 function changeTheme(): void {

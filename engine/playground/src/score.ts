@@ -17,6 +17,18 @@ export class ScoreTab {
     find("#score", HTMLButtonElement).addEventListener("click", () => this.score());
   }
 
+  /** The texts as they were typed; undefined if all are empty. */
+  get texts(): string[] | undefined {
+    const texts = this.#texts.map((box) => box.value);
+    return texts.some(Boolean) ? texts : undefined;
+  }
+
+  set texts(texts: string[]) {
+    this.#texts.forEach((box, i) => {
+      box.value = texts[i] ?? "";
+    });
+  }
+
   async score(): Promise<void> {
     if (!(await this.session.ready())) return;
     const texts = this.#texts.map((box) => box.value).filter(Boolean);

@@ -146,6 +146,17 @@ var ChatTab = class {
   #system = find("#system", HTMLTextAreaElement);
   #say = find("#say", HTMLTextAreaElement);
   #messages = [];
+  /** What was said and typed; undefined if nothing was. */
+  get conversation() {
+    const [system, draft] = [this.#system.value, this.#say.value];
+    return system || draft || this.#messages.length ? { system, draft, messages: this.#messages } : void 0;
+  }
+  set conversation({ system, draft, messages }) {
+    this.#system.value = system;
+    this.#say.value = draft;
+    this.#messages = messages;
+    this.#draw();
+  }
   async send() {
     if (!await this.session.ready() || this.session.isRunning) return;
     const content = this.#say.value.trim();
@@ -1110,6 +1121,16 @@ var ScoreTab = class {
   session;
   #texts = [find("#score-a", HTMLTextAreaElement), find("#score-b", HTMLTextAreaElement)];
   #results = find("#scores", HTMLElement);
+  /** The texts as they were typed; undefined if all are empty. */
+  get texts() {
+    const texts = this.#texts.map((box) => box.value);
+    return texts.some(Boolean) ? texts : void 0;
+  }
+  set texts(texts) {
+    this.#texts.forEach((box, i) => {
+      box.value = texts[i] ?? "";
+    });
+  }
   async score() {
     if (!await this.session.ready()) return;
     const texts = this.#texts.map((box) => box.value).filter(Boolean);
@@ -1229,11 +1250,11 @@ var ServerTab = class {
     const timer = window.setTimeout(() => this.#look(), EVERY_MS);
     this.#timer = timer;
     try {
-      const state = await this.session.api.get("/state");
+      const state2 = await this.session.api.get("/state");
       if (this.#timer !== timer) return;
       this.session.tell("");
-      this.#moments = [...this.#moments, { at: performance.now(), state }].slice(-HISTORY);
-      this.#draw(state);
+      this.#moments = [...this.#moments, { at: performance.now(), state: state2 }].slice(-HISTORY);
+      this.#draw(state2);
     } catch (error) {
       if (this.#timer !== timer) return;
       this.hide();
@@ -1245,15 +1266,15 @@ var ServerTab = class {
       this.#timer = window.setTimeout(() => this.#look(), EVERY_MS);
     }
   }
-  #draw(state) {
-    const { kv, totals } = state;
+  #draw(state2) {
+    const { kv, totals } = state2;
     const share2 = (part, whole) => whole ? `${(100 * part / whole).toFixed(0)} %` : "\u2013";
     const total = (name) => totals[name] ?? 0;
     const figures = [
-      ["model", state.model],
-      ["up", duration(state.uptime_seconds)],
-      ["running", `${state.slots.length} of ${state.n_slots}`],
-      ["waiting", String(state.waiting)],
+      ["model", state2.model],
+      ["up", duration(state2.uptime_seconds)],
+      ["running", `${state2.slots.length} of ${state2.n_slots}`],
+      ["waiting", String(state2.waiting)],
       ["tokens/s", this.#rate("completion_tokens").toFixed(1)],
       ["requests", String(total("requests"))],
       ["KV cache", `${kv.used} of ${kv.cells} (${share2(kv.used, kv.cells)})`],
@@ -1265,11 +1286,11 @@ var ServerTab = class {
     this.#figures.replaceChildren(
       ...figures.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)))
     );
-    this.#slots.replaceChildren(...state.slots.map((slot) => this.#row(slot, kv.cells)));
+    this.#slots.replaceChildren(...state2.slots.map((slot) => this.#row(slot, kv.cells)));
     const seconds = HISTORY * EVERY_MS / 1e3;
     const speed = { what: "tokens generated", unit: "tokens/s", ends: [`${seconds} s ago`, "now"] };
     this.#speed.replaceChildren(chart(this.#rates("completion_tokens"), speed, HISTORY));
-    const cost = Object.entries(state.step_ms).map(([width, ms]) => ({ label: width, value: ms }));
+    const cost = Object.entries(state2.step_ms).map(([width, ms]) => ({ label: width, value: ms }));
     const step = { what: "a step, by tokens decoded in it", unit: "ms", ends: [] };
     this.#cost.replaceChildren(chart(cost, step, cost.length));
   }
@@ -1512,8 +1533,23 @@ var Session = class {
 };
 
 // src/share.ts
-async function pack(state) {
-  const bytes = new TextEncoder().encode(JSON.stringify(state));
+var LONGEST = 8e3;
+var LONG = { chat: "the conversation", score: "the texts to score" };
+async function packShort(state2) {
+  let shared = state2;
+  let fragment = await pack(shared);
+  const lacks = [];
+  for (const part of ["chat", "score"]) {
+    if (fragment.length <= LONGEST || !shared[part]) continue;
+    const { [part]: _, ...others } = shared;
+    shared = others;
+    fragment = await pack(shared);
+    lacks.push(LONG[part]);
+  }
+  return { fragment, lacks };
+}
+async function pack(state2) {
+  const bytes = new TextEncoder().encode(JSON.stringify(state2));
   const packed = await through(bytes, new CompressionStream("deflate-raw"));
   const letters = Array.from(packed, (byte) => String.fromCharCode(byte)).join("");
   return btoa(letters).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
@@ -1522,16 +1558,16 @@ async function unpack(fragment) {
   try {
     const letters = atob(fragment.replaceAll("-", "+").replaceAll("_", "/"));
     const packed = Uint8Array.from(letters, (letter) => letter.charCodeAt(0));
-    const state = JSON.parse(
+    const state2 = JSON.parse(
       new TextDecoder().decode(await through(packed, new DecompressionStream("deflate-raw")))
     );
-    return checked(state);
+    return checked(state2);
   } catch {
     return {};
   }
 }
-function checked(state) {
-  const { tab, prompt, fields, form } = state;
+function checked(state2) {
+  const { tab, prompt, fields, form, chat: chat2, score: score2 } = state2;
   const shared = {};
   if (typeof tab === "string") shared.tab = tab;
   if (typeof prompt === "string") shared.prompt = prompt;
@@ -1542,11 +1578,39 @@ function checked(state) {
   }
   const { kind, text } = form ?? {};
   if (typeof kind === "string" && typeof text === "string") shared.form = { kind, text };
+  const { system, draft, messages } = chat2 ?? {};
+  if (typeof system === "string" && typeof draft === "string" && Array.isArray(messages))
+    shared.chat = { system, draft, messages: messages.filter(isMessage) };
+  if (Array.isArray(score2)) shared.score = score2.map(String);
   return shared;
+}
+function isMessage(message) {
+  return /^(user|assistant)$/.test(message?.role) && typeof message.content === "string";
 }
 async function through(bytes, stream) {
   const response = new Response(new Blob([bytes]).stream().pipeThrough(stream));
   return new Uint8Array(await response.arrayBuffer());
+}
+
+// src/storage.ts
+var NAME = "nucleus-playground";
+function store(stored2) {
+  try {
+    sessionStorage.setItem(NAME, JSON.stringify(stored2));
+  } catch {
+  }
+}
+function stored() {
+  try {
+    const { hash, theme, state: state2 } = JSON.parse(sessionStorage.getItem(NAME) ?? "");
+    return {
+      hash: String(hash),
+      theme: theme === "light" || theme === "dark" ? theme : null,
+      state: checked(state2)
+    };
+  } catch {
+    return void 0;
+  }
 }
 
 // src/main.ts
@@ -1623,31 +1687,53 @@ function listen() {
       inspector.focus();
     }
   });
-  addEventListener("hashchange", () => restore());
+  addEventListener("hashchange", async () => {
+    if (location.hash.length > 1) show(await unpack(location.hash.slice(1)));
+  });
+  addEventListener("pagehide", keep);
   addEventListener("resize", () => inspector.close());
 }
-async function share() {
+function state() {
   const form = session.structure.typed();
-  const state = {
+  const { conversation } = chat;
+  const { texts } = score;
+  return {
     tab: current(),
     prompt: complete.prompt,
-    fields: session.fields?.typed() ?? {},
-    ...form && { form }
+    fields: session.fields?.typed() ?? typed,
+    ...form && { form },
+    ...conversation && { chat: conversation },
+    ...texts && { score: texts }
   };
-  history.replaceState(null, "", `#${await pack(state)}`);
-  const isCopied = await copyText(location.href);
-  notify(`The address holds what you typed${isCopied ? ", and was copied" : ""}.`);
 }
-async function restore() {
-  if (location.hash.length < 2) return;
-  const state = await unpack(location.hash.slice(1));
-  if (state.prompt !== void 0) complete.prompt = state.prompt;
-  if (state.fields) {
-    typed = state.fields;
+async function share() {
+  const { fragment, lacks } = await packShort(state());
+  history.replaceState(null, "", `#${fragment}`);
+  const without = lacks.length ? `, without ${lacks.join(" and ")}: too long for it` : "";
+  const copied = await copyText(location.href) ? " It was copied." : "";
+  notify(`The address holds what you typed${without}.${copied}`);
+}
+function show(state2) {
+  if (state2.prompt !== void 0) complete.prompt = state2.prompt;
+  if (state2.fields) {
+    typed = state2.fields;
     session.fields?.type(typed);
   }
-  session.structure.type(state.form);
-  choose(TABS.find((name) => name === state.tab) ?? current());
+  session.structure.type(state2.form);
+  if (state2.chat) chat.conversation = state2.chat;
+  if (state2.score) score.texts = state2.score;
+  choose(TABS.find((name) => name === state2.tab) ?? current());
+}
+async function restore() {
+  const { hash } = location;
+  const before = stored();
+  if (before?.theme) document.documentElement.dataset.theme = before.theme;
+  if (before?.hash === hash) show(before.state);
+  else if (hash.length > 1) show(await unpack(hash.slice(1)));
+}
+function keep() {
+  const { theme } = document.documentElement.dataset;
+  store({ hash: location.hash, theme: theme === "light" || theme === "dark" ? theme : null, state: state() });
 }
 function changeTheme() {
   const root = document.documentElement;
