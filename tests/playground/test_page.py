@@ -422,6 +422,45 @@ async def test_a_chat_goes_on_and_answers_again(playground: Playground) -> None:
     await expect(page.locator("#messages li")).to_have_count(0)
 
 
+async def test_a_message_without_an_answer_is_sent_again(playground: Playground) -> None:
+    page = playground.page
+    failed = page.locator("#messages .failed")
+    await page.click("#tab-chat")
+    await page.fill("#say", "Hello")
+    await playground.set(temperature="9")
+    await page.click("#send")
+    await expect(page.locator("#field-temperature")).to_be_focused()
+    await expect(page.locator("#say")).to_have_value("Hello")
+    await playground.set(**GREEDY)
+    await page.route("**/v1/chat/completions", lambda route: route.abort())
+    await page.click("#send")
+    await expect(failed).to_contain_text("No answer came.")
+    await expect(page.locator("#say")).to_have_value("")
+    await page.unroute("**/v1/chat/completions")
+    await failed.get_by_role("button", name="Try again").click()
+    await expect(page.locator("#messages .assistant .said")).not_to_be_empty()
+    await playground.ended()
+    await expect(failed).to_have_count(0)
+    said = [{"role": "user", "content": "Hello"}]
+    assert [each["messages"] for each in playground.sent] == [said, said]
+
+
+async def test_a_chat_has_one_answer(playground: Playground) -> None:
+    page = playground.page
+    count = page.locator("#field-n")
+    await playground.set(n="3", **GREEDY)
+    await page.click("#tab-chat")
+    await expect(count).to_be_disabled()
+    await expect(page.locator("#field-n-note")).to_have_text("A chat has one answer.")
+    await page.fill("#say", "Hello")
+    await page.click("#send")
+    await playground.ended()
+    assert "n" not in playground.sent[-1]
+    await page.click("#tab-complete")
+    await expect(count).to_be_enabled()
+    await expect(count).to_have_value("3")
+
+
 async def test_the_running_server_is_shown(playground: Playground, service: CompletionService) -> None:
     page = playground.page
     request = service.parse(

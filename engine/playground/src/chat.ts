@@ -92,7 +92,7 @@ export class ChatTab {
     this.#messages = messages;
     this.#draw();
     const answer: Message = { role: "assistant", content: "" };
-    await this.session.run(async (signal) => {
+    const isWhole = await this.session.run(async (signal) => {
       let place: HTMLElement | undefined;
       for await (const chunk of this.session.api.stream<ChatChunk>(PATH, asked.fields, signal)) {
         if (!place) {
@@ -110,7 +110,16 @@ export class ChatTab {
       }
       announce("The answer is complete.");
     });
+    if (!isWhole && this.#messages === messages && !this.session.isRunning) this.#offer(answer);
     this.#log.dispatchEvent(new Event("change", { bubbles: true })); // for what follows it, as "Copy as"
+  }
+
+  /** Offer another try, where the eyes are. */
+  #offer({ content }: Message): void {
+    const told = content ? "The answer broke off." : "No answer came.";
+    const again = make("button", { type: "button", click: () => this.retry() }, "Try again");
+    this.#log.append(make("li", { class: "failed" }, told, again));
+    again.scrollIntoView({ block: "nearest" });
   }
 
   #draw(): void {

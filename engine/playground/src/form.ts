@@ -10,6 +10,8 @@ interface Row {
   field: Field;
   input: Input;
   problem: HTMLElement;
+  /** Why it cannot be set now. */
+  note: HTMLElement;
 }
 
 /** Fields that most people look for; the others come behind "More". */
@@ -91,6 +93,15 @@ export class FieldForm {
     this.#count();
   }
 
+  /** Let a field take no value, and say why; an empty reason lets it take one again. */
+  disable(name: string, reason: string): void {
+    const row = this.#rows.find((each) => each.field.name === name);
+    if (!row) return;
+    row.input.disabled = reason !== "";
+    row.note.textContent = reason;
+    tell(row, "");
+  }
+
   /** Show what the server said of a field; return False if it is none of these. */
   complain(name: string, problem: string): boolean {
     const row = this.#rows.find((each) => each.field.name === name);
@@ -117,18 +128,19 @@ function unfold({ input }: Row): void {
 }
 
 function given({ field, input }: Row): unknown {
+  if (input.disabled) return undefined;
   if (isBox(input)) return input.checked || undefined;
   return parse(field, input.value);
 }
 
 function rowOf(field: Field): Row {
   const id = `field-${field.name}`;
-  const described = { id, "aria-describedby": `${id}-help ${id}-problem` };
+  const described = { id, "aria-describedby": `${id}-note ${id}-help ${id}-problem` };
   const input =
     field.kind === "boolean"
       ? make("input", { ...described, type: "checkbox" })
       : field.kind === "strings"
-        ? make("textarea", { ...described, rows: "1", placeholder: "one a line; \\n is a line break" })
+        ? make("textarea", { ...described, rows: "3", placeholder: "one a line; \\n is a line break" })
         : make("input", {
             ...described,
             type: "text",
@@ -138,13 +150,14 @@ function rowOf(field: Field): Row {
             spellcheck: "false",
           });
   const problem = make("p", { id: `${id}-problem`, class: "problem", "aria-live": "polite" });
-  return { field, input, problem };
+  const note = make("p", { id: `${id}-note`, class: "note" });
+  return { field, input, problem, note };
 }
 
-function shown({ field, input, problem }: Row): HTMLElement {
+function shown({ field, input, problem, note }: Row): HTMLElement {
   const help = make("p", { id: `field-${field.name}-help`, class: "help" }, describe(field));
   const label = make("label", { for: input.id }, field.name);
-  return make("div", { class: "field" }, label, input, help, problem);
+  return make("div", { class: "field" }, label, input, note, help, problem);
 }
 
 function describe(field: Field): string {

@@ -51,9 +51,14 @@ function choose(name: TabName): void {
   }
   document.body.dataset.tab = name;
   inspector.close();
+  fitFields();
   copying.follow();
   if (name === "server") server.show();
   else server.hide();
+}
+
+function fitFields(): void {
+  session.fields?.disable("n", current() === "chat" ? "A chat has one answer." : "");
 }
 
 function current(): TabName {
@@ -176,6 +181,7 @@ async function load(): Promise<void> {
   panel.replaceChildren();
   session.fields = new FieldForm(panel, samplingFields(openapi));
   session.fields.type(typed);
+  fitFields();
   if (current() === "server") server.show();
   document.body.dataset.ready = "true";
 }

@@ -211,7 +211,7 @@ var ChatTab = class {
     this.#messages = messages;
     this.#draw();
     const answer = { role: "assistant", content: "" };
-    await this.session.run(async (signal) => {
+    const isWhole = await this.session.run(async (signal) => {
       let place;
       for await (const chunk of this.session.api.stream(PATH, asked.fields, signal)) {
         if (!place) {
@@ -229,7 +229,15 @@ var ChatTab = class {
       }
       announce("The answer is complete.");
     });
+    if (!isWhole && this.#messages === messages && !this.session.isRunning) this.#offer(answer);
     this.#log.dispatchEvent(new Event("change", { bubbles: true }));
+  }
+  /** Offer another try, where the eyes are. */
+  #offer({ content }) {
+    const told = content ? "The answer broke off." : "No answer came.";
+    const again = make("button", { type: "button", click: () => this.retry() }, "Try again");
+    this.#log.append(make("li", { class: "failed" }, told, again));
+    again.scrollIntoView({ block: "nearest" });
   }
   #draw() {
     this.#log.replaceChildren();
@@ -1049,6 +1057,14 @@ var FieldForm = class {
     }
     this.#count();
   }
+  /** Let a field take no value, and say why; an empty reason lets it take one again. */
+  disable(name, reason) {
+    const row = this.#rows.find((each) => each.field.name === name);
+    if (!row) return;
+    row.input.disabled = reason !== "";
+    row.note.textContent = reason;
+    tell(row, "");
+  }
   /** Show what the server said of a field; return False if it is none of these. */
   complain(name, problem) {
     const row = this.#rows.find((each) => each.field.name === name);
@@ -1070,13 +1086,14 @@ function unfold({ input }) {
   if (section) section.open = true;
 }
 function given({ field: field2, input }) {
+  if (input.disabled) return void 0;
   if (isBox(input)) return input.checked || void 0;
   return parse(field2, input.value);
 }
 function rowOf(field2) {
   const id = `field-${field2.name}`;
-  const described = { id, "aria-describedby": `${id}-help ${id}-problem` };
-  const input = field2.kind === "boolean" ? make("input", { ...described, type: "checkbox" }) : field2.kind === "strings" ? make("textarea", { ...described, rows: "1", placeholder: "one a line; \\n is a line break" }) : make("input", {
+  const described = { id, "aria-describedby": `${id}-note ${id}-help ${id}-problem` };
+  const input = field2.kind === "boolean" ? make("input", { ...described, type: "checkbox" }) : field2.kind === "strings" ? make("textarea", { ...described, rows: "3", placeholder: "one a line; \\n is a line break" }) : make("input", {
     ...described,
     type: "text",
     inputmode: field2.kind === "number" || field2.kind === "integer" ? "decimal" : "text",
@@ -1085,12 +1102,13 @@ function rowOf(field2) {
     spellcheck: "false"
   });
   const problem = make("p", { id: `${id}-problem`, class: "problem", "aria-live": "polite" });
-  return { field: field2, input, problem };
+  const note = make("p", { id: `${id}-note`, class: "note" });
+  return { field: field2, input, problem, note };
 }
-function shown({ field: field2, input, problem }) {
+function shown({ field: field2, input, problem, note }) {
   const help = make("p", { id: `field-${field2.name}-help`, class: "help" }, describe2(field2));
   const label = make("label", { for: input.id }, field2.name);
-  return make("div", { class: "field" }, label, input, help, problem);
+  return make("div", { class: "field" }, label, input, note, help, problem);
 }
 function describe2(field2) {
   const { least, most, isAbove } = field2;
@@ -1645,9 +1663,13 @@ function choose(name) {
   }
   document.body.dataset.tab = name;
   inspector.close();
+  fitFields();
   copying.follow();
   if (name === "server") server.show();
   else server.hide();
+}
+function fitFields() {
+  session.fields?.disable("n", current() === "chat" ? "A chat has one answer." : "");
 }
 function current() {
   return TABS.find((name) => name === document.body.dataset.tab) ?? "complete";
@@ -1755,6 +1777,7 @@ async function load() {
   panel.replaceChildren();
   session.fields = new FieldForm(panel, samplingFields(openapi));
   session.fields.type(typed);
+  fitFields();
   if (current() === "server") server.show();
   document.body.dataset.ready = "true";
 }
