@@ -144,6 +144,26 @@ async def test_what_is_wrong_is_said_beside_its_field(playground: Playground) ->
     await expect(playground.page.locator("#field-logit_bias-problem")).to_contain_text("99999999")
 
 
+async def test_a_field_is_checked_when_it_is_left(playground: Playground) -> None:
+    page = playground.page
+    problem = page.locator("#field-temperature-problem")
+    await playground.set(temperature="9")
+    await page.keyboard.press("Tab")
+    await expect(problem).to_have_text("should be at most 2, not 9")
+    await playground.set(temperature="")
+    await expect(problem).to_be_empty()
+    await playground.set(temperature="9")
+    await page.get_by_role("button", name="curl").click()  # which the problem moves
+    await expect(problem).to_have_text("should be at most 2, not 9")
+    await expect(page.locator("#field-temperature")).to_be_focused()
+
+
+async def test_the_meaning_of_a_field_has_its_code_marked(playground: Playground) -> None:
+    helps = playground.page.locator("#fields .field .help")
+    assert "`" not in "".join(await helps.all_text_contents())
+    await expect(playground.page.locator("#field-max_tokens-help code").first).to_have_text("echo")
+
+
 async def test_a_wrong_field_is_unfolded(playground: Playground) -> None:
     page = playground.page
     more = page.locator("#fields details")
@@ -264,6 +284,7 @@ async def test_a_page_without_its_key_offers_to_take_it(page: Page, service: Com
         playground = Playground(page)
         dialog, banner = page.locator("#key-dialog"), page.locator("#locked")
         await page.goto(url)
+        await expect(dialog).to_be_visible()
         await page.keyboard.press("Escape")
         await expect(banner).to_contain_text("This server wants a key")
         await expect(page.locator("#alert")).to_be_hidden()

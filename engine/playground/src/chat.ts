@@ -27,6 +27,7 @@ export class ChatTab {
 
   set conversation({ system, draft, messages }: Conversation) {
     this.#system.value = system;
+    if (system) this.#system.closest("details")?.toggleAttribute("open", true);
     this.#say.value = draft;
     this.#messages = messages;
     this.#draw();

@@ -19,6 +19,11 @@ export function make<Name extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
+/** Return a text with what stands between backticks as code. */
+export function withCode(text: string): Content[] {
+  return text.split("`").map((part, i) => (i % 2 ? make("code", {}, part) : part));
+}
+
 /** Find an element that `index.html` has. */
 export function find<T extends HTMLElement>(selector: string, kind: new () => T): T {
   const element = document.querySelector(selector);

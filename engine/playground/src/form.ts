@@ -1,7 +1,7 @@
 /** The panel of sampling fields: an input for each, with its meaning, its range and its default. */
 
 import type { Fields } from "./api";
-import { make } from "./dom";
+import { make, withCode } from "./dom";
 import { type Field, parse } from "./fields";
 
 type Input = HTMLInputElement | HTMLTextAreaElement;
@@ -34,11 +34,18 @@ export class FieldForm {
         tell(row, "");
         this.#count();
       });
+      row.input.addEventListener("blur", () => afterPress(() => this.#leave(row)));
       return row;
     });
     this.#others = this.#rows.filter(({ field }) => others.includes(field));
     this.#count();
     panel.append(more);
+  }
+
+  /** Say what is wrong; what the server said of the field stays until it is changed. */
+  #leave(row: Row): void {
+    const problem = problemOf(row);
+    if (problem) tell(row, problem);
   }
 
   /** Tell how many of the fields that may be folded away are set. */
@@ -47,19 +54,18 @@ export class FieldForm {
     this.#summary.textContent = `${this.#others.length} more${set ? `, ${set} set` : ""}`;
   }
 
-  /** Return the fields that are not left at their defaults; undefined if one of them is wrong, and say so. */
+  /** Return the fields that are not left at their defaults; undefined if one of them is wrong.
+   *
+   * @param isQuiet Whether nothing is said then, and the keyboard's focus stays.
+   */
   values(isQuiet = false): Fields | undefined {
     const values: Fields = {};
     let wrong: Row | undefined;
     for (const row of this.#rows) {
-      try {
-        const value = given(row);
-        if (value !== undefined) values[row.field.name] = value;
-        tell(row, "");
-      } catch (error) {
-        tell(row, String(error instanceof Error ? error.message : error));
-        wrong ??= row;
-      }
+      const problem = problemOf(row);
+      if (!isQuiet) tell(row, problem);
+      if (problem) wrong ??= row;
+      else if (given(row) !== undefined) values[row.field.name] = given(row);
     }
     if (wrong && !isQuiet) {
       unfold(wrong);
@@ -133,6 +139,22 @@ function given({ field, input }: Row): unknown {
   return parse(field, input.value);
 }
 
+/** Return what is wrong with a field; nothing if it is right. */
+function problemOf(row: Row): string {
+  try {
+    given(row);
+    return "";
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+/** Do something now, or after the click that began: what moves while a button is pressed is not clicked. */
+function afterPress(action: () => void): void {
+  if (!document.documentElement.matches(":active")) action();
+  else addEventListener("pointerup", () => setTimeout(action), { once: true });
+}
+
 function rowOf(field: Field): Row {
   const id = `field-${field.name}`;
   const described = { id, "aria-describedby": `${id}-note ${id}-help ${id}-problem` };
@@ -155,7 +177,7 @@ function rowOf(field: Field): Row {
 }
 
 function shown({ field, input, problem, note }: Row): HTMLElement {
-  const help = make("p", { id: `field-${field.name}-help`, class: "help" }, describe(field));
+  const help = make("p", { id: `field-${field.name}-help`, class: "help" }, ...withCode(describe(field)));
   const label = make("label", { for: input.id }, field.name);
   return make("div", { class: "field" }, label, input, note, help, problem);
 }

@@ -99,6 +99,9 @@ function make(name, attributes = {}, ...content) {
   element.append(...content);
   return element;
 }
+function withCode(text) {
+  return text.split("`").map((part, i) => i % 2 ? make("code", {}, part) : part);
+}
 function find(selector, kind) {
   const element = document.querySelector(selector);
   if (!(element instanceof kind)) throw new Error(`the page has no ${selector}`);
@@ -153,6 +156,7 @@ var ChatTab = class {
   }
   set conversation({ system, draft, messages }) {
     this.#system.value = system;
+    if (system) this.#system.closest("details")?.toggleAttribute("open", true);
     this.#say.value = draft;
     this.#messages = messages;
     this.#draw();
@@ -1004,30 +1008,35 @@ var FieldForm = class {
         tell(row, "");
         this.#count();
       });
+      row.input.addEventListener("blur", () => afterPress(() => this.#leave(row)));
       return row;
     });
     this.#others = this.#rows.filter(({ field: field2 }) => others.includes(field2));
     this.#count();
     panel.append(more);
   }
+  /** Say what is wrong; what the server said of the field stays until it is changed. */
+  #leave(row) {
+    const problem = problemOf(row);
+    if (problem) tell(row, problem);
+  }
   /** Tell how many of the fields that may be folded away are set. */
   #count() {
     const set = this.#others.filter(({ input }) => textOf2(input)).length;
     this.#summary.textContent = `${this.#others.length} more${set ? `, ${set} set` : ""}`;
   }
-  /** Return the fields that are not left at their defaults; undefined if one of them is wrong, and say so. */
+  /** Return the fields that are not left at their defaults; undefined if one of them is wrong.
+   *
+   * @param isQuiet Whether nothing is said then, and the keyboard's focus stays.
+   */
   values(isQuiet = false) {
     const values = {};
     let wrong;
     for (const row of this.#rows) {
-      try {
-        const value = given(row);
-        if (value !== void 0) values[row.field.name] = value;
-        tell(row, "");
-      } catch (error) {
-        tell(row, String(error instanceof Error ? error.message : error));
-        wrong ??= row;
-      }
+      const problem = problemOf(row);
+      if (!isQuiet) tell(row, problem);
+      if (problem) wrong ??= row;
+      else if (given(row) !== void 0) values[row.field.name] = given(row);
     }
     if (wrong && !isQuiet) {
       unfold(wrong);
@@ -1090,6 +1099,18 @@ function given({ field: field2, input }) {
   if (isBox(input)) return input.checked || void 0;
   return parse(field2, input.value);
 }
+function problemOf(row) {
+  try {
+    given(row);
+    return "";
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+function afterPress(action) {
+  if (!document.documentElement.matches(":active")) action();
+  else addEventListener("pointerup", () => setTimeout(action), { once: true });
+}
 function rowOf(field2) {
   const id = `field-${field2.name}`;
   const described = { id, "aria-describedby": `${id}-note ${id}-help ${id}-problem` };
@@ -1106,7 +1127,7 @@ function rowOf(field2) {
   return { field: field2, input, problem, note };
 }
 function shown({ field: field2, input, problem, note }) {
-  const help = make("p", { id: `field-${field2.name}-help`, class: "help" }, describe2(field2));
+  const help = make("p", { id: `field-${field2.name}-help`, class: "help" }, ...withCode(describe2(field2)));
   const label = make("label", { for: input.id }, field2.name);
   return make("div", { class: "field" }, label, input, note, help, problem);
 }
