@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.async_api import expect
 
-from engine.serving.auth import ApiKeys
-from tests.playground.conftest import serving
-from tests.playground.playground import Playground
-
 if TYPE_CHECKING:
-    from playwright.async_api import Page, Route
+    from playwright.async_api import Route
 
     from engine.service.service import CompletionService
+    from tests.playground.playground import Playground
 
 
 def as_text(name: str | None) -> str:
@@ -144,42 +141,6 @@ async def test_what_is_wrong_is_said_beside_its_field(playground: Playground) ->
     await expect(playground.page.locator("#field-logit_bias-problem")).to_contain_text("99999999")
 
 
-async def test_a_field_is_checked_when_it_is_left(playground: Playground) -> None:
-    page = playground.page
-    problem = page.locator("#field-temperature-problem")
-    await playground.set(temperature="9")
-    await page.keyboard.press("Tab")
-    await expect(problem).to_have_text("should be at most 2, not 9")
-    await playground.set(temperature="")
-    await expect(problem).to_be_empty()
-    await playground.set(temperature="9")
-    await page.get_by_role("button", name="curl").click()  # which the problem moves
-    await expect(problem).to_have_text("should be at most 2, not 9")
-    await expect(page.locator("#field-temperature")).to_be_focused()
-
-
-async def test_the_meaning_of_a_field_has_its_code_marked(playground: Playground) -> None:
-    helps = playground.page.locator("#fields .field .help")
-    assert "`" not in "".join(await helps.all_text_contents())
-    await expect(playground.page.locator("#field-max_tokens-help code").first).to_have_text("echo")
-
-
-async def test_a_wrong_field_is_unfolded(playground: Playground) -> None:
-    page = playground.page
-    more = page.locator("#fields details")
-    await playground.set(min_p="2", top_k="7")
-    await expect(more.locator("summary")).to_have_text(re.compile(r"^\d+ more, 2 set$"))
-    await more.evaluate("(each) => { each.open = false }")
-    await page.click("#complete")
-    await expect(page.locator("#field-min_p")).to_be_focused()
-    await expect(page.locator("#field-min_p-problem")).to_have_text("should be at most 1, not 2")
-    assert playground.sent == []
-    await playground.set(min_p="", top_k="", logit_bias='{"99999999": 1}')
-    await more.evaluate("(each) => { each.open = false }")
-    await page.click("#complete")
-    await expect(page.locator("#field-logit_bias-problem")).to_be_visible()
-
-
 async def test_a_stop_ends_the_work_of_the_server(playground: Playground, service: CompletionService) -> None:
     await playground.page.fill("#prompt", FRANCE)
     await playground.set(max_tokens="4000", temperature="2")
@@ -254,77 +215,6 @@ async def test_a_server_that_is_away_is_told(playground: Playground) -> None:
     await playground.page.route("**/v1/completions", lambda route: route.abort())
     await playground.complete(FRANCE)
     assert "cannot be reached" in await playground.alert()
-
-
-async def test_a_key_is_asked_for_and_kept_nowhere(page: Page, service: CompletionService) -> None:
-    async with serving(service, ApiKeys(["right"])) as url:
-        playground = Playground(page)
-        await page.goto(url)
-        for key in ("wrong", "right"):
-            await expect(page.locator("#key-dialog")).to_be_visible()
-            await expect(page.locator("#key-wrong")).to_be_visible(visible=key == "right")
-            await page.fill("#key", key)
-            await page.get_by_role("button", name="Use it").click()
-        await page.wait_for_selector("body[data-ready]")
-        await playground.complete(FRANCE, **GREEDY)
-        assert await playground.text()
-        await page.evaluate("dispatchEvent(new Event('pagehide'))")  # when the page keeps what was typed
-        kept = await playground.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])")
-        assert FRANCE in kept
-        assert "right" not in kept
-        assert "right" not in page.url
-        await page.get_by_role("button", name="curl").click()
-        assert "YOUR_KEY" in await page.input_value("#snippet")
-        playground.close()
-        await page.goto("about:blank")
-
-
-async def test_a_page_without_its_key_offers_to_take_it(page: Page, service: CompletionService) -> None:
-    async with serving(service, ApiKeys(["right"])) as url:
-        playground = Playground(page)
-        dialog, banner = page.locator("#key-dialog"), page.locator("#locked")
-        await page.goto(url)
-        await expect(dialog).to_be_visible()
-        await page.keyboard.press("Escape")
-        await expect(banner).to_contain_text("This server wants a key")
-        await expect(page.locator("#alert")).to_be_hidden()
-        for tab, button in (("complete", "complete"), ("chat", "send"), ("score", "score")):
-            await page.click(f"#tab-{tab}")
-            await page.click(f"#{button}")
-            await expect(dialog).to_be_visible()
-            await page.get_by_role("button", name="Cancel").click()
-            await expect(banner).to_be_visible()
-        await page.click("#tab-server")
-        await page.click("#give-key")
-        await page.fill("#key", "right")
-        await page.keyboard.press("Enter")
-        await expect(banner).to_be_hidden()
-        await expect(page.locator("#figures")).to_contain_text(service.name)
-        await page.click("#tab-complete")
-        await playground.complete(FRANCE, **GREEDY)
-        assert await playground.text()
-        playground.close()
-        await page.goto("about:blank")
-
-
-async def test_a_shared_prompt_is_there_before_the_key(
-    playground: Playground, service: CompletionService
-) -> None:
-    page = playground.page
-    await page.fill("#prompt", "Shared")
-    await playground.set(temperature="0.5")
-    await page.click("#share")
-    await page.wait_for_function("location.hash.length > 1")
-    fragment = page.url.partition("#")[2]
-    async with serving(service, ApiKeys(["right"])) as url:
-        other = await page.context.new_page()
-        await other.goto(f"{url}/#{fragment}")
-        await expect(other.locator("#key-dialog")).to_be_visible()
-        await expect(other.locator("#prompt")).to_have_value("Shared")
-        await other.fill("#key", "right")
-        await other.keyboard.press("Enter")
-        await expect(other.locator("#field-temperature")).to_have_value("0.5")
-        await other.close()
 
 
 SCHEMA = {
@@ -466,22 +356,6 @@ async def test_a_message_without_an_answer_is_sent_again(playground: Playground)
     assert [each["messages"] for each in playground.sent] == [said, said]
 
 
-async def test_a_chat_has_one_answer(playground: Playground) -> None:
-    page = playground.page
-    count = page.locator("#field-n")
-    await playground.set(n="3", **GREEDY)
-    await page.click("#tab-chat")
-    await expect(count).to_be_disabled()
-    await expect(page.locator("#field-n-note")).to_have_text("A chat has one answer.")
-    await page.fill("#say", "Hello")
-    await page.click("#send")
-    await playground.ended()
-    assert "n" not in playground.sent[-1]
-    await page.click("#tab-complete")
-    await expect(count).to_be_enabled()
-    await expect(count).to_have_value("3")
-
-
 async def test_the_running_server_is_shown(playground: Playground, service: CompletionService) -> None:
     page = playground.page
     request = service.parse(
@@ -514,106 +388,6 @@ async def test_the_running_server_is_shown(playground: Playground, service: Comp
     speed = page.locator("#speed figure")
     assert await speed.locator(".axis span").all_text_contents() == ["60 s ago", "now"]
     await expect(speed.locator(".scale span").first).to_contain_text("tokens/s")
-
-
-async def test_the_address_holds_what_was_typed(playground: Playground, url: str) -> None:
-    await playground.page.fill("#prompt", "Écoute, 世界!")
-    await playground.set(temperature="0.5", stop="a\nb")
-    await playground.page.select_option("#form-kind", "regex")
-    await playground.page.fill("#form-text", "[a-z]+")
-    await playground.page.click("#share")
-    await playground.page.wait_for_function("location.hash.length > 1")
-    shared = playground.page.url
-    other = Playground(await playground.page.context.new_page())
-    await other.open(shared)
-    assert await other.page.input_value("#prompt") == "Écoute, 世界!"
-    assert await other.page.input_value("#field-temperature") == "0.5"
-    assert await other.page.input_value("#field-stop") == "a\nb"
-    assert await other.page.input_value("#form-text") == "[a-z]+"
-    await other.page.goto(f"{url}/#damaged!")
-    await other.page.wait_for_selector("body[data-ready]")
-    other.check()
-    await other.page.close()
-
-
-async def say_and_score(page: Page) -> None:
-    """Type something on every tab, and send one message that gets an answer."""
-    answer = {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}
-
-    async def reply(route: Route) -> None:
-        body = f"data: {json.dumps(answer)}\n\ndata: [DONE]\n\n"
-        await route.fulfill(body=body, content_type="text/event-stream")
-
-    await page.route("**/v1/chat/completions", reply)
-    await page.fill("#prompt", "Typed")
-    await page.click("#tab-score")
-    await page.fill("#score-b", "Two")
-    await page.click("#tab-chat")
-    await page.fill("#say", "Hello")
-    await page.click("#send")
-    await expect(page.locator("#messages .assistant .said")).to_have_text("Hi")
-    await page.fill("#say", "A draft")
-
-
-async def everything_is_there(page: Page) -> None:
-    await page.wait_for_selector("body[data-ready]")
-    await expect(page.locator("#panel-chat")).to_be_visible()
-    await expect(page.locator("#prompt")).to_have_value("Typed")
-    await expect(page.locator("#messages .said")).to_have_text(["Hello", "Hi"])
-    await expect(page.locator("#say")).to_have_value("A draft")
-    await expect(page.locator("#score-a")).to_have_value("")
-    await expect(page.locator("#score-b")).to_have_value("Two")
-
-
-async def test_the_address_holds_the_conversation_and_the_texts(playground: Playground) -> None:
-    page = playground.page
-    await say_and_score(page)
-    await page.click("#share")
-    await expect(page.locator("#announcements")).to_contain_text("The address holds what you typed.")
-    other = await page.context.new_page()
-    await other.goto(page.url)
-    await everything_is_there(other)
-    await other.close()
-
-
-async def test_what_is_too_long_for_the_address_is_told(playground: Playground) -> None:
-    page = playground.page
-    await page.click("#tab-chat")
-    random = "Array.from(crypto.getRandomValues(new Uint8Array(9000)), (each) => each.toString(36)).join('')"
-    await page.evaluate(f"document.querySelector('#say').value = {random}")
-    await page.click("#share")
-    told = "The address holds what you typed, without the conversation: too long for it."
-    await expect(page.locator("#announcements")).to_contain_text(told)
-    assert len(page.url) < 8000
-
-
-async def test_a_reload_keeps_what_was_typed_and_no_key(playground: Playground) -> None:
-    page = playground.page
-    await playground.set(temperature="0.5")
-    await say_and_score(page)
-    before = await playground.evaluate("document.documentElement.dataset.theme")
-    await page.click("#theme")
-    theme = await playground.evaluate("document.documentElement.dataset.theme")
-    assert before != theme
-    await page.reload()
-    await everything_is_there(page)
-    await expect(page.locator("#field-temperature")).to_have_value("0.5")
-    await expect(page.locator("#field-max_tokens")).to_have_value("64")
-    assert await playground.evaluate("document.documentElement.dataset.theme") == theme
-
-
-async def test_what_is_typed_over_an_address_outlives_a_reload(playground: Playground) -> None:
-    page = playground.page
-    await page.fill("#prompt", "Shared")
-    await page.click("#share")
-    await page.wait_for_function("location.hash.length > 1")
-    shared = page.url
-    await page.fill("#prompt", "Changed")
-    await page.reload()
-    await expect(page.locator("#prompt")).to_have_value("Changed")
-    await page.goto("about:blank")
-    await playground.open(shared)
-    await expect(page.locator("#prompt")).to_have_value("Shared")
 
 
 @pytest.mark.parametrize("count", [10_000])

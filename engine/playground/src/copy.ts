@@ -21,7 +21,7 @@ export class CopyBox {
       make("button", { type: "button", click: () => this.copy(language) }, language),
     );
     find("#copy", HTMLElement).append(...buttons);
-    for (const event of ["input", "change"]) document.addEventListener(event, () => this.follow());
+    for (const event of ["input", "change", "click"]) document.addEventListener(event, () => this.follow());
   }
 
   async copy(language: Language): Promise<void> {

@@ -863,7 +863,7 @@ var CopyBox = class {
       (language) => make("button", { type: "button", click: () => this.copy(language) }, language)
     );
     find("#copy", HTMLElement).append(...buttons);
-    for (const event of ["input", "change"]) document.addEventListener(event, () => this.follow());
+    for (const event of ["input", "change", "click"]) document.addEventListener(event, () => this.follow());
   }
   session;
   asked;
