@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urljoin, urlsplit
 
@@ -104,5 +105,18 @@ class Playground:
         await expect(shown).to_be_visible(timeout=LONGEST_MS)
         return await shown.text_content() or ""
 
+    async def copied(self, language: str) -> str:
+        """Copy the request, and return what the page shows of it."""
+        told = self.page.locator("#announcements")
+        await told.evaluate("(each) => each.replaceChildren()")
+        await self.page.get_by_role("button", name=language).click()
+        await expect(told).to_have_text(f"Copied as {language}.")
+        return await self.page.input_value("#snippet")
+
     async def evaluate(self, script: str) -> Any:
         return cast("Any", await self.page.evaluate(script))
+
+
+def words_of(command: str) -> list[str]:
+    """Return the words that a shell makes of a command of several lines."""
+    return shlex.split(command.replace("\\\n", " "), comments=False)
