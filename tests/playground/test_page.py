@@ -108,6 +108,27 @@ async def test_branches_are_walked_kept_beside_and_exported(
     assert await playground.text(0) == before
 
 
+async def test_branches_of_an_earlier_prompt_are_kept(playground: Playground) -> None:
+    page = playground.page
+    await playground.complete(FRANCE, **GREEDY)
+    before = await playground.text()
+    await playground.complete("The capital of Spain is", **GREEDY)
+    await expect(page.locator(".behind")).to_have_text("behind “The capital of Spain is”")
+    earlier = page.locator("#branches .earlier")
+    await expect(earlier.locator("summary")).to_have_text(f"{FRANCE} 1 branch of an earlier prompt")
+    await earlier.locator("summary").click()
+    await earlier.locator("button").click()
+    assert await playground.text() == before
+    assert await page.input_value("#prompt") == FRANCE
+    await page.fill("#prompt", "Not asked yet")
+    await page.locator("#branches > li > button").click()
+    assert await page.input_value("#prompt") == "Not asked yet"
+    async with page.expect_download() as download:
+        await page.click("#export")
+    exported = json.loads((await (await download.value).path()).read_text())
+    assert [branch["prompt"] for branch in exported["branches"]] == [FRANCE, "The capital of Spain is"]
+
+
 async def test_choices_stand_side_by_side_and_a_seed_repeats_them(playground: Playground) -> None:
     await playground.complete(FRANCE, n="2", seed="7", max_tokens="8")
     once = [await playground.text(0), await playground.text(1)]
@@ -329,8 +350,14 @@ async def test_a_chat_goes_on_and_answers_again(playground: Playground) -> None:
     await page.click("#retry")
     await playground.ended()
     assert await page.locator("#messages .assistant").last.text_content() == before
+    said = await page.locator("#messages").text_content()
     await page.click("#clear")
     await expect(page.locator("#messages li")).to_have_count(0)
+    await page.click("#undo")
+    await expect(page.locator("#messages")).to_have_text(said or "")
+    await expect(page.locator("#undo")).to_be_enabled()  # for the answer before
+    await page.click("#undo")
+    await expect(page.locator("#undo")).to_be_disabled()
 
 
 async def test_a_message_without_an_answer_is_sent_again(playground: Playground) -> None:

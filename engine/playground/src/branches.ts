@@ -1,4 +1,4 @@
-/** The tree of texts that grew from one prompt. */
+/** The trees of texts that grew from the prompts of this page. */
 
 import { idsOf, type Token, textOf } from "./token";
 
@@ -9,6 +9,7 @@ export class Branch {
 
   constructor(
     readonly id: number,
+    readonly prompt: string,
     readonly parent: Branch | null,
     /** How many tokens of the parent's path come before. */
     readonly at: number,
@@ -19,10 +20,6 @@ export class Branch {
   /** All tokens from the prompt on. */
   get path(): Token[] {
     return [...(this.parent?.path.slice(0, this.at) ?? []), ...this.tokens];
-  }
-
-  get depth(): number {
-    return this.parent ? this.parent.depth + 1 : 0;
   }
 
   get hasForm(): boolean {
@@ -42,9 +39,9 @@ export class Branch {
 }
 
 export interface Exported {
-  prompt: string;
   branches: {
     id: number;
+    prompt: string;
     parent: number | null;
     at: number;
     finish_reason: string | null;
@@ -54,30 +51,41 @@ export interface Exported {
   }[];
 }
 
-export class Tree {
+/** All branches, in the order in which they were asked for: each prompt has a tree of its own. */
+export class Forest {
   readonly branches: Branch[] = [];
 
-  constructor(readonly prompt: string) {}
-
-  grow(parent: Branch | null, at: number, fields: Record<string, unknown>): Branch {
-    const branch = new Branch(this.branches.length, parent, at, fields);
+  grow(prompt: string, parent: Branch | null, at: number, fields: Record<string, unknown>): Branch {
+    const branch = new Branch(this.branches.length, prompt, parent, at, fields);
     this.branches.push(branch);
     return branch;
   }
 
-  childrenOf(parent: Branch | null): Branch[] {
+  get prompts(): string[] {
+    return [...new Set(this.branches.map(({ prompt }) => prompt))];
+  }
+
+  rootsOf(prompt: string): Branch[] {
+    return this.of(prompt).filter((branch) => branch.parent === null);
+  }
+
+  childrenOf(parent: Branch): Branch[] {
     return this.branches.filter((branch) => branch.parent === parent);
+  }
+
+  of(prompt: string): Branch[] {
+    return this.branches.filter((branch) => branch.prompt === prompt);
   }
 
   export(): Exported {
     return {
-      prompt: this.prompt,
       branches: this.branches.map((branch) => ({
         id: branch.id,
+        prompt: branch.prompt,
         parent: branch.parent?.id ?? null,
         at: branch.at,
         finish_reason: branch.finishReason,
-        text: this.prompt + textOf(branch.path),
+        text: branch.prompt + textOf(branch.path),
         fields: branch.fields,
         tokens: branch.tokens,
       })),

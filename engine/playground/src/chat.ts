@@ -11,12 +11,16 @@ export class ChatTab {
   readonly #log = find("#messages", HTMLElement);
   readonly #system = find("#system", HTMLTextAreaElement);
   readonly #say = find("#say", HTMLTextAreaElement);
+  readonly #undo = find("#undo", HTMLButtonElement);
   #messages: Message[] = [];
+  /** What the conversation was before each "Clear" or "Answer again" since something was said. */
+  #earlier: Message[][] = [];
 
   constructor(readonly session: Session) {
     find("#send", HTMLButtonElement).addEventListener("click", () => this.send());
     find("#retry", HTMLButtonElement).addEventListener("click", () => this.retry());
     find("#clear", HTMLButtonElement).addEventListener("click", () => this.clear());
+    this.#undo.addEventListener("click", () => this.undo());
   }
 
   /** What was said and typed; undefined if nothing was. */
@@ -60,9 +64,24 @@ export class ChatTab {
 
   clear(): void {
     this.session.stop();
+    if (this.#messages.length) this.#remember([...this.#earlier, this.#messages]);
     this.#messages = [];
     this.#draw();
     this.#say.focus();
+  }
+
+  /** Bring back what the last "Clear" or "Answer again" took away. */
+  undo(): void {
+    this.session.stop();
+    this.#messages = this.#earlier.at(-1) ?? this.#messages;
+    this.#remember(this.#earlier.slice(0, -1));
+    this.#draw();
+    this.#say.focus();
+  }
+
+  #remember(earlier: Message[][]): void {
+    this.#earlier = earlier;
+    this.#undo.disabled = earlier.length === 0;
   }
 
   /** Return the conversation without its last answer. */
@@ -89,7 +108,10 @@ export class ChatTab {
   async #answer(messages: Message[]): Promise<void> {
     const asked = this.#asked(messages, false);
     if (!asked) return;
-    if (messages.length > this.#messages.length) this.#say.value = "";
+    const isAgain = messages.length <= this.#messages.length;
+    if (!isAgain) this.#say.value = "";
+    if (messages.length < this.#messages.length) this.#remember([...this.#earlier, this.#messages]);
+    else if (!isAgain) this.#remember([]);
     this.#messages = messages;
     this.#draw();
     const answer: Message = { role: "assistant", content: "" };

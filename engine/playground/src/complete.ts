@@ -1,8 +1,9 @@
 /** The tab that continues a text: choices side by side, and branches from any token. */
 
 import type { Asked, Completion, Fields, Usage } from "./api";
-import { type Branch, Tree } from "./branches";
+import { type Branch, Forest } from "./branches";
 import { announce, copyText, download, find, make, notify } from "./dom";
+import { Outline } from "./outline";
 import type { Session } from "./session";
 import { TextView } from "./text";
 import {
@@ -18,9 +19,20 @@ import {
 
 const PATH = "/v1/completions";
 
+/** Where an answer begins: behind a prompt, or behind the first tokens of one of its branches. */
+interface Place {
+  prompt: string;
+  parent: Branch | null;
+  at: number;
+  /** Tokens that the answer begins with: what was clicked. */
+  first: Token[];
+}
+
 interface Column {
   branch: Branch;
   element: HTMLElement;
+  /** The prompt it is behind, which is told once there are several. */
+  prompt: HTMLElement;
   view: TextView;
   status: HTMLElement;
   more: HTMLButtonElement;
@@ -29,12 +41,12 @@ interface Column {
 export class CompleteTab {
   readonly #prompt = find("#prompt", HTMLTextAreaElement);
   readonly #columns = find("#columns", HTMLElement);
-  readonly #branches = find("#branches", HTMLElement);
   readonly #usage = find("#usage", HTMLElement);
-  #tree = new Tree("");
+  readonly #forest = new Forest();
+  readonly #outline = new Outline(this.#forest, (branch) => this.#choose(branch));
   #shown: Column[] = [];
   #pinned = new Set<Branch>();
-  #last: { parent: Branch | null; at: number; first: Token[] } = { parent: null, at: 0, first: [] };
+  #last: Place | null = null;
 
   constructor(readonly session: Session) {
     find("#complete", HTMLButtonElement).addEventListener("click", () => this.complete());
@@ -52,14 +64,10 @@ export class CompleteTab {
     this.#grow();
   }
 
-  /** Continue the prompt; a prompt that was changed begins a new tree. */
+  /** Continue the prompt. */
   async complete(): Promise<void> {
     if (!(await this.session.ready())) return;
-    if (this.#tree.prompt !== this.prompt || !this.#tree.branches.length) {
-      this.#tree = new Tree(this.prompt);
-      this.#pinned.clear();
-    }
-    this.#ask(null, 0);
+    this.#ask({ prompt: this.prompt, parent: null, at: 0, first: [] });
   }
 
   /** Return the request that "Complete" would send; undefined if something that was typed is wrong. */
@@ -70,27 +78,25 @@ export class CompleteTab {
 
   /** Ask once more for what was asked last. */
   regenerate(): void {
-    if (!this.#tree.branches.length || this.#tree.prompt !== this.prompt) this.complete();
-    else this.#ask(this.#last.parent, this.#last.at, this.#last.first);
+    if (this.#last?.prompt === this.prompt) this.#ask(this.#last);
+    else this.complete();
   }
 
   export(): void {
-    const tree = { model: this.session.model.id, ...this.#tree.export() };
-    download("branches.json", "application/json", JSON.stringify(tree, null, 2));
+    const forest = { model: this.session.model.id, ...this.#forest.export() };
+    download("branches.json", "application/json", JSON.stringify(forest, null, 2));
   }
 
-  /** Ask for choices behind a place of the tree.
-   *
-   * @param first Tokens that each of them begins with: what was clicked.
-   */
-  async #ask(parent: Branch | null, at: number, first: Token[] = []): Promise<void> {
+  /** Ask for choices behind a place. */
+  async #ask(place: Place): Promise<void> {
     const given = this.session.request();
     if (!given) return;
-    this.#last = { parent, at, first };
+    this.#last = place;
+    const { prompt, parent, at, first } = place;
     const begun = parent && [...parent.path.slice(0, at), ...first];
-    const fields = this.#with(begun ? this.#goingOn(given, parent, begun) : given, this.#tree.prompt);
-    await this.session.run((signal) => this.#stream(fields, parent, at, first, signal));
-    this.#drawBranches();
+    const fields = this.#with(begun ? this.#goingOn(given, parent, begun) : given, prompt);
+    await this.session.run((signal) => this.#stream(fields, place, signal));
+    this.#outline.draw(prompt);
   }
 
   #with(given: Fields, prompt: string): Fields {
@@ -114,7 +120,7 @@ export class CompleteTab {
     };
   }
 
-  async #stream(fields: Fields, parent: Branch | null, at: number, first: Token[], signal: AbortSignal) {
+  async #stream(fields: Fields, { prompt, parent, at, first }: Place, signal: AbortSignal) {
     const columns: Column[] = [];
     const readers = new Map<number, TokenReader>();
     const began = performance.now();
@@ -123,12 +129,12 @@ export class CompleteTab {
     const start = () => {
       const count = Number(fields.n ?? 1);
       for (let index = 0; index < count; index++) {
-        const branch = this.#tree.grow(parent, at, fields);
+        const branch = this.#forest.grow(prompt, parent, at, fields);
         branch.tokens.push(...first);
         columns.push(this.#column(branch));
       }
       this.#show(columns);
-      this.#drawBranches();
+      this.#outline.draw(prompt);
     };
     for await (const chunk of this.session.api.stream<Completion>(PATH, fields, signal)) {
       if (!columns.length) start(); // what is refused leaves nothing behind
@@ -166,6 +172,8 @@ export class CompleteTab {
     const pinned = this.#shown.filter((column) => this.#pinned.has(column.branch));
     this.#shown = [...pinned, ...columns.filter((column) => !this.#pinned.has(column.branch))];
     this.#columns.replaceChildren(...this.#shown.map((column) => column.element));
+    const hasOne = this.#forest.prompts.length < 2;
+    for (const { prompt } of this.#shown) prompt.hidden = hasOne;
     find("#forced-legend", HTMLElement).hidden = !this.#shown.some(({ branch }) => branch.hasForm);
     this.session.inspector.close();
   }
@@ -196,16 +204,18 @@ export class CompleteTab {
       const isPinned = this.#pinned.delete(branch) ? false : !!this.#pinned.add(branch);
       pin.setAttribute("aria-pressed", String(isPinned));
     });
-    const more = make("button", { type: "button", click: () => this.#ask(branch, branch.kept) }, "Continue");
+    const more = make("button", { type: "button", click: () => this.#continue(branch) }, "Continue");
     const copy = make("button", { type: "button", click: () => this.#copy(branch) }, "Copy text");
     const head = make("header", {}, make("h2", {}, name), status, pin, more, copy);
+    const prompt = make("p", { class: "help behind", title: branch.prompt }, `behind “${branch.prompt}”`);
     const element = make(
       "article",
       { class: "column", "data-branch": String(branch.id) },
       head,
+      prompt,
       view.element,
     );
-    const column = { branch, element, view, status, more };
+    const column = { branch, element, prompt, view, status, more };
     this.#tellStatus(column);
     return column;
   }
@@ -221,33 +231,22 @@ export class CompleteTab {
     const token = branch.path[index];
     if (!token) return;
     this.session.inspector.close();
-    this.#ask(branch, index, [chosenFor(token, alternative)]);
+    this.#ask({ prompt: branch.prompt, parent: branch, at: index, first: [chosenFor(token, alternative)] });
+  }
+
+  #continue(branch: Branch): void {
+    this.#ask({ prompt: branch.prompt, parent: branch, at: branch.kept, first: [] });
+  }
+
+  /** Show a branch of the list, and its prompt, unless that would lose one that was typed and not asked yet. */
+  #choose(branch: Branch): void {
+    if (this.#forest.prompts.includes(this.prompt)) this.prompt = branch.prompt;
+    this.#show([this.#column(branch)]);
   }
 
   async #copy(branch: Branch): Promise<void> {
-    const isCopied = await copyText(this.#tree.prompt + textOf(branch.path));
+    const isCopied = await copyText(branch.prompt + textOf(branch.path));
     notify(isCopied ? "Copied." : "The browser does not let the page copy.");
-  }
-
-  #drawBranches(): void {
-    find("#tree", HTMLElement).hidden = this.#tree.branches.length === 0;
-    this.#branches.replaceChildren(...this.#items(null));
-  }
-
-  #items(parent: Branch | null): HTMLElement[] {
-    return this.#tree.childrenOf(parent).map((branch) => {
-      const place = branch.parent ? `from token ${branch.at + 1}` : "from the prompt";
-      const text = textOf(branch.tokens).trim().slice(0, 60) || "…";
-      const button = make(
-        "button",
-        { type: "button", click: () => this.#show([this.#column(branch)]) },
-        make("b", {}, String(branch.id + 1)),
-        ` ${text} `,
-        make("span", { class: "help" }, place),
-      );
-      const children = this.#items(branch);
-      return make("li", {}, button, ...(children.length ? [make("ol", {}, ...children)] : []));
-    });
   }
 
   /** Tell what was computed. Tokens that were given count in the usage, and were not generated now. */
