@@ -2,6 +2,7 @@
 
 import type { Asked, ChatChunk } from "./api";
 import { announce, find, make } from "./dom";
+import { isEndInView, showEnd } from "./follow";
 import type { Session } from "./session";
 import type { Conversation, Message } from "./share";
 
@@ -9,6 +10,7 @@ const PATH = "/v1/chat/completions";
 
 export class ChatTab {
   readonly #log = find("#messages", HTMLElement);
+  readonly #composer = find("#composer", HTMLElement);
   readonly #system = find("#system", HTMLTextAreaElement);
   readonly #say = find("#say", HTMLTextAreaElement);
   readonly #undo = find("#undo", HTMLButtonElement);
@@ -114,10 +116,12 @@ export class ChatTab {
     else if (!isAgain) this.#remember([]);
     this.#messages = messages;
     this.#draw();
+    showEnd(this.#log, this.#floor);
     const answer: Message = { role: "assistant", content: "" };
     const isWhole = await this.session.run(async (signal) => {
       let place: HTMLElement | undefined;
       for await (const chunk of this.session.api.stream<ChatChunk>(PATH, asked.fields, signal)) {
+        const isAtEnd = isEndInView(this.#log, this.#floor);
         if (!place) {
           messages.push(answer); // what is refused leaves nothing behind
           place = this.#add(answer);
@@ -129,7 +133,7 @@ export class ChatTab {
           if (choice.finish_reason === "length")
             place.append(make("span", { class: "help" }, " … cut at max_tokens"));
         }
-        place.scrollIntoView({ block: "nearest" });
+        if (isAtEnd) showEnd(this.#log, this.#floor);
       }
       announce("The answer is complete.");
     });
@@ -142,7 +146,12 @@ export class ChatTab {
     const told = content ? "The answer broke off." : "No answer came.";
     const again = make("button", { type: "button", click: () => this.retry() }, "Try again");
     this.#log.append(make("li", { class: "failed" }, told, again));
-    again.scrollIntoView({ block: "nearest" });
+    showEnd(this.#log, this.#floor);
+  }
+
+  /** Where the view of the conversation ends. */
+  get #floor(): number {
+    return this.#composer.getBoundingClientRect().top;
   }
 
   #draw(): void {

@@ -135,6 +135,7 @@ export class CompleteTab {
       }
       this.#show(columns);
       this.#outline.draw(prompt);
+      for (const { view } of [...columns].reverse()) view.follow(); // the first has the last word
     };
     for await (const chunk of this.session.api.stream<Completion>(PATH, fields, signal)) {
       if (!columns.length) start(); // what is refused leaves nothing behind

@@ -1,6 +1,7 @@
 /** A text of tokens on the page: shaded, walked with the arrow keys, and quick to grow. */
 
 import { announce, make } from "./dom";
+import { isEndInView, showEnd } from "./follow";
 import { type Alternative, describe, percent, shade, type Token, visible } from "./token";
 
 export interface TokenEvents {
@@ -19,6 +20,7 @@ export class TextView {
   /** What grows, up to a line break: a browser lays out that alone, and of the others what is in view. */
   #line: HTMLElement | null = null;
   #frame = 0;
+  #isFollowed = false;
 
   constructor(
     label: string,
@@ -45,8 +47,16 @@ export class TextView {
     if (this.#waiting.length && !this.#frame) this.#frame = requestAnimationFrame(() => this.#draw());
   }
 
+  /** Show the end, and follow it while tokens are added and the reader stays there. */
+  follow(): void {
+    this.#draw();
+    showEnd(this.element);
+    this.#isFollowed = true;
+  }
+
   #draw(): void {
     this.#frame = 0;
+    const isAtEnd = this.#isFollowed && isEndInView(this.element);
     let index = this.tokens.length - this.#waiting.length;
     for (const token of this.#waiting) {
       this.#line ??= this.element.appendChild(make("div", { class: "line" }));
@@ -55,6 +65,7 @@ export class TextView {
       index += 1;
     }
     this.#waiting = [];
+    if (isAtEnd) showEnd(this.element);
   }
 
   #span(token: Token, index: number): HTMLElement {
