@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import expect
 
 if TYPE_CHECKING:
-    from playwright.async_api import Route
+    from playwright.async_api import Locator, Route
 
     from engine.service.service import CompletionService
     from tests.playground.playground import Playground
@@ -276,12 +276,19 @@ async def test_what_the_form_forced_is_marked(playground: Playground, service: C
         "[...document.querySelectorAll('.token')].map((each) => each.classList.contains('forced'))"
     )
     assert marked == logprobs.forced
+    await expect(playground.page.locator(".token.forced[class*=shade]")).to_have_count(0)
+    count = marked.count(False)
+    assert 0 < count < len(marked)
+    status = playground.column().locator(".status")
+    await expect(status).to_contain_text(f"{len(marked)} tokens, perplexity")
+    await expect(status).to_contain_text(f"over the {count} that were free")
     line = "getComputedStyle(document.querySelector('.token.forced')).textDecorationLine"
     assert await playground.evaluate(line) == "underline"
     free, forced = marked.index(False), marked.index(True)
     await expect((await playground.look_at(free)).locator(".head")).not_to_contain_text("forced")
     card = await playground.look_at(forced)
     await expect(card.locator(".head")).to_contain_text("forced by the form")
+    await expect(card.locator(".help")).to_have_text("The form allows only this text here.")
     possible = await card.locator("button:enabled code").all_text_contents()
     assert possible
     assert all(json.dumps({"city": ""}).startswith(as_text(name)) for name in possible)
@@ -326,13 +333,26 @@ async def test_a_text_is_scored_and_compared(playground: Playground, service: Co
     columns = page.locator("#scores .column")
     await expect(columns).to_have_count(2)
     await expect(columns.first).to_contain_text("the less surprising one")
-    await expect(columns.nth(1).locator(".surprising li").first).to_contain_text("·cheese")
+    await expect(columns.nth(1).locator(".surprising li").first).to_contain_text("of France is·cheese")
+    assert all(float(each) < 20 for each in await shares(columns.locator(".surprising li")))
+    await expect(columns.first.locator("[data-index='0']")).to_have_class("token unscored")
     fields = {"prompt": texts[0], "max_tokens": 0, "echo": True, "logprobs": 0}
     answer = await service.complete(service.parse({"model": service.name, **fields}))
     assert answer.choices[0].logprobs is not None
     known = [logprob for logprob in answer.choices[0].logprobs.token_logprobs if logprob is not None]
     perplexity = math.exp(-sum(known) / len(known))
     await expect(columns.first).to_contain_text(f"perplexity {perplexity:.4g} over {len(known)} tokens")
+    await page.fill("#score-a", "")
+    await page.click("#score")
+    await expect(columns).to_have_text(re.compile("^Text B"))
+    await page.fill("#score-b", "")
+    await page.click("#score")
+    await expect(page.locator("#scores")).to_have_text(re.compile("^There is nothing to score"))
+
+
+async def shares(items: Locator) -> list[str]:
+    """Return the probabilities that a list tells, in per cent."""
+    return re.findall(r"([0-9.]+) %", " ".join(await items.all_text_contents()))
 
 
 async def test_a_chat_goes_on_and_answers_again(playground: Playground) -> None:

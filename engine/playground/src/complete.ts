@@ -10,6 +10,7 @@ import {
   type Alternative,
   canBeChosen,
   chosenFor,
+  figure,
   idsOf,
   perplexity,
   type Token,
@@ -223,8 +224,7 @@ export class CompleteTab {
 
   #tellStatus({ branch, status, more }: Column): void {
     more.disabled = !branch.canGoOn;
-    const { value, count } = perplexity(branch.tokens);
-    const figures = count ? `${count} tokens, perplexity ${value.toPrecision(3)}` : "";
+    const figures = branch.tokens.length ? measured(branch.tokens) : "";
     status.textContent = [branch.finishReason, figures].filter(Boolean).join(" · ");
   }
 
@@ -265,4 +265,14 @@ export class CompleteTab {
     this.#prompt.style.height = "auto";
     this.#prompt.style.height = `${this.#prompt.scrollHeight + 2}px`;
   }
+}
+
+/** Say how many tokens there are, and how surprising those were that a form left free. */
+function measured(tokens: Token[]): string {
+  const { value, count } = perplexity(tokens);
+  const forced = tokens.filter((token) => token.isForced).length;
+  const total = `${tokens.length} tokens`;
+  if (!count) return forced ? `${total}, all forced by the form` : total;
+  const over = forced ? ` over the ${count} that were free` : "";
+  return `${total}, perplexity ${figure(value, 3)}${over}`;
 }

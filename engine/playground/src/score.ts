@@ -4,10 +4,14 @@ import type { Completion, Fields } from "./api";
 import { find, make } from "./dom";
 import type { Session } from "./session";
 import { TextView } from "./text";
-import { percent, perplexity, type Token, TokenReader, visible } from "./token";
+import { figure, percent, perplexity, type Token, TokenReader, textOf, visible } from "./token";
 
 const PATH = "/v1/completions";
 const MOST_SURPRISING = 8;
+/** What is more probable than this is no surprise. */
+const SURPRISING = Math.log(0.2);
+/** Tokens that are shown before a surprising one. */
+const CONTEXT = 4;
 
 export class ScoreTab {
   readonly #texts = [find("#score-a", HTMLTextAreaElement), find("#score-b", HTMLTextAreaElement)];
@@ -31,8 +35,10 @@ export class ScoreTab {
 
   async score(): Promise<void> {
     if (!(await this.session.ready())) return;
-    const texts = this.#texts.map((box) => box.value).filter(Boolean);
+    const boxes = this.#texts.filter((box) => box.value);
+    const texts = boxes.map((box) => box.value);
     if (!texts.length) {
+      this.#results.replaceChildren(make("p", {}, "There is nothing to score: type or paste a text above."));
       this.#texts[0]?.focus();
       return;
     }
@@ -49,15 +55,17 @@ export class ScoreTab {
       const values = scored.map((tokens) => perplexity(tokens).value);
       const least = Math.min(...values);
       this.#results.replaceChildren(
-        ...scored.map((tokens, i) => this.#column(tokens, i, values.length > 1 && values[i] === least)),
+        ...scored.map((tokens, i) => {
+          const name = boxes[i] === this.#texts[1] ? "Text B" : "Text A";
+          return this.#column(tokens, name, values.length > 1 && values[i] === least);
+        }),
       );
     });
   }
 
-  #column(tokens: Token[], index: number, isLeast: boolean): HTMLElement {
-    const name = `Text ${"AB"[index]}`;
+  #column(tokens: Token[], name: string, isLeast: boolean): HTMLElement {
     const { value, count, mean } = perplexity(tokens);
-    const figures = `perplexity ${value.toPrecision(4)} over ${count} tokens (${mean.toFixed(3)} nats each)`;
+    const figures = `perplexity ${figure(value, 4)} over ${count} tokens, mean log-probability ${mean.toFixed(3)}`;
     const status = make(
       "span",
       { class: "status" },
@@ -71,20 +79,34 @@ export class ScoreTab {
       onLeave: () => this.session.inspector.hideSoon(),
     });
     view.append(tokens);
-    const surprising = tokens
-      .flatMap((token) => (token.logprob === null ? [] : [{ name: token.name, logprob: token.logprob }]))
-      .sort((a, b) => a.logprob - b.logprob)
-      .slice(0, MOST_SURPRISING)
-      .map(({ name: text, logprob }) =>
-        make("li", {}, make("code", {}, visible(text)), ` ${percent(logprob)}`),
-      );
     return make(
       "article",
       { class: "column" },
       make("header", {}, make("h2", {}, name), status),
       view.element,
       make("h3", {}, "Most surprising"),
-      make("ol", { class: "surprising" }, ...surprising),
+      surprises(tokens),
     );
   }
+}
+
+/** List the most surprising tokens, each behind a little of what is before it. */
+function surprises(tokens: Token[]): HTMLElement {
+  const found = tokens
+    .flatMap(({ logprob }, index) => (logprob !== null && logprob < SURPRISING ? [{ index, logprob }] : []))
+    .sort((a, b) => a.logprob - b.logprob)
+    .slice(0, MOST_SURPRISING);
+  if (!found.length) return make("p", { class: "help" }, "Nothing: each token had 20 % or more.");
+  const items = found.map(({ index, logprob }) => {
+    const before = textOf(tokens.slice(Math.max(0, index - CONTEXT), index));
+    const name = tokens[index]?.name ?? "";
+    return make(
+      "li",
+      {},
+      make("span", { class: "before" }, `${index > CONTEXT ? "…" : ""}${before}`),
+      make("code", {}, visible(name)),
+      ` ${percent(logprob)}`,
+    );
+  });
+  return make("ol", { class: "surprising" }, ...items);
 }

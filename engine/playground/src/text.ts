@@ -70,13 +70,12 @@ export class TextView {
 
   #span(token: Token, index: number): HTMLElement {
     const element = make("span", {
-      class: `token shade${shade(token.logprob)}`,
+      class: `token ${shade(token)}`,
       "data-index": String(index),
     });
     element.textContent = token.text;
     element.classList.toggle("break", /^\s*\n/.test(token.text)); // it gets a mark to point at
     element.classList.toggle("nothing", token.text === "");
-    element.classList.toggle("forced", token.isForced);
     return element;
   }
 
@@ -159,8 +158,12 @@ export class Inspector {
       return make("li", {}, button);
     });
     this.#card.replaceChildren(head, make("ol", {}, ...rows));
-    if (canBeChosen.includes(true))
-      this.#card.append(make("p", { class: "help" }, "Click one to continue from there."));
+    const help = token.isForced
+      ? "The form allows only this text here."
+      : canBeChosen.includes(true)
+        ? "Click one to continue from there."
+        : "";
+    if (help) this.#card.append(make("p", { class: "help" }, help));
     this.#card.hidden = false;
     this.#place(at);
   }

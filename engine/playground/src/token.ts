@@ -84,7 +84,7 @@ export function idsOf(tokens: readonly Token[]): number[] | undefined {
 
 /** Say what a token is, in words. */
 export function describe(token: Token): string {
-  const probability = token.logprob === null ? "first of its text" : percent(token.logprob);
+  const probability = token.logprob === null ? "no score: nothing is before it" : percent(token.logprob);
   return token.isForced ? `${probability}, forced by the form` : probability;
 }
 
@@ -92,24 +92,32 @@ export function textOf(tokens: readonly Token[]): string {
   return tokens.map((token) => token.text).join("");
 }
 
-/** The perplexity of tokens; the first of a prompt does not count. */
+/** The perplexity of tokens; the first of a prompt does not count, nor what a form forced. */
 export function perplexity(tokens: readonly Token[]): { value: number; count: number; mean: number } {
-  const known = tokens.flatMap((token) => (token.logprob === null ? [] : [token.logprob]));
+  const known = tokens.flatMap(({ logprob, isForced }) => (logprob === null || isForced ? [] : [logprob]));
   const mean = known.reduce((sum, logprob) => sum + logprob, 0) / Math.max(known.length, 1);
   return { value: Math.exp(-mean), count: known.length, mean };
 }
 
 const LEAST = [0.9, 0.5, 0.2, 0.05, 0];
 
-/** How surprising a token was: 0 for a probability of 90 % or more, up to 4 for one below 5 %. */
-export function shade(logprob: number | null): number {
-  if (logprob === null) return 0;
+/** The class of a token by how surprising it was: 0 for a probability of 90 % or more, up to 4 for one below 5 %. */
+export function shade({ logprob, isForced }: Token): string {
+  if (isForced) return "forced";
+  if (logprob === null) return "unscored";
   const probability = Math.exp(logprob);
-  return LEAST.findIndex((least) => probability >= least);
+  return `shade${LEAST.findIndex((least) => probability >= least)}`;
+}
+
+/** A number of some digits, without an exponent. */
+export function figure(value: number, digits: number): string {
+  if (value > 1e9) return "over 1,000,000,000";
+  return value >= 10 ** digits ? value.toFixed(0) : value.toPrecision(digits);
 }
 
 export function percent(logprob: number): string {
   const probability = 100 * Math.exp(logprob);
+  if (probability < 0.001) return "< 0.001 %";
   return `${probability >= 9.95 ? probability.toFixed(0) : probability.toPrecision(2)} %`;
 }
 
