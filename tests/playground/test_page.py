@@ -84,6 +84,14 @@ async def test_a_click_on_an_alternative_continues_from_there(
     branches = playground.page.locator("#branches > li > ol > li")
     await expect(branches).to_have_count(1)
     await expect(branches.first).to_contain_text("from token 4")
+    await expect(playground.page.locator("#columns .column")).to_have_count(2)
+    assert await playground.column(1).get_attribute("data-branch") == "1", "the other choice stays"
+    shown = playground.page.locator("#branches [aria-current=true]")
+    assert [await shown.nth(at).get_attribute("data-branch") for at in range(2)] == ["2", "1"]
+    await expect(playground.token(3)).to_have_class(re.compile("begin"))
+    await playground.column(1).get_by_role("button", name="Close").click()
+    await expect(playground.page.locator("#columns .column")).to_have_count(1)
+    await expect(shown).to_have_count(1)
 
 
 async def test_branches_are_walked_kept_beside_and_exported(
@@ -91,7 +99,7 @@ async def test_branches_are_walked_kept_beside_and_exported(
 ) -> None:
     await playground.complete(FRANCE, **GREEDY)
     before = await playground.text()
-    await playground.column().get_by_role("button", name="Keep beside").click()
+    await playground.column().get_by_role("button", name="Pin").click()
     await playground.page.click("#regenerate")
     await playground.ended()
     await expect(playground.page.locator("#columns .column")).to_have_count(2)

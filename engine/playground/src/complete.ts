@@ -5,7 +5,7 @@ import { type Branch, Forest } from "./branches";
 import { announce, copyText, download, find, make, notify } from "./dom";
 import { Outline } from "./outline";
 import type { Session } from "./session";
-import { TextView } from "./text";
+import { TextView, type TokenEvents } from "./text";
 import {
   type Alternative,
   canBeChosen,
@@ -48,6 +48,8 @@ export class CompleteTab {
   #shown: Column[] = [];
   #pinned = new Set<Branch>();
   #last: Place | null = null;
+  /** What was asked for last. */
+  #latest: Branch[] = [];
 
   constructor(readonly session: Session) {
     find("#complete", HTMLButtonElement).addEventListener("click", () => this.complete());
@@ -68,7 +70,7 @@ export class CompleteTab {
   /** Continue the prompt. */
   async complete(): Promise<void> {
     if (!(await this.session.ready())) return;
-    this.#ask({ prompt: this.prompt, parent: null, at: 0, first: [] });
+    this.#ask({ prompt: this.prompt, parent: null, at: 0, first: [] }, this.#shown);
   }
 
   /** Return the request that "Complete" would send; undefined if something that was typed is wrong. */
@@ -79,7 +81,8 @@ export class CompleteTab {
 
   /** Ask once more for what was asked last. */
   regenerate(): void {
-    if (this.#last?.prompt === this.prompt) this.#ask(this.#last);
+    const latest = this.#shown.filter(({ branch }) => this.#latest.includes(branch));
+    if (this.#last?.prompt === this.prompt) this.#ask(this.#last, latest.length ? latest : this.#shown);
     else this.complete();
   }
 
@@ -88,16 +91,17 @@ export class CompleteTab {
     download("branches.json", "application/json", JSON.stringify(forest, null, 2));
   }
 
-  /** Ask for choices behind a place. */
-  async #ask(place: Place): Promise<void> {
+  /** Ask for choices behind a place, and show them instead of what is shown of others. */
+  async #ask(place: Place, instead: Column[]): Promise<void> {
     const given = this.session.request();
     if (!given) return;
     this.#last = place;
     const { prompt, parent, at, first } = place;
     const begun = parent && [...parent.path.slice(0, at), ...first];
     const fields = this.#with(begun ? this.#goingOn(given, parent, begun) : given, prompt);
-    await this.session.run((signal) => this.#stream(fields, place, signal));
+    await this.session.run((signal) => this.#stream(fields, place, instead, signal));
     this.#outline.draw(prompt);
+    this.#tellShown();
   }
 
   #with(given: Fields, prompt: string): Fields {
@@ -121,7 +125,8 @@ export class CompleteTab {
     };
   }
 
-  async #stream(fields: Fields, { prompt, parent, at, first }: Place, signal: AbortSignal) {
+  async #stream(fields: Fields, place: Place, instead: Column[], signal: AbortSignal) {
+    const { prompt, parent, at, first } = place;
     const columns: Column[] = [];
     const readers = new Map<number, TokenReader>();
     const began = performance.now();
@@ -134,8 +139,9 @@ export class CompleteTab {
         branch.tokens.push(...first);
         columns.push(this.#column(branch));
       }
-      this.#show(columns);
+      this.#latest = columns.map(({ branch }) => branch);
       this.#outline.draw(prompt);
+      this.#show(columns, instead);
       for (const { view } of [...columns].reverse()) view.follow(); // the first has the last word
     };
     for await (const chunk of this.session.api.stream<Completion>(PATH, fields, signal)) {
@@ -165,24 +171,44 @@ export class CompleteTab {
     const [chosen] = first;
     if (chosen && branch.tokens.length === 1 && branch.finishReason === "stop" && !branch.hasForm) {
       branch.tokens[0] = { ...chosen, text: "" };
-      this.#show([this.#column(branch)]);
+      if (this.#shown.includes(column)) this.#show([this.#column(branch)], [column]);
     }
     this.#tellStatus(column);
   }
 
-  #show(columns: Column[]): void {
-    const pinned = this.#shown.filter((column) => this.#pinned.has(column.branch));
-    this.#shown = [...pinned, ...columns.filter((column) => !this.#pinned.has(column.branch))];
-    this.#columns.replaceChildren(...this.#shown.map((column) => column.element));
+  /** Show columns in the place of others, of which those that are pinned stay. */
+  #show(columns: Column[], instead: Column[]): void {
+    const gone = instead.filter(({ branch }) => !this.#pinned.has(branch));
+    const kept = this.#shown.filter((column) => !gone.includes(column));
+    const added = columns.filter(({ branch }) => !kept.some((column) => column.branch === branch));
+    const first = this.#shown.findIndex((column) => gone.includes(column));
+    const place = first < 0 ? kept.length : first;
+    for (const { element } of gone) element.remove();
+    for (const { element } of added) this.#columns.insertBefore(element, kept[place]?.element ?? null);
+    this.#shown = [...kept.slice(0, place), ...added, ...kept.slice(place)];
+    this.session.inspector.close();
+    this.#tellShown();
+  }
+
+  #close(column: Column): void {
+    this.#pinned.delete(column.branch);
+    this.#show([], [column]);
+    this.#shown[0]?.view.element.focus();
+  }
+
+  /** Mark what is shown in the list, and explain what is seen of it. */
+  #tellShown(): void {
+    const branches = this.#shown.map(({ branch }) => branch);
+    this.#outline.mark(branches);
     const hasOne = this.#forest.prompts.length < 2;
     for (const { prompt } of this.#shown) prompt.hidden = hasOne;
-    find("#forced-legend", HTMLElement).hidden = !this.#shown.some(({ branch }) => branch.hasForm);
-    this.session.inspector.close();
+    find("#forced-legend", HTMLElement).hidden = !branches.some((branch) => branch.hasForm);
+    find("#begin-legend", HTMLElement).hidden = branches.every((branch) => branch.parent === null);
   }
 
   #column(branch: Branch): Column {
     const name = `Branch ${branch.id + 1}`;
-    const view = new TextView(name, {
+    const events: TokenEvents = {
       onLook: (shown, index, at) => {
         const token = shown.tokens[index];
         const [before, after] = [branch.path.slice(0, index), branch.path.slice(index)];
@@ -194,13 +220,18 @@ export class CompleteTab {
         if (token) this.session.inspector.show(token, at, choice);
       },
       onLeave: () => this.session.inspector.hideSoon(),
-    });
+    };
+    const view = new TextView(name, events, branch.parent ? branch.at : -1);
     view.append(branch.path);
     const status = make("span", { class: "status" });
     const pin = make(
       "button",
-      { type: "button", "aria-pressed": String(this.#pinned.has(branch)) },
-      "Keep beside",
+      {
+        type: "button",
+        "aria-pressed": String(this.#pinned.has(branch)),
+        title: "Keeps this branch here while you look at others",
+      },
+      "Pin",
     );
     pin.addEventListener("click", () => {
       const isPinned = this.#pinned.delete(branch) ? false : !!this.#pinned.add(branch);
@@ -208,7 +239,10 @@ export class CompleteTab {
     });
     const more = make("button", { type: "button", click: () => this.#continue(branch) }, "Continue");
     const copy = make("button", { type: "button", click: () => this.#copy(branch) }, "Copy text");
-    const head = make("header", {}, make("h2", {}, name), status, pin, more, copy);
+    const close = make("button", { type: "button", class: "close", "aria-label": `Close ${name}` }, "×");
+    close.addEventListener("click", () => this.#close(column));
+    const buttons = make("div", { class: "actions" }, pin, more, copy);
+    const head = make("header", {}, make("h2", {}, name), close, status, buttons);
     const prompt = make("p", { class: "help behind", title: branch.prompt }, `behind “${branch.prompt}”`);
     const element = make(
       "article",
@@ -232,17 +266,25 @@ export class CompleteTab {
     const token = branch.path[index];
     if (!token) return;
     this.session.inspector.close();
-    this.#ask({ prompt: branch.prompt, parent: branch, at: index, first: [chosenFor(token, alternative)] });
+    const first = [chosenFor(token, alternative)];
+    this.#ask({ prompt: branch.prompt, parent: branch, at: index, first }, this.#columnsOf(branch));
   }
 
   #continue(branch: Branch): void {
-    this.#ask({ prompt: branch.prompt, parent: branch, at: branch.kept, first: [] });
+    const place = { prompt: branch.prompt, parent: branch, at: branch.kept, first: [] };
+    this.#ask(place, this.#columnsOf(branch));
+  }
+
+  #columnsOf(branch: Branch): Column[] {
+    return this.#shown.filter((column) => column.branch === branch);
   }
 
   /** Show a branch of the list, and its prompt, unless that would lose one that was typed and not asked yet. */
   #choose(branch: Branch): void {
     if (this.#forest.prompts.includes(this.prompt)) this.prompt = branch.prompt;
-    this.#show([this.#column(branch)]);
+    const [shown] = this.#columnsOf(branch);
+    if (shown) shown.element.scrollIntoView({ block: "nearest" });
+    else this.#show([this.#column(branch)], this.#shown);
   }
 
   async #copy(branch: Branch): Promise<void> {

@@ -24,6 +24,13 @@ export class Outline {
     );
   }
 
+  /** Mark the branches that are shown. */
+  mark(shown: Branch[]): void {
+    const ids = shown.map(({ id }) => String(id));
+    for (const button of this.#list.querySelectorAll("button"))
+      button.setAttribute("aria-current", String(ids.includes(button.dataset.branch ?? "")));
+  }
+
   #folded(prompt: string): HTMLElement {
     const count = this.forest.of(prompt).length;
     const told = ` ${count} ${count === 1 ? "branch" : "branches"} of an earlier prompt`;

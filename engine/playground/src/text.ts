@@ -25,6 +25,8 @@ export class TextView {
   constructor(
     label: string,
     readonly events: TokenEvents,
+    /** The token that a branch begins with; -1 where the text has no such place. */
+    readonly begin = -1,
   ) {
     this.element = make("div", {
       class: "text",
@@ -76,6 +78,7 @@ export class TextView {
     element.textContent = token.text;
     element.classList.toggle("break", /^\s*\n/.test(token.text)); // it gets a mark to point at
     element.classList.toggle("nothing", token.text === "");
+    element.classList.toggle("begin", index === this.begin);
     return element;
   }
 
