@@ -61,6 +61,7 @@ async def test_what_stops_an_answer_stays_in_view(playground: Playground) -> Non
     await expect(page.locator("#messages .assistant")).to_be_in_viewport()
     await expect(page.locator("#composer .stop")).to_be_in_viewport()
     await page.click("#composer .stop")
+    await expect(page.locator("#messages .assistant")).to_contain_text("… stopped by you")
     await page.click("#tab-complete")
     await page.fill("#prompt", FRANCE * 60)
     await page.click("#complete")

@@ -38,7 +38,9 @@ async def test_an_answer_grows_in_place_and_is_the_servers(
     await playground.complete(FRANCE, **GREEDY)
     assert await playground.text() == await answer_of(service, prompt=FRANCE, max_tokens=8)
     assert playground.sent[-1]["stream"] is True
-    await expect(playground.column().locator(".status")).to_contain_text("length · 8 tokens, perplexity")
+    await expect(playground.column().locator(".status")).to_contain_text(
+        "cut at max_tokens · 8 tokens, perplexity"
+    )
     await expect(playground.page.locator("#usage")).to_contain_text("8 generated")
 
 
@@ -182,6 +184,11 @@ async def test_a_stop_ends_the_work_of_the_server(playground: Playground, servic
         while service.snapshot().requests_unfinished:  # noqa: ASYNC110 - nothing tells when
             await asyncio.sleep(0)
     assert await playground.text()
+    status = playground.column().locator(".status")
+    await expect(status).to_have_text(re.compile("^stopped by you · [0-9]+ tokens, perplexity"))
+    await expect(playground.page.locator("#usage")).to_have_text(
+        re.compile("^[0-9]+ generated in [0-9.]+ s, [0-9.]+ tokens/s$")
+    )
 
 
 async def test_a_stream_that_breaks_off_is_told_and_keeps_its_text(playground: Playground) -> None:
@@ -192,6 +199,7 @@ async def test_a_stream_that_breaks_off_is_told_and_keeps_its_text(playground: P
     await playground.complete(FRANCE)
     assert "The connection ended before the answer did." in await playground.alert()
     assert await playground.text() == " Paris"
+    await expect(playground.column().locator(".status")).to_contain_text("broken off · 1 token, perplexity")
     await playground.column().get_by_role("button", name="Continue").click()
     await playground.ended()
     assert playground.sent[-1]["resume_token_ids"] == [7]
@@ -211,7 +219,7 @@ async def test_an_end_that_is_chosen_adds_no_text(playground: Playground) -> Non
     await playground.ended()
     assert playground.sent[-1]["resume_token_ids"] == [7, 2]
     assert await playground.text() == " Paris"
-    await expect(playground.column().locator(".status")).to_contain_text("stop")
+    await expect(playground.column().locator(".status")).to_contain_text("stopped at an end")
 
 
 def event_of(

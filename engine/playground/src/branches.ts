@@ -6,6 +6,8 @@ import { idsOf, type Token, textOf } from "./token";
 export class Branch {
   readonly tokens: Token[] = [];
   finishReason: string | null = null;
+  /** What ended it before the server did. */
+  interruption: "stopped by you" | "broken off" | null = null;
 
   constructor(
     readonly id: number,
@@ -24,6 +26,13 @@ export class Branch {
 
   get hasForm(): boolean {
     return this.fields.structured_outputs !== undefined;
+  }
+
+  /** How it ended, in words; empty while it grows. */
+  get ending(): string {
+    if (this.interruption) return this.interruption;
+    if (this.finishReason === "length") return "cut at max_tokens";
+    return this.finishReason === "stop" ? "stopped at an end" : (this.finishReason ?? "");
   }
 
   /** How many tokens it can be continued behind: all but an end token, and what a stop string cut off. */

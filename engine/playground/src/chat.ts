@@ -8,15 +8,20 @@ import type { Conversation, Message } from "./share";
 
 const PATH = "/v1/chat/completions";
 
+/** What was said, and of an answer how it ended, if it did not end by itself. */
+interface Said extends Message {
+  ending?: string;
+}
+
 export class ChatTab {
   readonly #log = find("#messages", HTMLElement);
   readonly #composer = find("#composer", HTMLElement);
   readonly #system = find("#system", HTMLTextAreaElement);
   readonly #say = find("#say", HTMLTextAreaElement);
   readonly #undo = find("#undo", HTMLButtonElement);
-  #messages: Message[] = [];
+  #messages: Said[] = [];
   /** What the conversation was before each "Clear" or "Answer again" since something was said. */
-  #earlier: Message[][] = [];
+  #earlier: Said[][] = [];
 
   constructor(readonly session: Session) {
     find("#send", HTMLButtonElement).addEventListener("click", () => this.send());
@@ -28,7 +33,8 @@ export class ChatTab {
   /** What was said and typed; undefined if nothing was. */
   get conversation(): Conversation | undefined {
     const [system, draft] = [this.#system.value, this.#say.value];
-    return system || draft || this.#messages.length ? { system, draft, messages: this.#messages } : undefined;
+    const messages = this.#messages.map(plain);
+    return system || draft || messages.length ? { system, draft, messages } : undefined;
   }
 
   set conversation({ system, draft, messages }: Conversation) {
@@ -81,18 +87,18 @@ export class ChatTab {
     this.#say.focus();
   }
 
-  #remember(earlier: Message[][]): void {
+  #remember(earlier: Said[][]): void {
     this.#earlier = earlier;
     this.#undo.disabled = earlier.length === 0;
   }
 
   /** Return the conversation without its last answer. */
-  #unanswered(): Message[] {
+  #unanswered(): Said[] {
     const last = this.#messages.map(({ role }) => role).lastIndexOf("user");
     return this.#messages.slice(0, last + 1);
   }
 
-  #asked(messages: Message[], isQuiet: boolean): Asked | undefined {
+  #asked(messages: Said[], isQuiet: boolean): Asked | undefined {
     const given = this.session.request(isQuiet);
     if (!given) return undefined;
     const system = this.#system.value.trim();
@@ -100,14 +106,14 @@ export class ChatTab {
     const fields = {
       ...others,
       ...(max_tokens !== undefined && { max_completion_tokens: max_tokens }),
-      messages: [...(system ? [{ role: "system", content: system }] : []), ...messages],
+      messages: [...(system ? [{ role: "system", content: system }] : []), ...messages.map(plain)],
       stream: true,
     };
     return { path: PATH, fields };
   }
 
   /** Ask for an answer to messages, which become the conversation. */
-  async #answer(messages: Message[]): Promise<void> {
+  async #answer(messages: Said[]): Promise<void> {
     const asked = this.#asked(messages, false);
     if (!asked) return;
     const isAgain = messages.length <= this.#messages.length;
@@ -117,23 +123,28 @@ export class ChatTab {
     this.#messages = messages;
     this.#draw();
     showEnd(this.#log, this.#floor);
-    const answer: Message = { role: "assistant", content: "" };
+    const answer: Said = { role: "assistant", content: "" };
     const isWhole = await this.session.run(async (signal) => {
       let place: HTMLElement | undefined;
-      for await (const chunk of this.session.api.stream<ChatChunk>(PATH, asked.fields, signal)) {
+      const grow = (choices: ChatChunk["choices"]) => {
         const isAtEnd = isEndInView(this.#log, this.#floor);
-        if (!place) {
-          messages.push(answer); // what is refused leaves nothing behind
-          place = this.#add(answer);
-        }
-        for (const choice of chunk.choices) {
+        if (!place) messages.push(answer); // what is refused leaves nothing behind
+        place ??= this.#add(answer);
+        for (const choice of choices) {
           if (choice.index !== 0) continue;
           answer.content += choice.delta.content ?? "";
-          place.textContent = answer.content;
-          if (choice.finish_reason === "length")
-            place.append(make("span", { class: "help" }, " … cut at max_tokens"));
+          if (choice.finish_reason === "length") answer.ending = "cut at max_tokens";
         }
+        write(answer, place);
         if (isAtEnd) showEnd(this.#log, this.#floor);
+      };
+      const chunks = this.session.api.stream<ChatChunk>(PATH, asked.fields, signal);
+      try {
+        for await (const { choices } of chunks) grow(choices);
+      } catch (error) {
+        answer.ending = signal.aborted ? "stopped by you" : "broken off";
+        if (place) write(answer, place);
+        throw error;
       }
       announce("The answer is complete.");
     });
@@ -143,7 +154,7 @@ export class ChatTab {
 
   /** Offer another try, where the eyes are. */
   #offer({ content }: Message): void {
-    const told = content ? "The answer broke off." : "No answer came.";
+    const told = content ? "" : "No answer came.";
     const again = make("button", { type: "button", click: () => this.retry() }, "Try again");
     this.#log.append(make("li", { class: "failed" }, told, again));
     showEnd(this.#log, this.#floor);
@@ -159,9 +170,18 @@ export class ChatTab {
     for (const message of this.#messages) this.#add(message);
   }
 
-  #add(message: Message): HTMLElement {
-    const text = make("div", { class: "said" }, message.content);
+  #add(message: Said): HTMLElement {
+    const text = make("div", { class: "said" });
+    write(message, text);
     this.#log.append(make("li", { class: message.role }, make("h2", {}, message.role), text));
     return text;
   }
+}
+
+function write({ content, ending }: Said, place: HTMLElement): void {
+  place.replaceChildren(content, ending ? make("span", { class: "help" }, ` … ${ending}`) : "");
+}
+
+function plain({ role, content }: Said): Message {
+  return { role, content };
 }

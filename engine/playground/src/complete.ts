@@ -1,6 +1,6 @@
 /** The tab that continues a text: choices side by side, and branches from any token. */
 
-import type { Asked, Completion, Fields, Usage } from "./api";
+import type { Asked, Choice, Completion, Fields, Usage } from "./api";
 import { type Branch, Forest } from "./branches";
 import { announce, copyText, download, find, make, notify } from "./dom";
 import { Outline } from "./outline";
@@ -10,9 +10,10 @@ import {
   type Alternative,
   canBeChosen,
   chosenFor,
-  figure,
+  counted,
   idsOf,
-  perplexity,
+  measured,
+  speed,
   type Token,
   TokenReader,
   textOf,
@@ -82,7 +83,8 @@ export class CompleteTab {
   /** Ask once more for what was asked last. */
   regenerate(): void {
     const latest = this.#shown.filter(({ branch }) => this.#latest.includes(branch));
-    if (this.#last?.prompt === this.prompt) this.#ask(this.#last, latest.length ? latest : this.#shown);
+    if (this.#last?.prompt === this.prompt)
+      this.#ask({ ...this.#last }, latest.length ? latest : this.#shown);
     else this.complete();
   }
 
@@ -97,6 +99,7 @@ export class CompleteTab {
     if (!given) return;
     this.#last = place;
     const { prompt, parent, at, first } = place;
+    this.#usage.textContent = "";
     const begun = parent && [...parent.path.slice(0, at), ...first];
     const fields = this.#with(begun ? this.#goingOn(given, parent, begun) : given, prompt);
     await this.session.run((signal) => this.#stream(fields, place, instead, signal));
@@ -144,25 +147,46 @@ export class CompleteTab {
       this.#show(columns, instead);
       for (const { view } of [...columns].reverse()) view.follow(); // the first has the last word
     };
-    for await (const chunk of this.session.api.stream<Completion>(PATH, fields, signal)) {
-      if (!columns.length) start(); // what is refused leaves nothing behind
-      if (chunk.usage) this.#tellUsage(chunk.usage, given, (performance.now() - began) / 1000);
-      for (const choice of chunk.choices) {
-        const column = columns[choice.index];
-        if (!column) continue;
-        const reader = readers.get(choice.index) ?? new TokenReader();
-        readers.set(choice.index, reader);
-        const tokens = reader.read(choice);
-        column.branch.tokens.push(...tokens);
-        column.view.append(tokens);
-        if (choice.finish_reason) {
-          column.branch.finishReason = choice.finish_reason;
-          this.#end(column, first);
-          ended += 1;
+    const seconds = () => (performance.now() - began) / 1000;
+    const read = (choice: Choice, column: Column) => {
+      const { branch, status, view } = column;
+      const reader = readers.get(choice.index) ?? new TokenReader();
+      readers.set(choice.index, reader);
+      const tokens = reader.read(choice);
+      branch.tokens.push(...tokens);
+      view.append(tokens);
+      status.textContent = `${counted(branch.tokens)} so far`;
+      if (choice.finish_reason) {
+        branch.finishReason = choice.finish_reason;
+        this.#end(column, first);
+        ended += 1;
+      }
+    };
+    try {
+      for await (const chunk of this.session.api.stream<Completion>(PATH, fields, signal)) {
+        if (!columns.length) start(); // what is refused leaves nothing behind
+        if (chunk.usage) this.#tellUsage(chunk.usage, given, seconds());
+        for (const choice of chunk.choices) {
+          const column = columns[choice.index];
+          if (column) read(choice, column);
         }
       }
+    } catch (error) {
+      this.#interrupt(columns, signal.aborted);
+      const generated = columns.reduce((sum, { branch }) => sum + branch.tokens.length - first.length, 0);
+      if (generated && this.#last === place) this.#usage.textContent = speed(generated, seconds());
+      throw error;
     }
     announce(`${ended} ${ended === 1 ? "choice is" : "choices are"} complete.`);
+  }
+
+  /** Tell of branches that ended before the server ended them. */
+  #interrupt(columns: Column[], isStopped: boolean): void {
+    for (const column of columns) {
+      const { branch } = column;
+      if (branch.finishReason === null) branch.interruption = isStopped ? "stopped by you" : "broken off";
+      this.#tellStatus(column);
+    }
   }
 
   /** Tell how a branch ended. A token that was chosen and is its end, such as an end token, adds no text. */
@@ -259,7 +283,7 @@ export class CompleteTab {
   #tellStatus({ branch, status, more }: Column): void {
     more.disabled = !branch.canGoOn;
     const figures = branch.tokens.length ? measured(branch.tokens) : "";
-    status.textContent = [branch.finishReason, figures].filter(Boolean).join(" · ");
+    status.textContent = [branch.ending, figures].filter(Boolean).join(" · ");
   }
 
   #branch(branch: Branch, index: number, alternative: Alternative): void {
@@ -297,9 +321,7 @@ export class CompleteTab {
     const { prompt_tokens, prompt_tokens_details } = usage;
     const generated = usage.completion_tokens - given;
     const cached = prompt_tokens_details.cached_tokens;
-    this.#usage.textContent =
-      `${prompt_tokens} prompt tokens${cached ? ` (${cached} cached)` : ""}, ` +
-      `${generated} generated in ${seconds.toFixed(1)} s, ${(generated / seconds).toFixed(1)} tokens/s`;
+    this.#usage.textContent = `${prompt_tokens} prompt tokens${cached ? ` (${cached} cached)` : ""}, ${speed(generated, seconds)}`;
   }
 
   /** Let the text box be as high as its text, within limits that the style has. */
@@ -307,14 +329,4 @@ export class CompleteTab {
     this.#prompt.style.height = "auto";
     this.#prompt.style.height = `${this.#prompt.scrollHeight + 2}px`;
   }
-}
-
-/** Say how many tokens there are, and how surprising those were that a form left free. */
-function measured(tokens: Token[]): string {
-  const { value, count } = perplexity(tokens);
-  const forced = tokens.filter((token) => token.isForced).length;
-  const total = `${tokens.length} tokens`;
-  if (!count) return forced ? `${total}, all forced by the form` : total;
-  const over = forced ? ` over the ${count} that were free` : "";
-  return `${total}, perplexity ${figure(value, 3)}${over}`;
 }

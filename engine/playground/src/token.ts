@@ -125,3 +125,22 @@ export function percent(logprob: number): string {
 export function visible(text: string): string {
   return text.replaceAll("\n", "↵").replaceAll("\t", "⇥").replaceAll(" ", "·") || "∅";
 }
+
+export function counted({ length }: readonly Token[]): string {
+  return `${length} ${length === 1 ? "token" : "tokens"}`;
+}
+
+/** Say how fast tokens came. */
+export function speed(generated: number, seconds: number): string {
+  return `${generated} generated in ${seconds.toFixed(1)} s, ${(generated / seconds).toFixed(1)} tokens/s`;
+}
+
+/** Say how many tokens there are, and how surprising those were that a form left free. */
+export function measured(tokens: readonly Token[]): string {
+  const { value, count } = perplexity(tokens);
+  const forced = tokens.filter((token) => token.isForced).length;
+  const total = counted(tokens);
+  if (!count) return forced ? `${total}, all forced by the form` : total;
+  const over = forced ? ` over the ${count} that were free` : "";
+  return `${total}, perplexity ${figure(value, 3)}${over}`;
+}
