@@ -158,6 +158,41 @@ async def test_the_keyboard_walks_over_tokens_to_their_alternatives(playground: 
     assert await playground.evaluate("document.activeElement.closest('#inspector') !== null")
     await playground.page.keyboard.press("Escape")
     await expect(playground.page.locator("#inspector")).to_be_hidden()
+    await expect(playground.page.locator(".current")).to_have_count(0)
+    text = playground.column().locator(".text")
+    await expect(text).to_be_focused()
+    await playground.page.keyboard.press("ArrowRight")
+    await playground.page.keyboard.press("Enter")
+    buttons = playground.page.locator("#inspector button:enabled")
+    for key, number in (
+        ("ArrowDown", 1),
+        ("ArrowUp", 0),
+        ("ArrowUp", -1),
+        ("ArrowDown", 0),
+        ("ArrowDown", 1),
+    ):
+        await playground.page.keyboard.press(key)
+        await expect(buttons.nth(number)).to_be_focused()
+    await playground.page.keyboard.press("Enter")
+    await playground.ended()
+    await expect(text).to_be_focused()
+    assert await playground.column().get_attribute("data-branch") == "1"
+    await playground.page.keyboard.press("ArrowRight")
+    await expect(playground.page.locator(".current")).to_have_class(re.compile("begin"))
+
+
+async def test_the_card_is_not_wider_than_what_a_scrollbar_leaves(playground: Playground) -> None:
+    await playground.complete(FRANCE, **GREEDY)
+    await playground.page.set_viewport_size({"width": 360, "height": 700})
+    try:
+        narrow = "Object.defineProperty(document.documentElement, 'clientWidth', { value: 345 })"
+        await playground.evaluate(narrow)  # headless Chromium's own scrollbars take no room
+        for index in range(8):
+            box = await (await playground.look_at(index)).bounding_box()
+            assert box
+            assert box["x"] + box["width"] <= 345
+    finally:
+        await playground.page.set_viewport_size({"width": 1200, "height": 900})
 
 
 async def test_what_is_wrong_is_said_beside_its_field(playground: Playground) -> None:

@@ -145,6 +145,7 @@ export class CompleteTab {
       this.#latest = columns.map(({ branch }) => branch);
       this.#outline.draw(prompt);
       this.#show(columns, instead);
+      if (first.length) columns[0]?.view.element.focus({ preventScroll: true });
       for (const { view } of [...columns].reverse()) view.follow(); // the first has the last word
     };
     const seconds = () => (performance.now() - began) / 1000;
@@ -195,7 +196,10 @@ export class CompleteTab {
     const [chosen] = first;
     if (chosen && branch.tokens.length === 1 && branch.finishReason === "stop" && !branch.hasForm) {
       branch.tokens[0] = { ...chosen, text: "" };
-      if (this.#shown.includes(column)) this.#show([this.#column(branch)], [column]);
+      if (!this.#shown.includes(column)) return;
+      const again = this.#column(branch);
+      this.#show([again], [column]);
+      again.view.element.focus({ preventScroll: true });
     }
     this.#tellStatus(column);
   }

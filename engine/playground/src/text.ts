@@ -15,7 +15,7 @@ export interface TokenEvents {
 export class TextView {
   readonly element: HTMLElement;
   readonly tokens: Token[] = [];
-  #current = -1;
+  #current: number;
   #waiting: Token[] = [];
   /** What grows, up to a line break: a browser lays out that alone, and of the others what is in view. */
   #line: HTMLElement | null = null;
@@ -28,6 +28,7 @@ export class TextView {
     /** The token that a branch begins with; -1 where the text has no such place. */
     readonly begin = -1,
   ) {
+    this.#current = Math.max(begin, 0) - 1;
     this.element = make("div", {
       class: "text",
       tabindex: "0",
@@ -123,6 +124,8 @@ export interface Choosing {
 /** The card beside a token: its probability, and its alternatives as buttons with bars. */
 export class Inspector {
   readonly #card: HTMLElement;
+  /** The token that the card is about. */
+  #at: HTMLElement | null = null;
   #leaving = 0;
 
   constructor(card: HTMLElement) {
@@ -130,7 +133,10 @@ export class Inspector {
     card.addEventListener("pointerenter", () => clearTimeout(this.#leaving));
     card.addEventListener("pointerleave", () => this.hideSoon());
     card.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") this.hide();
+      const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      this.#step(step);
     });
   }
 
@@ -140,6 +146,8 @@ export class Inspector {
    */
   show(token: Token, at: HTMLElement, choice?: Choosing): void {
     clearTimeout(this.#leaving);
+    if (this.#at !== at) this.#at?.classList.remove("current");
+    this.#at = at;
     const head = make("p", { class: "head" }, make("code", {}, visible(token.name)), ` ${describe(token)}`);
     const canBeChosen = token.top.map((each) => choice?.isPossible(each) ?? false);
     const rows = token.top.map((each, i) => {
@@ -172,7 +180,18 @@ export class Inspector {
   }
 
   focus(): void {
-    this.#card.querySelector("button")?.focus();
+    this.#buttons[0]?.focus();
+  }
+
+  get #buttons(): HTMLElement[] {
+    return [...this.#card.querySelectorAll<HTMLElement>("button:enabled")];
+  }
+
+  /** Move the focus to the alternative above or below. */
+  #step(step: number): void {
+    const buttons = this.#buttons;
+    const focused = buttons.indexOf(document.activeElement as HTMLElement);
+    buttons.at((focused + step) % buttons.length)?.focus();
   }
 
   hideSoon(): void {
@@ -181,18 +200,24 @@ export class Inspector {
   }
 
   hide(): void {
-    if (!this.#card.contains(document.activeElement)) this.#card.hidden = true;
+    if (!this.#card.contains(document.activeElement)) this.close();
   }
 
+  /** Hide the card; the focus goes back to the text that it was opened from. */
   close(): void {
+    const text = this.#card.contains(document.activeElement) ? this.#at?.closest<HTMLElement>(".text") : null;
     this.#card.hidden = true;
+    this.#at?.classList.remove("current");
+    this.#at = null;
+    text?.focus({ preventScroll: true });
   }
 
   #place(at: HTMLElement): void {
     const box = at.getClientRects()[0] ?? at.getBoundingClientRect();
     const { offsetWidth: width, offsetHeight: height } = this.#card;
+    const room = document.documentElement.clientWidth; // without a scrollbar
     const isBelow = box.bottom + height < innerHeight || box.top < height;
-    this.#card.style.left = `${Math.max(4, Math.min(box.left, innerWidth - width - 4)) + scrollX}px`;
+    this.#card.style.left = `${Math.max(4, Math.min(box.left, room - width - 4)) + scrollX}px`;
     this.#card.style.top = `${(isBelow ? box.bottom + 2 : box.top - height - 2) + scrollY}px`;
   }
 }
