@@ -146,6 +146,9 @@ async def test_choices_stand_side_by_side_and_a_seed_repeats_them(playground: Pl
     await playground.page.click("#regenerate")
     await playground.ended()
     assert [await playground.text(0), await playground.text(1)] == once
+    await playground.complete(FRANCE, n="3", max_tokens="8")
+    boxes = [await playground.column(number).bounding_box() for number in range(3)]
+    assert len({box["y"] for box in boxes if box}) == 1, "in one row"
 
 
 async def test_the_keyboard_walks_over_tokens_to_their_alternatives(playground: Playground) -> None:
@@ -473,8 +476,10 @@ async def test_the_running_server_is_shown(playground: Playground, service: Comp
     await expect(slots.first).to_contain_text("of 2000 generated")
     shared = [await slots.nth(number).locator(".run").first.get_attribute("class") for number in range(2)]
     assert shared[0] == shared[1], "the prompt's cells are the same"
+    await expect(page.locator("#idle")).to_be_hidden()
     await stream.aclose()
     await expect(slots).to_have_count(0)
+    await expect(page.locator("#idle")).to_be_visible()
     cost = page.locator("#cost figure")
     widths = [*(await service.state()).step_ms]
     assert await cost.locator(".axis span").all_text_contents() == widths

@@ -175,7 +175,7 @@ async function load(): Promise<void> {
   const [model] = models.data;
   if (model) session.model = model;
   session.logprobs = Math.min(5, mostLogprobs(openapi));
-  find("#model", HTMLElement).textContent = `${session.model.id} · ${session.model.max_model_len} tokens`;
+  find("#model", HTMLElement).textContent = `${session.model.id} · context ${session.model.max_model_len}`;
   const panel = find("#fields", HTMLElement);
   typed = session.fields?.typed() ?? typed;
   panel.replaceChildren();

@@ -38,6 +38,7 @@ interface Moment {
 export class ServerTab {
   readonly #figures = find("#figures", HTMLElement);
   readonly #slots = find("#slots", HTMLElement);
+  readonly #idle = find("#idle", HTMLElement);
   readonly #speed = find("#speed", HTMLElement);
   readonly #cost = find("#cost", HTMLElement);
   #moments: Moment[] = [];
@@ -82,7 +83,7 @@ export class ServerTab {
     const { kv, totals } = state;
     const share = (part: number, whole: number) => (whole ? `${((100 * part) / whole).toFixed(0)} %` : "–");
     const total = (name: string) => totals[name] ?? 0;
-    const figures: [string, string][] = [
+    const figures: [name: string, value: string, meaning?: string][] = [
       ["model", state.model],
       ["up", duration(state.uptime_seconds)],
       ["running", `${state.slots.length} of ${state.n_slots}`],
@@ -90,14 +91,31 @@ export class ServerTab {
       ["tokens/s", this.#rate("completion_tokens").toFixed(1)],
       ["requests", String(total("requests"))],
       ["KV cache", `${kv.used} of ${kv.cells} (${share(kv.used, kv.cells)})`],
-      ["saved prefixes", String(kv.saved_prefixes)],
+      [
+        "saved prefixes",
+        String(kv.saved_prefixes),
+        "beginnings of prompts, kept outside of the KV cache so that they need not be computed again",
+      ],
       ["prompt tokens from the cache", share(total("cached_tokens"), total("prompt_tokens"))],
-      ["guesses that were right", share(total("accepted_tokens"), total("drafted_tokens"))],
+      [
+        "guesses that were right",
+        share(total("accepted_tokens"), total("drafted_tokens")),
+        "of the tokens guessed from the text before; each right one spares a step",
+      ],
       ["forced by a form", String(total("forced_tokens"))],
     ];
     this.#figures.replaceChildren(
-      ...figures.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))),
+      ...figures.map(([name, value, meaning]) =>
+        make(
+          "div",
+          {},
+          make("dt", {}, name),
+          make("dd", {}, value),
+          ...(meaning ? [make("dd", { class: "help" }, meaning)] : []),
+        ),
+      ),
     );
+    this.#idle.hidden = state.slots.length > 0;
     this.#slots.replaceChildren(...state.slots.map((slot) => this.#row(slot, kv.cells)));
     const seconds = (HISTORY * EVERY_MS) / 1000;
     const speed = { what: "tokens generated", unit: "tokens/s", ends: [`${seconds} s ago`, "now"] };
