@@ -75,6 +75,7 @@ export class ChatTab {
     if (this.#messages.length) this.#remember([...this.#earlier, this.#messages]);
     this.#messages = [];
     this.#draw();
+    this.#tellChange();
     this.#say.focus();
   }
 
@@ -84,6 +85,7 @@ export class ChatTab {
     this.#messages = this.#earlier.at(-1) ?? this.#messages;
     this.#remember(this.#earlier.slice(0, -1));
     this.#draw();
+    this.#tellChange();
     this.#say.focus();
   }
 
@@ -149,7 +151,12 @@ export class ChatTab {
       announce("The answer is complete.");
     });
     if (!isWhole && this.#messages === messages && !this.session.isRunning) this.#offer(answer);
-    this.#log.dispatchEvent(new Event("change", { bubbles: true })); // for what follows it, as "Copy as"
+    this.#tellChange();
+  }
+
+  /** Tell those who follow what would be sent, as "Copy as". */
+  #tellChange(): void {
+    this.#log.dispatchEvent(new Event("change", { bubbles: true }));
   }
 
   /** Offer another try, where the eyes are. */

@@ -310,6 +310,7 @@ export class CompleteTab {
   /** Show a branch of the list, and its prompt, unless that would lose one that was typed and not asked yet. */
   #choose(branch: Branch): void {
     if (this.#forest.prompts.includes(this.prompt)) this.prompt = branch.prompt;
+    this.#prompt.dispatchEvent(new Event("change", { bubbles: true })); // for what follows it, as "Copy as"
     const [shown] = this.#columnsOf(branch);
     if (shown) shown.element.scrollIntoView({ block: "nearest" });
     else this.#show([this.#column(branch)], this.#shown);

@@ -135,6 +135,23 @@ function download(name, type, text) {
   URL.revokeObjectURL(address);
 }
 
+// src/follow.ts
+var MARGIN = 16;
+var SLACK = 8;
+function isEndInView(element, floor = bottom()) {
+  const { scrollTop, clientHeight, scrollHeight } = element;
+  if (scrollTop + clientHeight < scrollHeight - SLACK) return false;
+  return element.getBoundingClientRect().bottom + MARGIN <= floor + SLACK;
+}
+function showEnd(element, floor = bottom()) {
+  element.scrollTop = element.scrollHeight;
+  const below = element.getBoundingClientRect().bottom + MARGIN - floor;
+  if (below > 0) scrollBy(0, below);
+}
+function bottom() {
+  return document.documentElement.clientHeight;
+}
+
 // src/chat.ts
 var PATH = "/v1/chat/completions";
 var ChatTab = class {
@@ -143,16 +160,22 @@ var ChatTab = class {
     find("#send", HTMLButtonElement).addEventListener("click", () => this.send());
     find("#retry", HTMLButtonElement).addEventListener("click", () => this.retry());
     find("#clear", HTMLButtonElement).addEventListener("click", () => this.clear());
+    this.#undo.addEventListener("click", () => this.undo());
   }
   session;
   #log = find("#messages", HTMLElement);
+  #composer = find("#composer", HTMLElement);
   #system = find("#system", HTMLTextAreaElement);
   #say = find("#say", HTMLTextAreaElement);
+  #undo = find("#undo", HTMLButtonElement);
   #messages = [];
+  /** What the conversation was before each "Clear" or "Answer again" since something was said. */
+  #earlier = [];
   /** What was said and typed; undefined if nothing was. */
   get conversation() {
     const [system, draft] = [this.#system.value, this.#say.value];
-    return system || draft || this.#messages.length ? { system, draft, messages: this.#messages } : void 0;
+    const messages = this.#messages.map(plain);
+    return system || draft || messages.length ? { system, draft, messages } : void 0;
   }
   set conversation({ system, draft, messages }) {
     this.#system.value = system;
@@ -185,9 +208,24 @@ var ChatTab = class {
   }
   clear() {
     this.session.stop();
+    if (this.#messages.length) this.#remember([...this.#earlier, this.#messages]);
     this.#messages = [];
     this.#draw();
+    this.#tellChange();
     this.#say.focus();
+  }
+  /** Bring back what the last "Clear" or "Answer again" took away. */
+  undo() {
+    this.session.stop();
+    this.#messages = this.#earlier.at(-1) ?? this.#messages;
+    this.#remember(this.#earlier.slice(0, -1));
+    this.#draw();
+    this.#tellChange();
+    this.#say.focus();
+  }
+  #remember(earlier) {
+    this.#earlier = earlier;
+    this.#undo.disabled = earlier.length === 0;
   }
   /** Return the conversation without its last answer. */
   #unanswered() {
@@ -202,7 +240,7 @@ var ChatTab = class {
     const fields = {
       ...others,
       ...max_tokens !== void 0 && { max_completion_tokens: max_tokens },
-      messages: [...system ? [{ role: "system", content: system }] : [], ...messages],
+      messages: [...system ? [{ role: "system", content: system }] : [], ...messages.map(plain)],
       stream: true
     };
     return { path: PATH, fields };
@@ -211,48 +249,73 @@ var ChatTab = class {
   async #answer(messages) {
     const asked = this.#asked(messages, false);
     if (!asked) return;
-    if (messages.length > this.#messages.length) this.#say.value = "";
+    const isAgain = messages.length <= this.#messages.length;
+    if (!isAgain) this.#say.value = "";
+    if (messages.length < this.#messages.length) this.#remember([...this.#earlier, this.#messages]);
+    else if (!isAgain) this.#remember([]);
     this.#messages = messages;
     this.#draw();
+    showEnd(this.#log, this.#floor);
     const answer = { role: "assistant", content: "" };
     const isWhole = await this.session.run(async (signal) => {
       let place;
-      for await (const chunk of this.session.api.stream(PATH, asked.fields, signal)) {
-        if (!place) {
-          messages.push(answer);
-          place = this.#add(answer);
-        }
-        for (const choice of chunk.choices) {
+      const grow = (choices) => {
+        const isAtEnd = isEndInView(this.#log, this.#floor);
+        if (!place) messages.push(answer);
+        place ??= this.#add(answer);
+        for (const choice of choices) {
           if (choice.index !== 0) continue;
           answer.content += choice.delta.content ?? "";
-          place.textContent = answer.content;
-          if (choice.finish_reason === "length")
-            place.append(make("span", { class: "help" }, " \u2026 cut at max_tokens"));
+          if (choice.finish_reason === "length") answer.ending = "cut at max_tokens";
         }
-        place.scrollIntoView({ block: "nearest" });
+        write(answer, place);
+        if (isAtEnd) showEnd(this.#log, this.#floor);
+      };
+      const chunks = this.session.api.stream(PATH, asked.fields, signal);
+      try {
+        for await (const { choices } of chunks) grow(choices);
+      } catch (error) {
+        answer.ending = signal.aborted ? "stopped by you" : "broken off";
+        if (place) write(answer, place);
+        throw error;
       }
       announce("The answer is complete.");
     });
     if (!isWhole && this.#messages === messages && !this.session.isRunning) this.#offer(answer);
+    this.#tellChange();
+  }
+  /** Tell those who follow what would be sent, as "Copy as". */
+  #tellChange() {
     this.#log.dispatchEvent(new Event("change", { bubbles: true }));
   }
   /** Offer another try, where the eyes are. */
   #offer({ content }) {
-    const told = content ? "The answer broke off." : "No answer came.";
+    const told = content ? "" : "No answer came.";
     const again = make("button", { type: "button", click: () => this.retry() }, "Try again");
     this.#log.append(make("li", { class: "failed" }, told, again));
-    again.scrollIntoView({ block: "nearest" });
+    showEnd(this.#log, this.#floor);
+  }
+  /** Where the view of the conversation ends. */
+  get #floor() {
+    return this.#composer.getBoundingClientRect().top;
   }
   #draw() {
     this.#log.replaceChildren();
     for (const message of this.#messages) this.#add(message);
   }
   #add(message) {
-    const text = make("div", { class: "said" }, message.content);
+    const text = make("div", { class: "said" });
+    write(message, text);
     this.#log.append(make("li", { class: message.role }, make("h2", {}, message.role), text));
     return text;
   }
 };
+function write({ content, ending }, place) {
+  place.replaceChildren(content, ending ? make("span", { class: "help" }, ` \u2026 ${ending}`) : "");
+}
+function plain({ role, content }) {
+  return { role, content };
+}
 
 // src/token.ts
 var TokenReader = class {
@@ -299,54 +362,81 @@ function idsOf(tokens) {
   return ids.length === tokens.length ? ids : void 0;
 }
 function describe(token) {
-  const probability = token.logprob === null ? "first of its text" : percent(token.logprob);
+  const probability = token.logprob === null ? "no score: nothing is before it" : percent(token.logprob);
   return token.isForced ? `${probability}, forced by the form` : probability;
 }
 function textOf(tokens) {
   return tokens.map((token) => token.text).join("");
 }
 function perplexity(tokens) {
-  const known = tokens.flatMap((token) => token.logprob === null ? [] : [token.logprob]);
+  const known = tokens.flatMap(({ logprob, isForced }) => logprob === null || isForced ? [] : [logprob]);
   const mean = known.reduce((sum, logprob) => sum + logprob, 0) / Math.max(known.length, 1);
   return { value: Math.exp(-mean), count: known.length, mean };
 }
 var LEAST = [0.9, 0.5, 0.2, 0.05, 0];
-function shade(logprob) {
-  if (logprob === null) return 0;
+function shade({ logprob, isForced }) {
+  if (isForced) return "forced";
+  if (logprob === null) return "unscored";
   const probability = Math.exp(logprob);
-  return LEAST.findIndex((least) => probability >= least);
+  return `shade${LEAST.findIndex((least) => probability >= least)}`;
+}
+function figure(value, digits) {
+  if (value > 1e9) return "over 1,000,000,000";
+  return value >= 10 ** digits ? value.toFixed(0) : value.toPrecision(digits);
 }
 function percent(logprob) {
   const probability = 100 * Math.exp(logprob);
+  if (probability < 1e-3) return "< 0.001 %";
   return `${probability >= 9.95 ? probability.toFixed(0) : probability.toPrecision(2)} %`;
 }
 function visible(text) {
   return text.replaceAll("\n", "\u21B5").replaceAll("	", "\u21E5").replaceAll(" ", "\xB7") || "\u2205";
 }
+function counted({ length }) {
+  return `${length} ${length === 1 ? "token" : "tokens"}`;
+}
+function speed(generated, seconds) {
+  return `${generated} generated in ${seconds.toFixed(1)} s, ${(generated / seconds).toFixed(1)} tokens/s`;
+}
+function measured(tokens) {
+  const { value, count } = perplexity(tokens);
+  const forced = tokens.filter((token) => token.isForced).length;
+  const total = counted(tokens);
+  if (!count) return forced ? `${total}, all forced by the form` : total;
+  const over = forced ? ` over the ${count} that were free` : "";
+  return `${total}, perplexity ${figure(value, 3)}${over}`;
+}
 
 // src/branches.ts
 var Branch = class {
-  constructor(id, parent, at, fields) {
+  constructor(id, prompt, parent, at, fields) {
     this.id = id;
+    this.prompt = prompt;
     this.parent = parent;
     this.at = at;
     this.fields = fields;
   }
   id;
+  prompt;
   parent;
   at;
   fields;
   tokens = [];
   finishReason = null;
+  /** What ended it before the server did. */
+  interruption = null;
   /** All tokens from the prompt on. */
   get path() {
     return [...this.parent?.path.slice(0, this.at) ?? [], ...this.tokens];
   }
-  get depth() {
-    return this.parent ? this.parent.depth + 1 : 0;
-  }
   get hasForm() {
     return this.fields.structured_outputs !== void 0;
+  }
+  /** How it ended, in words; empty while it grows. */
+  get ending() {
+    if (this.interruption) return this.interruption;
+    if (this.finishReason === "length") return "cut at max_tokens";
+    return this.finishReason === "stop" ? "stopped at an end" : this.finishReason ?? "";
   }
   /** How many tokens it can be continued behind: all but an end token, and what a stop string cut off. */
   get kept() {
@@ -358,29 +448,34 @@ var Branch = class {
     return !(this.hasForm && this.finishReason === "stop") && idsOf(this.path) !== void 0;
   }
 };
-var Tree = class {
-  constructor(prompt) {
-    this.prompt = prompt;
-  }
-  prompt;
+var Forest = class {
   branches = [];
-  grow(parent, at, fields) {
-    const branch = new Branch(this.branches.length, parent, at, fields);
+  grow(prompt, parent, at, fields) {
+    const branch = new Branch(this.branches.length, prompt, parent, at, fields);
     this.branches.push(branch);
     return branch;
+  }
+  get prompts() {
+    return [...new Set(this.branches.map(({ prompt }) => prompt))];
+  }
+  rootsOf(prompt) {
+    return this.of(prompt).filter((branch) => branch.parent === null);
   }
   childrenOf(parent) {
     return this.branches.filter((branch) => branch.parent === parent);
   }
+  of(prompt) {
+    return this.branches.filter((branch) => branch.prompt === prompt);
+  }
   export() {
     return {
-      prompt: this.prompt,
       branches: this.branches.map((branch) => ({
         id: branch.id,
+        prompt: branch.prompt,
         parent: branch.parent?.id ?? null,
         at: branch.at,
         finish_reason: branch.finishReason,
-        text: this.prompt + textOf(branch.path),
+        text: branch.prompt + textOf(branch.path),
         fields: branch.fields,
         tokens: branch.tokens
       }))
@@ -388,10 +483,72 @@ var Tree = class {
   }
 };
 
+// src/outline.ts
+var Outline = class {
+  constructor(forest, onChoose) {
+    this.forest = forest;
+    this.onChoose = onChoose;
+  }
+  forest;
+  onChoose;
+  #section = find("#tree", HTMLElement);
+  #list = find("#branches", HTMLElement);
+  #open = /* @__PURE__ */ new Set();
+  /** @param prompt The one whose branches come first, and are not folded away. */
+  draw(prompt) {
+    const earlier = this.forest.prompts.filter((each) => each !== prompt).reverse();
+    this.#section.hidden = this.forest.branches.length === 0;
+    this.#list.replaceChildren(
+      ...this.#items(this.forest.rootsOf(prompt)),
+      ...earlier.map((each) => this.#folded(each))
+    );
+  }
+  /** Mark the branches that are shown. */
+  mark(shown2) {
+    const ids = shown2.map(({ id }) => String(id));
+    for (const button of this.#list.querySelectorAll("button"))
+      button.setAttribute("aria-current", String(ids.includes(button.dataset.branch ?? "")));
+  }
+  #folded(prompt) {
+    const count = this.forest.of(prompt).length;
+    const told = ` ${count} ${count === 1 ? "branch" : "branches"} of an earlier prompt`;
+    const folded = make(
+      "details",
+      { class: "earlier", open: this.#open.has(prompt) },
+      make("summary", {}, beginning(prompt), make("span", { class: "help" }, told)),
+      make("ol", {}, ...this.#items(this.forest.rootsOf(prompt)))
+    );
+    folded.addEventListener("toggle", () => {
+      if (folded.open) this.#open.add(prompt);
+      else this.#open.delete(prompt);
+    });
+    return make("li", {}, folded);
+  }
+  #items(branches) {
+    return branches.map((branch) => {
+      const place = branch.parent ? `from token ${branch.at + 1}` : "from the prompt";
+      const button = make(
+        "button",
+        { type: "button", "data-branch": String(branch.id), click: () => this.onChoose(branch) },
+        make("b", {}, String(branch.id + 1)),
+        ` ${beginning(textOf(branch.tokens))} `,
+        make("span", { class: "help" }, place)
+      );
+      const children = this.#items(this.forest.childrenOf(branch));
+      return make("li", {}, button, ...children.length ? [make("ol", {}, ...children)] : []);
+    });
+  }
+};
+function beginning(text) {
+  return text.trim().slice(0, 60) || "\u2026";
+}
+
 // src/text.ts
 var TextView = class {
-  constructor(label, events2) {
+  constructor(label, events2, begin = -1) {
     this.events = events2;
+    this.begin = begin;
+    this.#current = Math.max(begin, 0) - 1;
     this.element = make("div", {
       class: "text",
       tabindex: "0",
@@ -404,13 +561,15 @@ var TextView = class {
     this.element.addEventListener("keydown", (event) => this.#walk(event));
   }
   events;
+  begin;
   element;
   tokens = [];
-  #current = -1;
+  #current;
   #waiting = [];
   /** What grows, up to a line break: a browser lays out that alone, and of the others what is in view. */
   #line = null;
   #frame = 0;
+  #isFollowed = false;
   /** Add tokens; they are drawn together, once for each frame. */
   append(tokens) {
     for (const token of tokens) {
@@ -419,8 +578,15 @@ var TextView = class {
     }
     if (this.#waiting.length && !this.#frame) this.#frame = requestAnimationFrame(() => this.#draw());
   }
+  /** Show the end, and follow it while tokens are added and the reader stays there. */
+  follow() {
+    this.#draw();
+    showEnd(this.element);
+    this.#isFollowed = true;
+  }
   #draw() {
     this.#frame = 0;
+    const isAtEnd = this.#isFollowed && isEndInView(this.element);
     let index = this.tokens.length - this.#waiting.length;
     for (const token of this.#waiting) {
       this.#line ??= this.element.appendChild(make("div", { class: "line" }));
@@ -429,16 +595,17 @@ var TextView = class {
       index += 1;
     }
     this.#waiting = [];
+    if (isAtEnd) showEnd(this.element);
   }
   #span(token, index) {
     const element = make("span", {
-      class: `token shade${shade(token.logprob)}`,
+      class: `token ${shade(token)}`,
       "data-index": String(index)
     });
     element.textContent = token.text;
     element.classList.toggle("break", /^\s*\n/.test(token.text));
     element.classList.toggle("nothing", token.text === "");
-    element.classList.toggle("forced", token.isForced);
+    element.classList.toggle("begin", index === this.begin);
     return element;
   }
   #look(event) {
@@ -472,13 +639,18 @@ var TextView = class {
 };
 var Inspector = class {
   #card;
+  /** The token that the card is about. */
+  #at = null;
   #leaving = 0;
   constructor(card) {
     this.#card = card;
     card.addEventListener("pointerenter", () => clearTimeout(this.#leaving));
     card.addEventListener("pointerleave", () => this.hideSoon());
     card.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") this.hide();
+      const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      this.#step(step);
     });
   }
   /** Show a token's card below it.
@@ -487,6 +659,8 @@ var Inspector = class {
    */
   show(token, at, choice) {
     clearTimeout(this.#leaving);
+    if (this.#at !== at) this.#at?.classList.remove("current");
+    this.#at = at;
     const head = make("p", { class: "head" }, make("code", {}, visible(token.name)), ` ${describe(token)}`);
     const canBeChosen2 = token.top.map((each) => choice?.isPossible(each) ?? false);
     const rows = token.top.map((each, i) => {
@@ -508,29 +682,44 @@ var Inspector = class {
       return make("li", {}, button);
     });
     this.#card.replaceChildren(head, make("ol", {}, ...rows));
-    if (canBeChosen2.includes(true))
-      this.#card.append(make("p", { class: "help" }, "Click one to continue from there."));
+    const help = token.isForced ? "The form allows only this text here." : canBeChosen2.includes(true) ? "Click one to continue from there." : "";
+    if (help) this.#card.append(make("p", { class: "help" }, help));
     this.#card.hidden = false;
     this.#place(at);
   }
   focus() {
-    this.#card.querySelector("button")?.focus();
+    this.#buttons[0]?.focus();
+  }
+  get #buttons() {
+    return [...this.#card.querySelectorAll("button:enabled")];
+  }
+  /** Move the focus to the alternative above or below. */
+  #step(step) {
+    const buttons = this.#buttons;
+    const focused = buttons.indexOf(document.activeElement);
+    buttons.at((focused + step) % buttons.length)?.focus();
   }
   hideSoon() {
     clearTimeout(this.#leaving);
     this.#leaving = window.setTimeout(() => this.hide(), 250);
   }
   hide() {
-    if (!this.#card.contains(document.activeElement)) this.#card.hidden = true;
+    if (!this.#card.contains(document.activeElement)) this.close();
   }
+  /** Hide the card; the focus goes back to the text that it was opened from. */
   close() {
+    const text = this.#card.contains(document.activeElement) ? this.#at?.closest(".text") : null;
     this.#card.hidden = true;
+    this.#at?.classList.remove("current");
+    this.#at = null;
+    text?.focus({ preventScroll: true });
   }
   #place(at) {
     const box = at.getClientRects()[0] ?? at.getBoundingClientRect();
     const { offsetWidth: width, offsetHeight: height } = this.#card;
+    const room = document.documentElement.clientWidth;
     const isBelow = box.bottom + height < innerHeight || box.top < height;
-    this.#card.style.left = `${Math.max(4, Math.min(box.left, innerWidth - width - 4)) + scrollX}px`;
+    this.#card.style.left = `${Math.max(4, Math.min(box.left, room - width - 4)) + scrollX}px`;
     this.#card.style.top = `${(isBelow ? box.bottom + 2 : box.top - height - 2) + scrollY}px`;
   }
 };
@@ -548,12 +737,14 @@ var CompleteTab = class {
   session;
   #prompt = find("#prompt", HTMLTextAreaElement);
   #columns = find("#columns", HTMLElement);
-  #branches = find("#branches", HTMLElement);
   #usage = find("#usage", HTMLElement);
-  #tree = new Tree("");
+  #forest = new Forest();
+  #outline = new Outline(this.#forest, (branch) => this.#choose(branch));
   #shown = [];
   #pinned = /* @__PURE__ */ new Set();
-  #last = { parent: null, at: 0, first: [] };
+  #last = null;
+  /** What was asked for last. */
+  #latest = [];
   get prompt() {
     return this.#prompt.value;
   }
@@ -561,14 +752,10 @@ var CompleteTab = class {
     this.#prompt.value = text;
     this.#grow();
   }
-  /** Continue the prompt; a prompt that was changed begins a new tree. */
+  /** Continue the prompt. */
   async complete() {
     if (!await this.session.ready()) return;
-    if (this.#tree.prompt !== this.prompt || !this.#tree.branches.length) {
-      this.#tree = new Tree(this.prompt);
-      this.#pinned.clear();
-    }
-    this.#ask(null, 0);
+    this.#ask({ prompt: this.prompt, parent: null, at: 0, first: [] }, this.#shown);
   }
   /** Return the request that "Complete" would send; undefined if something that was typed is wrong. */
   asked(isQuiet = false) {
@@ -577,25 +764,27 @@ var CompleteTab = class {
   }
   /** Ask once more for what was asked last. */
   regenerate() {
-    if (!this.#tree.branches.length || this.#tree.prompt !== this.prompt) this.complete();
-    else this.#ask(this.#last.parent, this.#last.at, this.#last.first);
+    const latest = this.#shown.filter(({ branch }) => this.#latest.includes(branch));
+    if (this.#last?.prompt === this.prompt)
+      this.#ask({ ...this.#last }, latest.length ? latest : this.#shown);
+    else this.complete();
   }
   export() {
-    const tree = { model: this.session.model.id, ...this.#tree.export() };
-    download("branches.json", "application/json", JSON.stringify(tree, null, 2));
+    const forest = { model: this.session.model.id, ...this.#forest.export() };
+    download("branches.json", "application/json", JSON.stringify(forest, null, 2));
   }
-  /** Ask for choices behind a place of the tree.
-   *
-   * @param first Tokens that each of them begins with: what was clicked.
-   */
-  async #ask(parent, at, first = []) {
+  /** Ask for choices behind a place, and show them instead of what is shown of others. */
+  async #ask(place, instead) {
     const given2 = this.session.request();
     if (!given2) return;
-    this.#last = { parent, at, first };
+    this.#last = place;
+    const { prompt, parent, at, first } = place;
+    this.#usage.textContent = "";
     const begun = parent && [...parent.path.slice(0, at), ...first];
-    const fields = this.#with(begun ? this.#goingOn(given2, parent, begun) : given2, this.#tree.prompt);
-    await this.session.run((signal) => this.#stream(fields, parent, at, first, signal));
-    this.#drawBranches();
+    const fields = this.#with(begun ? this.#goingOn(given2, parent, begun) : given2, prompt);
+    await this.session.run((signal) => this.#stream(fields, place, instead, signal));
+    this.#outline.draw(prompt);
+    this.#tellShown();
   }
   #with(given2, prompt) {
     const { logprobs } = this.session;
@@ -616,7 +805,8 @@ var CompleteTab = class {
       resume_token_ids: idsOf(tokens)
     };
   }
-  async #stream(fields, parent, at, first, signal) {
+  async #stream(fields, place, instead, signal) {
+    const { prompt, parent, at, first } = place;
     const columns = [];
     const readers = /* @__PURE__ */ new Map();
     const began = performance.now();
@@ -625,32 +815,55 @@ var CompleteTab = class {
     const start2 = () => {
       const count = Number(fields.n ?? 1);
       for (let index = 0; index < count; index++) {
-        const branch = this.#tree.grow(parent, at, fields);
+        const branch = this.#forest.grow(prompt, parent, at, fields);
         branch.tokens.push(...first);
         columns.push(this.#column(branch));
       }
-      this.#show(columns);
-      this.#drawBranches();
+      this.#latest = columns.map(({ branch }) => branch);
+      this.#outline.draw(prompt);
+      this.#show(columns, instead);
+      if (first.length) columns[0]?.view.element.focus({ preventScroll: true });
+      for (const { view } of [...columns].reverse()) view.follow();
     };
-    for await (const chunk of this.session.api.stream(PATH2, fields, signal)) {
-      if (!columns.length) start2();
-      if (chunk.usage) this.#tellUsage(chunk.usage, given2, (performance.now() - began) / 1e3);
-      for (const choice of chunk.choices) {
-        const column = columns[choice.index];
-        if (!column) continue;
-        const reader = readers.get(choice.index) ?? new TokenReader();
-        readers.set(choice.index, reader);
-        const tokens = reader.read(choice);
-        column.branch.tokens.push(...tokens);
-        column.view.append(tokens);
-        if (choice.finish_reason) {
-          column.branch.finishReason = choice.finish_reason;
-          this.#end(column, first);
-          ended += 1;
+    const seconds = () => (performance.now() - began) / 1e3;
+    const read = (choice, column) => {
+      const { branch, status, view } = column;
+      const reader = readers.get(choice.index) ?? new TokenReader();
+      readers.set(choice.index, reader);
+      const tokens = reader.read(choice);
+      branch.tokens.push(...tokens);
+      view.append(tokens);
+      status.textContent = `${counted(branch.tokens)} so far`;
+      if (choice.finish_reason) {
+        branch.finishReason = choice.finish_reason;
+        this.#end(column, first);
+        ended += 1;
+      }
+    };
+    try {
+      for await (const chunk of this.session.api.stream(PATH2, fields, signal)) {
+        if (!columns.length) start2();
+        if (chunk.usage) this.#tellUsage(chunk.usage, given2, seconds());
+        for (const choice of chunk.choices) {
+          const column = columns[choice.index];
+          if (column) read(choice, column);
         }
       }
+    } catch (error) {
+      this.#interrupt(columns, signal.aborted);
+      const generated = columns.reduce((sum, { branch }) => sum + branch.tokens.length - first.length, 0);
+      if (generated && this.#last === place) this.#usage.textContent = speed(generated, seconds());
+      throw error;
     }
     announce(`${ended} ${ended === 1 ? "choice is" : "choices are"} complete.`);
+  }
+  /** Tell of branches that ended before the server ended them. */
+  #interrupt(columns, isStopped) {
+    for (const column of columns) {
+      const { branch } = column;
+      if (branch.finishReason === null) branch.interruption = isStopped ? "stopped by you" : "broken off";
+      this.#tellStatus(column);
+    }
   }
   /** Tell how a branch ended. A token that was chosen and is its end, such as an end token, adds no text. */
   #end(column, first) {
@@ -658,20 +871,43 @@ var CompleteTab = class {
     const [chosen] = first;
     if (chosen && branch.tokens.length === 1 && branch.finishReason === "stop" && !branch.hasForm) {
       branch.tokens[0] = { ...chosen, text: "" };
-      this.#show([this.#column(branch)]);
+      if (!this.#shown.includes(column)) return;
+      const again = this.#column(branch);
+      this.#show([again], [column]);
+      again.view.element.focus({ preventScroll: true });
     }
     this.#tellStatus(column);
   }
-  #show(columns) {
-    const pinned = this.#shown.filter((column) => this.#pinned.has(column.branch));
-    this.#shown = [...pinned, ...columns.filter((column) => !this.#pinned.has(column.branch))];
-    this.#columns.replaceChildren(...this.#shown.map((column) => column.element));
-    find("#forced-legend", HTMLElement).hidden = !this.#shown.some(({ branch }) => branch.hasForm);
+  /** Show columns in the place of others, of which those that are pinned stay. */
+  #show(columns, instead) {
+    const gone = instead.filter(({ branch }) => !this.#pinned.has(branch));
+    const kept = this.#shown.filter((column) => !gone.includes(column));
+    const added = columns.filter(({ branch }) => !kept.some((column) => column.branch === branch));
+    const first = this.#shown.findIndex((column) => gone.includes(column));
+    const place = first < 0 ? kept.length : first;
+    for (const { element } of gone) element.remove();
+    for (const { element } of added) this.#columns.insertBefore(element, kept[place]?.element ?? null);
+    this.#shown = [...kept.slice(0, place), ...added, ...kept.slice(place)];
     this.session.inspector.close();
+    this.#tellShown();
+  }
+  #close(column) {
+    this.#pinned.delete(column.branch);
+    this.#show([], [column]);
+    this.#shown[0]?.view.element.focus();
+  }
+  /** Mark what is shown in the list, and explain what is seen of it. */
+  #tellShown() {
+    const branches = this.#shown.map(({ branch }) => branch);
+    this.#outline.mark(branches);
+    const hasOne = this.#forest.prompts.length < 2;
+    for (const { prompt } of this.#shown) prompt.hidden = hasOne;
+    find("#forced-legend", HTMLElement).hidden = !branches.some((branch) => branch.hasForm);
+    find("#begin-legend", HTMLElement).hidden = branches.every((branch) => branch.parent === null);
   }
   #column(branch) {
     const name = `Branch ${branch.id + 1}`;
-    const view = new TextView(name, {
+    const events2 = {
       onLook: (shown2, index, at) => {
         const token = shown2.tokens[index];
         const [before, after] = [branch.path.slice(0, index), branch.path.slice(index)];
@@ -683,72 +919,78 @@ var CompleteTab = class {
         if (token) this.session.inspector.show(token, at, choice);
       },
       onLeave: () => this.session.inspector.hideSoon()
-    });
+    };
+    const view = new TextView(name, events2, branch.parent ? branch.at : -1);
     view.append(branch.path);
     const status = make("span", { class: "status" });
     const pin = make(
       "button",
-      { type: "button", "aria-pressed": String(this.#pinned.has(branch)) },
-      "Keep beside"
+      {
+        type: "button",
+        "aria-pressed": String(this.#pinned.has(branch)),
+        title: "Keeps this branch here while you look at others"
+      },
+      "Pin"
     );
     pin.addEventListener("click", () => {
       const isPinned = this.#pinned.delete(branch) ? false : !!this.#pinned.add(branch);
       pin.setAttribute("aria-pressed", String(isPinned));
     });
-    const more = make("button", { type: "button", click: () => this.#ask(branch, branch.kept) }, "Continue");
+    const more = make("button", { type: "button", click: () => this.#continue(branch) }, "Continue");
     const copy = make("button", { type: "button", click: () => this.#copy(branch) }, "Copy text");
-    const head = make("header", {}, make("h2", {}, name), status, pin, more, copy);
+    const close = make("button", { type: "button", class: "close", "aria-label": `Close ${name}` }, "\xD7");
+    close.addEventListener("click", () => this.#close(column));
+    const buttons = make("div", { class: "actions" }, pin, more, copy);
+    const head = make("header", {}, make("h2", {}, name), close, status, buttons);
+    const prompt = make("p", { class: "help behind", title: branch.prompt }, `behind \u201C${branch.prompt}\u201D`);
     const element = make(
       "article",
       { class: "column", "data-branch": String(branch.id) },
       head,
+      prompt,
       view.element
     );
-    const column = { branch, element, view, status, more };
+    const column = { branch, element, prompt, view, status, more };
     this.#tellStatus(column);
     return column;
   }
   #tellStatus({ branch, status, more }) {
     more.disabled = !branch.canGoOn;
-    const { value, count } = perplexity(branch.tokens);
-    const figures = count ? `${count} tokens, perplexity ${value.toPrecision(3)}` : "";
-    status.textContent = [branch.finishReason, figures].filter(Boolean).join(" \xB7 ");
+    const figures = branch.tokens.length ? measured(branch.tokens) : "";
+    status.textContent = [branch.ending, figures].filter(Boolean).join(" \xB7 ");
   }
   #branch(branch, index, alternative) {
     const token = branch.path[index];
     if (!token) return;
     this.session.inspector.close();
-    this.#ask(branch, index, [chosenFor(token, alternative)]);
+    const first = [chosenFor(token, alternative)];
+    this.#ask({ prompt: branch.prompt, parent: branch, at: index, first }, this.#columnsOf(branch));
+  }
+  #continue(branch) {
+    const place = { prompt: branch.prompt, parent: branch, at: branch.kept, first: [] };
+    this.#ask(place, this.#columnsOf(branch));
+  }
+  #columnsOf(branch) {
+    return this.#shown.filter((column) => column.branch === branch);
+  }
+  /** Show a branch of the list, and its prompt, unless that would lose one that was typed and not asked yet. */
+  #choose(branch) {
+    if (this.#forest.prompts.includes(this.prompt)) this.prompt = branch.prompt;
+    this.#prompt.dispatchEvent(new Event("change", { bubbles: true }));
+    const [shown2] = this.#columnsOf(branch);
+    if (shown2) shown2.element.scrollIntoView({ block: "nearest" });
+    else this.#show([this.#column(branch)], this.#shown);
   }
   async #copy(branch) {
-    const isCopied = await copyText(this.#tree.prompt + textOf(branch.path));
+    const isCopied = await copyText(branch.prompt + textOf(branch.path));
     notify(isCopied ? "Copied." : "The browser does not let the page copy.");
-  }
-  #drawBranches() {
-    find("#tree", HTMLElement).hidden = this.#tree.branches.length === 0;
-    this.#branches.replaceChildren(...this.#items(null));
-  }
-  #items(parent) {
-    return this.#tree.childrenOf(parent).map((branch) => {
-      const place = branch.parent ? `from token ${branch.at + 1}` : "from the prompt";
-      const text = textOf(branch.tokens).trim().slice(0, 60) || "\u2026";
-      const button = make(
-        "button",
-        { type: "button", click: () => this.#show([this.#column(branch)]) },
-        make("b", {}, String(branch.id + 1)),
-        ` ${text} `,
-        make("span", { class: "help" }, place)
-      );
-      const children = this.#items(branch);
-      return make("li", {}, button, ...children.length ? [make("ol", {}, ...children)] : []);
-    });
   }
   /** Tell what was computed. Tokens that were given count in the usage, and were not generated now. */
   #tellUsage(usage, given2, seconds) {
     const { prompt_tokens, prompt_tokens_details } = usage;
     const generated = usage.completion_tokens - given2;
     const cached = prompt_tokens_details.cached_tokens;
-    this.#usage.textContent = `${prompt_tokens} prompt tokens${cached ? ` (${cached} cached)` : ""}, ${generated} generated in ${seconds.toFixed(1)} s, ${(generated / seconds).toFixed(1)} tokens/s`;
+    this.#usage.textContent = `${prompt_tokens} prompt tokens${cached ? ` (${cached} cached)` : ""}, ${speed(generated, seconds)}`;
   }
   /** Let the text box be as high as its text, within limits that the style has. */
   #grow() {
@@ -1152,6 +1394,8 @@ function tell({ input, problem }, text) {
 // src/score.ts
 var PATH3 = "/v1/completions";
 var MOST_SURPRISING = 8;
+var SURPRISING = Math.log(0.2);
+var CONTEXT = 4;
 var ScoreTab = class {
   constructor(session2) {
     this.session = session2;
@@ -1172,8 +1416,10 @@ var ScoreTab = class {
   }
   async score() {
     if (!await this.session.ready()) return;
-    const texts = this.#texts.map((box) => box.value).filter(Boolean);
+    const boxes = this.#texts.filter((box) => box.value);
+    const texts = boxes.map((box) => box.value);
     if (!texts.length) {
+      this.#results.replaceChildren(make("p", {}, "There is nothing to score: type or paste a text above."));
       this.#texts[0]?.focus();
       return;
     }
@@ -1190,14 +1436,16 @@ var ScoreTab = class {
       const values = scored.map((tokens) => perplexity(tokens).value);
       const least = Math.min(...values);
       this.#results.replaceChildren(
-        ...scored.map((tokens, i) => this.#column(tokens, i, values.length > 1 && values[i] === least))
+        ...scored.map((tokens, i) => {
+          const name = boxes[i] === this.#texts[1] ? "Text B" : "Text A";
+          return this.#column(tokens, name, values.length > 1 && values[i] === least);
+        })
       );
     });
   }
-  #column(tokens, index, isLeast) {
-    const name = `Text ${"AB"[index]}`;
+  #column(tokens, name, isLeast) {
     const { value, count, mean } = perplexity(tokens);
-    const figures = `perplexity ${value.toPrecision(4)} over ${count} tokens (${mean.toFixed(3)} nats each)`;
+    const figures = `perplexity ${figure(value, 4)} over ${count} tokens, mean log-probability ${mean.toFixed(3)}`;
     const status = make(
       "span",
       { class: "status" },
@@ -1211,31 +1459,44 @@ var ScoreTab = class {
       onLeave: () => this.session.inspector.hideSoon()
     });
     view.append(tokens);
-    const surprising = tokens.flatMap((token) => token.logprob === null ? [] : [{ name: token.name, logprob: token.logprob }]).sort((a, b) => a.logprob - b.logprob).slice(0, MOST_SURPRISING).map(
-      ({ name: text, logprob }) => make("li", {}, make("code", {}, visible(text)), ` ${percent(logprob)}`)
-    );
     return make(
       "article",
       { class: "column" },
       make("header", {}, make("h2", {}, name), status),
       view.element,
       make("h3", {}, "Most surprising"),
-      make("ol", { class: "surprising" }, ...surprising)
+      surprises(tokens)
     );
   }
 };
+function surprises(tokens) {
+  const found = tokens.flatMap(({ logprob }, index) => logprob !== null && logprob < SURPRISING ? [{ index, logprob }] : []).sort((a, b) => a.logprob - b.logprob).slice(0, MOST_SURPRISING);
+  if (!found.length) return make("p", { class: "help" }, "Nothing: each token had 20 % or more.");
+  const items = found.map(({ index, logprob }) => {
+    const before = textOf(tokens.slice(Math.max(0, index - CONTEXT), index));
+    const name = tokens[index]?.name ?? "";
+    return make(
+      "li",
+      {},
+      make("span", { class: "before" }, `${index > CONTEXT ? "\u2026" : ""}${before}`),
+      make("code", {}, visible(name)),
+      ` ${percent(logprob)}`
+    );
+  });
+  return make("ol", { class: "surprising" }, ...items);
+}
 
 // src/chart.ts
 function chart(bars, { what, unit, ends }, places) {
   const most = Math.max(...bars.map(({ value }) => value), 0);
   const top = rounded(most);
   const drawn = bars.map(({ label, value }) => {
-    const bar = make("span", { title: `${label && `${label}: `}${figure(value)} ${unit}` });
+    const bar = make("span", { title: `${label && `${label}: `}${figure2(value)} ${unit}` });
     bar.style.blockSize = `${100 * value / top}%`;
     bar.style.inlineSize = `${100 / Math.max(places, 1)}%`;
     return bar;
   });
-  const scale = [`${figure(top)} ${unit}`, figure(top / 2), "0"].map((text) => make("span", {}, text));
+  const scale = [`${figure2(top)} ${unit}`, figure2(top / 2), "0"].map((text) => make("span", {}, text));
   const labels = ends.length ? ends : bars.map(({ label }) => label);
   const axis = make("div", { class: "axis" }, ...labels.map((label) => make("span", {}, label)));
   axis.classList.toggle("between", ends.length > 0);
@@ -1249,7 +1510,7 @@ function chart(bars, { what, unit, ends }, places) {
       make("div", { class: "bars" }, ...drawn),
       axis
     ),
-    make("figcaption", {}, bars.length ? `${what}; at most ${figure(most)} ${unit}` : what)
+    make("figcaption", {}, bars.length ? `${what}; at most ${figure2(most)} ${unit}` : what)
   );
 }
 function rounded(value) {
@@ -1257,7 +1518,7 @@ function rounded(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   return ([1, 2, 5].find((each) => each * power >= value) ?? 10) * power;
 }
-function figure(value) {
+function figure2(value) {
   return String(Number(value.toPrecision(3)));
 }
 
@@ -1271,6 +1532,7 @@ var ServerTab = class {
   session;
   #figures = find("#figures", HTMLElement);
   #slots = find("#slots", HTMLElement);
+  #idle = find("#idle", HTMLElement);
   #speed = find("#speed", HTMLElement);
   #cost = find("#cost", HTMLElement);
   #moments = [];
@@ -1317,18 +1579,35 @@ var ServerTab = class {
       ["tokens/s", this.#rate("completion_tokens").toFixed(1)],
       ["requests", String(total("requests"))],
       ["KV cache", `${kv.used} of ${kv.cells} (${share2(kv.used, kv.cells)})`],
-      ["saved prefixes", String(kv.saved_prefixes)],
+      [
+        "saved prefixes",
+        String(kv.saved_prefixes),
+        "beginnings of prompts, kept outside of the KV cache so that they need not be computed again"
+      ],
       ["prompt tokens from the cache", share2(total("cached_tokens"), total("prompt_tokens"))],
-      ["guesses that were right", share2(total("accepted_tokens"), total("drafted_tokens"))],
+      [
+        "guesses that were right",
+        share2(total("accepted_tokens"), total("drafted_tokens")),
+        "of the tokens guessed from the text before; each right one spares a step"
+      ],
       ["forced by a form", String(total("forced_tokens"))]
     ];
     this.#figures.replaceChildren(
-      ...figures.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)))
+      ...figures.map(
+        ([name, value, meaning]) => make(
+          "div",
+          {},
+          make("dt", {}, name),
+          make("dd", {}, value),
+          ...meaning ? [make("dd", { class: "help" }, meaning)] : []
+        )
+      )
     );
+    this.#idle.hidden = state2.slots.length > 0;
     this.#slots.replaceChildren(...state2.slots.map((slot) => this.#row(slot, kv.cells)));
     const seconds = HISTORY * EVERY_MS / 1e3;
-    const speed = { what: "tokens generated", unit: "tokens/s", ends: [`${seconds} s ago`, "now"] };
-    this.#speed.replaceChildren(chart(this.#rates("completion_tokens"), speed, HISTORY));
+    const speed2 = { what: "tokens generated", unit: "tokens/s", ends: [`${seconds} s ago`, "now"] };
+    this.#speed.replaceChildren(chart(this.#rates("completion_tokens"), speed2, HISTORY));
     const cost = Object.entries(state2.step_ms).map(([width, ms]) => ({ label: width, value: ms }));
     const step = { what: "a step, by tokens decoded in it", unit: "ms", ends: [] };
     this.#cost.replaceChildren(chart(cost, step, cost.length));
@@ -1792,7 +2071,7 @@ async function load() {
   const [model] = models.data;
   if (model) session.model = model;
   session.logprobs = Math.min(5, mostLogprobs(openapi));
-  find("#model", HTMLElement).textContent = `${session.model.id} \xB7 ${session.model.max_model_len} tokens`;
+  find("#model", HTMLElement).textContent = `${session.model.id} \xB7 context ${session.model.max_model_len}`;
   const panel = find("#fields", HTMLElement);
   typed = session.fields?.typed() ?? typed;
   panel.replaceChildren();
