@@ -150,7 +150,8 @@ export class ChatTab {
       }
       announce("The answer is complete.");
     });
-    if (!isWhole && this.#messages === messages && !this.session.isRunning) this.#offer(answer);
+    const isWanted = !isWhole && !(answer.content && answer.ending === "stopped by you");
+    if (isWanted && this.#messages === messages && !this.session.isRunning) this.#offer(answer);
     this.#tellChange();
   }
 

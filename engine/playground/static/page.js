@@ -281,7 +281,8 @@ var ChatTab = class {
       }
       announce("The answer is complete.");
     });
-    if (!isWhole && this.#messages === messages && !this.session.isRunning) this.#offer(answer);
+    const isWanted = !isWhole && !(answer.content && answer.ending === "stopped by you");
+    if (isWanted && this.#messages === messages && !this.session.isRunning) this.#offer(answer);
     this.#tellChange();
   }
   /** Tell those who follow what would be sent, as "Copy as". */
