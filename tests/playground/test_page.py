@@ -128,6 +128,7 @@ async def test_branches_of_an_earlier_prompt_are_kept(playground: Playground) ->
     await expect(earlier.locator("summary")).to_have_text(f"{FRANCE} 1 branch of an earlier prompt")
     await earlier.locator("summary").click()
     await earlier.locator("button").click()
+    await playground.ended()
     assert await playground.text() == before
     assert await page.input_value("#prompt") == FRANCE
     await page.fill("#prompt", "Not asked yet")
