@@ -138,17 +138,19 @@ def by_openai(client: AsyncOpenAI) -> Callable[[Question], Awaitable[None]]:
     return ask
 
 
-async def begun(client: Client) -> AsyncGenerator[Any, None]:
-    """Return a long stream of which the first event has come."""
+async def begun(client: Client) -> tuple[Fields, AsyncGenerator[Any, None]]:
+    """Return the first piece of a long stream, and the rest of it, which is to come."""
     events = client.events(LONG)
-    await anext(events)
-    return events
+    return client.read(await anext(events)), events
 
 
-async def count(client: Client, events: AsyncGenerator[Any, None]) -> tuple[int, str]:
-    """Read the rest of a long stream; return the number of events, and why it ended."""
-    rest = [client.read(event) async for event in events]
-    return len(rest), rest[-1]["choices"][0]["finish_reason"]
+async def whole(client: Client, first: Fields, events: AsyncGenerator[Any, None]) -> tuple[str, str]:
+    """Read the rest of a long stream; return all its text, and why it ended.
+
+    How many pieces there are is no matter: what comes while a client does not read comes together.
+    """
+    pieces = [first["choices"][0], *[client.read(event)["choices"][0] async for event in events]]
+    return "".join(piece["text"] for piece in pieces), pieces[-1]["finish_reason"]
 
 
 @pytest.fixture
@@ -208,9 +210,9 @@ async def replace(old: Replica, new: Replica, flows: Sequence[Flow]) -> None:
     staying: list[Client] = [HttpClient(HOST, old.ports[0]), GrpcClient(HOST, old.ports[1])]
     streams = [await begun(client) for client in staying]
     ending = asyncio.create_task(old.end())
-    lengths = [await count(client, events) for client, events in zip(staying, streams, strict=True)]
-    assert lengths[0] == lengths[1]
-    assert lengths[0][1] == "length"
+    answers = [await whole(client, *stream) for client, stream in zip(staying, streams, strict=True)]
+    assert answers[0] == answers[1]
+    assert answers[0][1] == "length"
     await ending
     for client in staying:
         await client.close()
