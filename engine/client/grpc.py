@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _RequestT = TypeVar("_RequestT", pb.CompletionRequest, pb.ChatRequest)
 _ChunkT = TypeVar("_ChunkT", pb.CompletionChunk, pb.ChatCompletionChunk)
 
-_BROKEN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL})
+_BROKEN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED})
+"""CANCELLED is what a server that closes says, and HAProxy; who leaves gets asyncio's own exception."""
 _DETAILS = "grpc-status-details-bin"
 _QUEUE_FULL = b"QUEUE_FULL"  # what is too large has the same status
 _OPTIONS = [

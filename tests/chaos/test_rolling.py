@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 NAME = "rolling"
 QUIET = ("--threads", "1", "--speculation", "off", "--log-level", "warning")
 PAUSE_SECONDS = 0.05  # between the questions of a client: processes start beside them, on few cores
+REFUSALS = ("unavailable", "cancelled")  # the latter: a call that comes as gRPC closes its door
 FIELDS: Fields = {"model": NAME, "prompt": "abc", "ignore_eos": True, "temperature": 1.0}
 SHORT = [{**FIELDS, "seed": seed, "max_tokens": 8 + 8 * seed} for seed in range(4)]
 LONG: Fields = {**FIELDS, "seed": 9, "max_tokens": 400, "stream": True}
@@ -100,7 +101,7 @@ class Flow:
         try:
             await self._ask(question)
         except CallError as error:
-            if error.code != "unavailable":
+            if error.code not in REFUSALS:
                 raise
             return False
         return True
