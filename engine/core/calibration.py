@@ -102,8 +102,6 @@ def measure(backend: Backend, *, seconds: float) -> Measurement:
     max_decodes = _max_decodes(backend)
     sizes = [size for size in prefill_sizes(backend.n_batch) if size <= backend.n_cells]
     stopwatch = _Stopwatch(backend)
-    decode: dict[int, float] = {}
-    prefill: dict[int, float] = {}
     try:
         stopwatch.decodes(1)  # the first step reads the weights into memory
         began = time.perf_counter()
@@ -112,7 +110,7 @@ def measure(backend: Backend, *, seconds: float) -> Measurement:
         widths = StepCost(decode, prefill, max_decodes=max_decodes, max_tokens=backend.n_batch).widths
         for width in {width for pair in widths.items() for width in pair if pair[0] != pair[1]}:
             decode[width] = min(decode[width], stopwatch.decodes(width))  # it was held up, perhaps
-        return stopwatch.attention(decode, prefill)
+        return Measurement(decode, prefill, *stopwatch.attention(decode, prefill))
     except BackendError as error:  # a completion will report it; loading goes on
         log.warning("a step could not be measured: %s", error)
         return Measurement()
@@ -157,8 +155,10 @@ class _Stopwatch:
         self._fill_prompt(count)
         return self._time(1)
 
-    def attention(self, decode: dict[int, float], prefill: dict[int, float]) -> Measurement:
-        """Return the measurement with what rows take for the tokens before them.
+    def attention(
+        self, decode: dict[int, float], prefill: dict[int, float]
+    ) -> tuple[int, tuple[float, float, float]]:
+        """Return the ``depth`` and ``behind`` of a measurement: what rows take for the tokens before them.
 
         Args:
             decode: What steps of decodes took.
@@ -168,7 +168,7 @@ class _Stopwatch:
         chunk = max((size for size in prefill if size <= min(_CHUNK, longest - depth)), default=0)
         guesses = max(width for width in decode if width <= 1 + _GUESSES) - 1
         if depth < _DEEP_ENOUGH or not chunk or not self._backend.prefix_cache:
-            return Measurement(decode, prefill)
+            return 0, (0.0, 0.0, 0.0)
         try:
             self._fill_prompt(depth)
             self._timed()
@@ -180,8 +180,7 @@ class _Stopwatch:
                 of_guesses = (together - decode[1 + guesses] - of_one) / guesses
         finally:
             self._backend.truncate(0, 0)
-        behind = (max(of_one, 0.0), max(of_guesses, 0.0), max(of_chunk / chunk, 0.0))
-        return Measurement(decode, prefill, depth, behind)
+        return depth, (max(of_one, 0.0), max(of_guesses, 0.0), max(of_chunk / chunk, 0.0))
 
     def _behind(self, depth: int, count: int, *, wants_all: bool = False) -> float:
         """Return the seconds of a step with so many tokens of a prompt behind its first ones."""

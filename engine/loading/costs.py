@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -50,7 +51,7 @@ def remembered_cost(backend: Backend, note: Note, *, seconds: float) -> StepCost
     if seconds <= 0:
         return Measurement().step_cost(backend)
     known = _read(note)
-    if known is not None and known.decode and (pace := known.pace(backend)) >= _MUCH_FASTER:
+    if known is not None and (pace := known.pace(backend)) >= _MUCH_FASTER:
         return known.step_cost(backend, pace=pace)
     measured = measure(backend, seconds=seconds)
     if measured.decode:
@@ -59,7 +60,12 @@ def remembered_cost(backend: Backend, note: Note, *, seconds: float) -> StepCost
 
 
 def _read(note: Note) -> Measurement | None:
+    """Return what is noted; None: nothing, half of it, or what no step can take."""
     try:
-        return _MEASUREMENT.validate_json(note.read() or "null")
-    except ValidationError:  # nothing is noted, or half a note
+        known = _MEASUREMENT.validate_json(note.read() or "null")
+    except ValidationError:
         return None
+    curves = (known.decode, known.prefill)
+    is_sound = all(size > 0 and 0 < taken < math.inf for curve in curves for size, taken in curve.items())
+    is_sound = is_sound and known.depth >= 0 and all(0 <= taken < math.inf for taken in known.behind)
+    return known if is_sound and 1 in known.decode else None

@@ -80,8 +80,21 @@ def test_other_slots_are_other_steps(start: Start) -> None:
     assert start.measured
 
 
-@pytest.mark.parametrize("note", ["", "{", "null", '{"decode": {"1": "quick"}}', '{"prefill": {"1": 0.5}}'])
-def test_half_a_note_is_none(start: Start, note: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "note",
+    [
+        *("", "{", "null", "{}", '{"decode": {"1": "quick"}}', '{"prefill": {"1": 0.5}}'),
+        *(
+            '{"decode": {"1": 0}}',
+            '{"decode": {"1": NaN}}',
+            '{"decode": {"1": -1}}',
+            '{"decode": {"0": 1, "1": 1}}',
+        ),
+        *('{"decode": {"1": 1e400}}', '{"decode": {"1": 9}, "behind": [NaN, 0, 0]}'),
+        *('{"decode": {"1": 9}, "depth": -5}', '{"decode": {"1": 9}, "prefill": {"4": 0}}'),
+    ],
+)
+def test_half_a_note_and_an_impossible_one_are_none(start: Start, note: str, tmp_path: Path) -> None:
     start()
     (written,) = (tmp_path / "cache").rglob("costs/*")
     written.write_text(note)
