@@ -6,7 +6,6 @@ that has the flag; a key in a table named after a verb, ``[serve]``, for that ve
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 import tomllib
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.errors import InvalidRequestError
+from engine.loading.options import meant
 from engine.settings import ENV_PREFIX
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ def _with_underscores(values: Mapping[str, Any]) -> dict[str, Any]:
 def _check(path: Path, values: Mapping[str, Any], known: Iterable[str], *, where: str) -> None:
     known = set(known) - {"config"}
     for name in values.keys() - known:
-        close = difflib.get_close_matches(name, known, n=1)
-        guess = f" Did you mean {close[0]!r}?" if close else ""
+        near = meant(name, known)
+        guess = f" Did you mean {near!r}?" if near else ""
         raise InvalidRequestError(f"{path}: {name!r} {where} is no option.{guess}", param="--config")
 
 

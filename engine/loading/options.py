@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from engine.backend.cache_types import CacheType, FlashAttention, is_quantized
 from engine.contract.messages import contract_error
 from engine.models.packaged import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 OTHER_NAMES = {
     **dict.fromkeys(("n_ctx", "num_ctx", "context", "context_length", "max_model_len"), "ctx_size"),
@@ -25,6 +29,15 @@ OTHER_NAMES = {
     "served_model_name": "alias",
 }
 """Name in other engines -> the option's name here."""
+
+
+def meant(unknown: str, known: Collection[str]) -> str | None:
+    """Return the option of those that are known which somebody meant who gave another name."""
+    elsewhere = OTHER_NAMES.get(unknown)
+    return (
+        elsewhere if elsewhere in known else next(iter(difflib.get_close_matches(unknown, known, n=1)), None)
+    )
+
 
 MAX_PARALLEL = 254  # llama.cpp's own limit on sequences is 256, and the backend needs two
 _AUTOMATIC = "(default: chosen for the model and the machine)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from pydantic import ValidationError
 from engine.contract.messages import to_invalid_request
 from engine.errors import InvalidRequestError
 from engine.loading.launch import launch
-from engine.loading.options import OTHER_NAMES, EngineOptions
+from engine.loading.options import EngineOptions, meant
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -50,14 +49,8 @@ def _options(model: str, options: dict[str, Any]) -> EngineOptions:
         return EngineOptions(model=model, **options)
     except ValidationError as error:
         for unknown in (name for name in options if name not in EngineOptions.model_fields):
-            if meant := _meant(unknown):
+            if near := meant(unknown, EngineOptions.model_fields):
                 raise InvalidRequestError(
-                    f"{unknown!r:.80} is unknown; did you mean {meant!r}?", param=unknown
+                    f"{unknown!r:.80} is unknown; did you mean {near!r}?", param=unknown
                 ) from None
         raise to_invalid_request(error, is_flat=True) from None
-
-
-def _meant(unknown: str) -> str | None:
-    """Return the option that somebody meant who gave one that there is not."""
-    near = difflib.get_close_matches(unknown, EngineOptions.model_fields, n=1)
-    return OTHER_NAMES.get(unknown) or next(iter(near), None)
