@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.servers import HOST, ServerError, free_port
+from benchmarks.servers import HOST, ServerError, end, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _INSTALLED = Path(__file__).parents[1] / "build" / "clients" / "smg" / "bin" / "smg"
 _PATIENCE_SECONDS = 60.0
 _TICK_SECONDS = 0.05
-_STOP_SECONDS = 5.0
 _QUICK: tuple[Any, ...] = (
     *(
         "--health-check-endpoint",
@@ -173,9 +172,4 @@ def smg(urls: Sequence[str], log: Path, *options: object, key: str | None = None
         gateway.wait_until(is_ready)
         yield gateway
     finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
